@@ -1,0 +1,61 @@
+// Package cluster is the port to what nodes of one deployment share. Today it
+// is the session registry: who is online where. The kernel never assumes that
+// the session of a JID is local: it asks the registry, and delivers through
+// the Receiver of the entry, wherever that leads.
+//
+// # Rules for an implementation
+//
+//   - Lookup costs what a map look-up costs, on every node: entries are
+//     announced, not asked for.
+//   - A full JID has one session at most. The later claim wins; its fence is
+//     the greater one. Update and Release with an older fence do nothing.
+//   - A Receiver's methods are never called with a lock of the registry held.
+package cluster
+
+import (
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Receiver is the way to a session. Any goroutine may call it.
+type Receiver interface {
+	// Deliver hands a stanza to the session. It never blocks. false means that
+	// the session did not take it (it has just ended): the caller treats it as
+	// if the session had not been there.
+	Deliver(b *transport.Batch, s *stanza.Stanza) bool
+	// Conflict tells the session that another one has taken its full JID; it
+	// ends with the stream error conflict (RFC 6120 4.9.3.3) and does not
+	// broadcast unavailable presence.
+	Conflict(b *transport.Batch)
+}
+
+// Entry is one session.
+type Entry struct {
+	JID       jid.JID        // full
+	Fence     uint64         // set by Claim
+	Available bool           // has sent initial presence (RFC 6121 4.2)
+	Priority  int8           // of that presence, RFC 6121 4.7.2.3
+	Presence  *stanza.Stanza // last broadcast presence, nil while unavailable
+	Receiver  Receiver
+}
+
+// Registry is the session registry.
+type Registry interface {
+	// Claim registers a session and returns its fence. If another session had
+	// the full JID it is replaced, and returned for the caller to end.
+	Claim(e Entry) (fence uint64, replaced *Entry)
+	// Update replaces availability, priority and presence of the entry with
+	// this JID and fence; false if it is not there any more.
+	Update(e Entry) bool
+	// Release removes the entry with this JID and fence; false if it is not
+	// there any more.
+	Release(full jid.JID, fence uint64) bool
+	// Sessions returns the sessions of a bare JID, in the order of their
+	// claims. The slice is a snapshot and must not be changed.
+	Sessions(bare jid.JID) []Entry
+	// Session returns the session with this full JID.
+	Session(full jid.JID) (Entry, bool)
+	// Len returns how many sessions there are.
+	Len() int
+}

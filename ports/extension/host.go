@@ -1,0 +1,121 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// ErrPermission is wrapped by a call that the administrator has not granted;
+// the error's text says which line of the configuration would.
+var ErrPermission = errors.New("extension: permission not granted")
+
+// ErrBound is wrapped when an extension asks for more than its bounds allow.
+var ErrBound = errors.New("extension: bound exceeded")
+
+// Host is what one may ask of the kernel. A Host belongs to one call of a
+// handler and must not be used after it.
+type Host struct {
+	Stanzas  Stanzas
+	Store    Store
+	Timers   Timers
+	Sessions Sessions
+	Accounts Accounts
+	Secrets  Secrets
+
+	Domains []string // hosted domains, the first is the default; not to be changed
+	Now     func() time.Time
+	Log     *slog.Logger // has the extension's name; nobody logs what users wrote
+}
+
+// Stanzas sends. All calls are effects: applied when the handler returns nil.
+type Stanzas interface {
+	// Send sends a stanza from the server, from an address of a component of
+	// this extension, or from the bare JID of an account to sessions of that
+	// same account. ErrPermission for any other from.
+	Send(s *stanza.Stanza) error
+	// SendAs sends a stanza as if a client of account had: it takes the same
+	// way. Needs SendAsAccount.
+	SendAs(account jid.JID, s *stanza.Stanza) error
+	// Request sends an iq get or set; from as in Send. Its answer, or its
+	// absence after timeout (at most 5 minutes), becomes a Reply with the same
+	// state (at most 4 KiB).
+	Request(s *stanza.Stanza, timeout time.Duration, state []byte) error
+}
+
+// Reply is the answer to a Request.
+type Reply struct {
+	Answer *stanza.Stanza // type result or error; nil after the timeout
+	State  []byte
+}
+
+// Entry is a stored value.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64
+}
+
+// Store is the extension's own part of storage, by owner: the bare JID of an
+// account, with which it is removed, or the zero JID for the extension itself.
+// Reads see the handler's own writes. If a Swap fails at the end, the whole
+// handler is run again with a new Host, at most three times.
+type Store interface {
+	// Get returns ok == false if there is no such entry.
+	Get(ctx context.Context, owner jid.JID, key string) (e Entry, ok bool, err error)
+	// Scan returns at most limit entries whose key begins with prefix, in byte
+	// order, starting behind the key after.
+	Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]Entry, error)
+	Put(owner jid.JID, key string, value []byte)
+	Delete(owner jid.JID, key string)
+	// Swap is Put if the entry is still at revision (0: still absent).
+	Swap(owner jid.JID, key string, value []byte, revision uint64)
+}
+
+// Timers are kept by the kernel; setting one is an effect, and so is its end.
+type Timers interface {
+	// Set makes a Timer event of this key after d; it replaces one of the same key.
+	Set(key string, d time.Duration, state []byte) error
+	Cancel(key string)
+}
+
+// Timer is a timer that fired.
+type Timer struct {
+	Key   string
+	State []byte
+}
+
+// Session is a session as extensions see it.
+type Session struct {
+	JID       jid.JID
+	Available bool
+	Priority  int8
+}
+
+// Sessions looks up and ends sessions.
+type Sessions interface {
+	// Of returns the sessions of an account.
+	Of(account jid.JID) []Session
+	// End is an effect: the sessions of the account end with the stream error
+	// condition (RFC 6120 4.9.3) and text, behind what was sent to them before.
+	// Needs ManageAccounts.
+	End(account jid.JID, condition, text string) error
+}
+
+// Accounts is the port of package auth. Calls that change something take
+// effect at once, outside of the handler's transaction, and need ManageAccounts.
+type Accounts interface {
+	auth.Verifier
+	auth.Accounts
+}
+
+// Secrets are random bytes, kept by the kernel, the same across restarts and nodes.
+type Secrets interface {
+	// Secret returns the 32 bytes of this name, the extension's own.
+	Secret(ctx context.Context, name string) ([]byte, error)
+}
