@@ -15,7 +15,12 @@
 //     where they are used: nothing depends on the stream that it came from.
 package stanza
 
-import "github.com/hexmpp/hexmpp/ports/xmpp/jid"
+import (
+	"slices"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
 
 // Kind tells the three stanzas apart.
 type Kind uint8
@@ -27,7 +32,17 @@ const (
 )
 
 // String returns the element name: message, presence or iq.
-func (k Kind) String() string { panic("helper A") }
+func (k Kind) String() string {
+	switch k {
+	case Message:
+		return "message"
+	case Presence:
+		return "presence"
+	case IQ:
+		return "iq"
+	}
+	return "unknown"
+}
 
 // Values of the type attribute.
 const (
@@ -81,12 +96,62 @@ type Child struct {
 
 // Raw makes a Stanza of parts that are canonical already; xmlstream calls it
 // after its checks, storage with what it stored. children may be nil: then
-// they are found by a scan of content.
-func Raw(h Header, attrs, content string, children []Child) *Stanza { panic("helper A") }
+// they are found by a scan of content. They are copied, so that the caller may
+// use the slice again; attrs and content are shared. content is below 4 GiB.
+func Raw(h Header, attrs, content string, children []Child) *Stanza {
+	if children == nil {
+		children = scanChildren(content)
+	}
+	s := alloc(children)
+	s.Header, s.attrs, s.content = h, attrs, content
+	return s
+}
+
+// alloc returns a Stanza with a copy of children; the usual few are in the same
+// piece of memory.
+func alloc(children []Child) *Stanza {
+	switch n := len(children); {
+	case n == 0:
+		return new(Stanza)
+	case n <= 2:
+		var m struct {
+			Stanza
+			list [2]Child
+		}
+		m.children = m.list[:copy(m.list[:], children):n]
+		return &m.Stanza
+	case n <= 4:
+		var m struct {
+			Stanza
+			list [4]Child
+		}
+		m.children = m.list[:copy(m.list[:], children):n]
+		return &m.Stanza
+	}
+	return &Stanza{children: slices.Clone(children)}
+}
 
 // New builds a stanza from elements. A child Element whose Space is "" or a
-// content namespace becomes a content child.
-func New(h Header, children ...*Element) *Stanza { panic("helper A") }
+// content namespace becomes a content child; nil is skipped.
+func New(h Header, children ...*Element) *Stanza {
+	var content []byte
+	var list []Child
+	for _, e := range children {
+		if e == nil {
+			continue
+		}
+		c := Child{Space: e.Space, Local: e.Local, Start: uint32(len(content))}
+		if contentSpace(c.Space) {
+			c.Space = ""
+		}
+		content = e.Append(content, "")
+		c.End = uint32(len(content))
+		list = append(list, c)
+	}
+	s := alloc(list)
+	s.Header, s.content = h, string(content)
+	return s
+}
 
 // With returns a stanza with the header h and the content of s.
 func (s *Stanza) With(h Header) *Stanza { c := *s; c.Header = h; return &c }
@@ -101,32 +166,156 @@ func (s *Stanza) Attrs() string { return s.attrs }
 func (s *Stanza) Children() []Child { return s.children }
 
 // Child returns the first child with this name ("" as local for any in the
-// namespace), and false if there is none.
-func (s *Stanza) Child(space, local string) (Child, bool) { panic("helper A") }
+// namespace), and false if there is none. The content namespace goes by all of
+// its names.
+func (s *Stanza) Child(space, local string) (Child, bool) {
+	if contentSpace(space) {
+		space = ""
+	}
+	for i := range s.children {
+		c := &s.children[i]
+		if c.Space == space && (local == "" || c.Local == local) {
+			return *c, true
+		}
+	}
+	return Child{}, false
+}
 
-// Element parses one child into a tree. It costs allocations: most code needs
-// no more than Children.
-func (s *Stanza) Element(c Child) *Element { panic("helper A") }
+// Element parses one child of s into a tree. It costs allocations: most code
+// needs no more than Children. It is never nil: of a child that is not
+// canonical there is nothing but the name.
+func (s *Stanza) Element(c Child) *Element {
+	if c.Start <= c.End && uint64(c.End) <= uint64(len(s.content)) {
+		if e, err := ParseElement(s.content[c.Start:c.End], ""); err == nil {
+			return e
+		}
+	}
+	return El(c.Space, c.Local)
+}
 
 // Find returns the first child with this name as a tree, nil if there is none.
-func (s *Stanza) Find(space, local string) *Element { panic("helper A") }
+func (s *Stanza) Find(space, local string) *Element {
+	c, ok := s.Child(space, local)
+	if !ok {
+		return nil
+	}
+	return s.Element(c)
+}
 
-// Size returns how many bytes the stanza holds, for bounds on queues.
-func (s *Stanza) Size() int { panic("helper A") }
+// Bytes that a Stanza and a Child take beside their strings.
+const (
+	stanzaBytes = 160
+	childBytes  = 40
+)
+
+// Size returns how many bytes the stanza holds, its bookkeeping included, for
+// bounds on queues.
+func (s *Stanza) Size() int {
+	return stanzaBytes + childBytes*len(s.children) + len(s.content) + len(s.attrs) + s.Header.size()
+}
+
+// size returns the length of the strings of h.
+func (h *Header) size() int {
+	return len(h.Type) + len(h.ID) + len(h.Lang) + len(h.To.String()) + len(h.From.String())
+}
 
 // Append appends the stanza as it is written to a stream whose default
 // namespace is the content namespace. to overrides the to attribute unless it
 // is zero. xmlns, if not empty, is declared in the start tag: WebSocket
 // (RFC 7395), forwarding and storage want it explicit.
-func (s *Stanza) Append(dst []byte, to jid.JID, xmlns string) []byte { panic("helper A") }
+// The attributes stand in this order: xmlns, from, to, id, type, xml:lang, Attrs.
+// Nothing is allocated unless dst must grow.
+func (s *Stanza) Append(dst []byte, to jid.JID, xmlns string) []byte {
+	if to.IsZero() {
+		to = s.To
+	}
+	const fixed = len("<presence xmlns='' from='' to='' id='' type='' xml:lang=''></presence>")
+	dst = slices.Grow(dst, fixed+len(xmlns)+len(to.String())+s.Header.size()+len(s.attrs)+len(s.content))
+	name := s.Kind.String()
+	dst = append(dst, '<')
+	dst = append(dst, name...)
+	if xmlns != "" {
+		dst = appendPair(dst, " xmlns='", xmlns)
+	}
+	if !s.From.IsZero() {
+		dst = appendJID(dst, " from='", s.From)
+	}
+	if !to.IsZero() {
+		dst = appendJID(dst, " to='", to)
+	}
+	if s.ID != "" {
+		dst = appendPair(dst, " id='", s.ID)
+	}
+	if s.Type != "" {
+		dst = appendPair(dst, " type='", s.Type)
+	}
+	if s.Lang != "" {
+		dst = appendPair(dst, " xml:lang='", s.Lang)
+	}
+	dst = append(dst, s.attrs...)
+	if s.content == "" {
+		return append(dst, "/>"...)
+	}
+	dst = append(dst, '>')
+	dst = append(dst, s.content...)
+	dst = append(dst, "</"...)
+	dst = append(dst, name...)
+	return append(dst, '>')
+}
+
+func appendPair(dst []byte, start, value string) []byte {
+	dst = append(dst, start...)
+	dst = AppendAttr(dst, value)
+	return append(dst, '\'')
+}
+
+// appendJID is appendPair for a JID: only its resourcepart can need an escape
+// (RFC 7622 3.2, 3.3.1).
+func appendJID(dst []byte, start string, j jid.JID) []byte {
+	dst = append(dst, start...)
+	dst = append(dst, j.Bare().String()...)
+	if r := j.Resource(); r != "" {
+		dst = append(dst, '/')
+		dst = AppendAttr(dst, r)
+	}
+	return append(dst, '\'')
+}
 
 // String returns the stanza with xmlns='jabber:client', for tests and logs.
-func (s *Stanza) String() string { panic("helper A") }
+func (s *Stanza) String() string { return string(s.Append(nil, jid.JID{}, xmpp.NSClient)) }
 
 // Patch returns a stanza without the children for which remove returns true
 // (nil removes none) and with the elements of add after the last child.
-func (s *Stanza) Patch(remove func(Child) bool, add ...*Element) *Stanza { panic("helper A") }
+// If nothing changes it is s itself.
+func (s *Stanza) Patch(remove func(Child) bool, add ...*Element) *Stanza {
+	var content []byte
+	kept := uint32(0) // what is before is in content, or removed
+	changed := false
+	if remove != nil {
+		for _, c := range s.children {
+			if remove(c) {
+				content = append(content, s.content[kept:c.Start]...)
+				kept = c.End
+				changed = true
+			}
+		}
+	}
+	content = append(content, s.content[kept:]...)
+	for _, e := range add {
+		if e != nil {
+			content = e.Append(content, "")
+			changed = true
+		}
+	}
+	if !changed {
+		return s
+	}
+	return Raw(s.Header, s.attrs, string(content), nil)
+}
 
 // Reply returns the header of an answer to h: to and from swapped, same id,
 // kind and lang, with the given type (RFC 6120 8.1.3, 8.2.3).
-func (h Header) Reply(typ string) Header { panic("helper A") }
+func (h Header) Reply(typ string) Header {
+	h.To, h.From, h.Type = h.From, h.To, typ
+	return h
+}
