@@ -31,6 +31,11 @@ func prepareDomain(s string) (string, error) {
 	if canonicalASCIIDomain(s) {
 		return s, nil
 	}
+	return enforceDomain(s)
+}
+
+// enforceDomain is prepareDomain without the short cut.
+func enforceDomain(s string) (string, error) {
 	// RFC 7622 3.2: one final dot is stripped before anything else.
 	s = strings.TrimSuffix(s, ".")
 	if err := checkLength(s, 4*maxPart); err != nil {

@@ -54,11 +54,16 @@ func checkLength(s string, most int) error {
 
 // prepareLocal returns the canonical localpart (RFC 7622 3.3).
 func prepareLocal(s string) (string, error) {
+	if s != "" && canonicalASCIILocal(s) {
+		return s, nil
+	}
+	return enforceLocal(s)
+}
+
+// enforceLocal is prepareLocal without the short cut.
+func enforceLocal(s string) (string, error) {
 	if err := checkLength(s, 4*maxPart); err != nil {
 		return "", err
-	}
-	if canonicalASCIILocal(s) {
-		return s, nil
 	}
 	if !utf8.ValidString(s) {
 		return "", errUTF8
@@ -77,11 +82,16 @@ func prepareLocal(s string) (string, error) {
 // of section 3.5 is not a JID, though OpaqueString alone would let it pass:
 // so a first space is refused, also one that mapping made.
 func prepareResource(s string) (string, error) {
+	if s != "" && canonicalASCIIResource(s) {
+		return s, nil
+	}
+	return enforceResource(s)
+}
+
+// enforceResource is prepareResource without the short cut.
+func enforceResource(s string) (string, error) {
 	if err := checkLength(s, 4*maxPart); err != nil {
 		return "", err
-	}
-	if canonicalASCIIResource(s) {
-		return s, nil
 	}
 	if !utf8.ValidString(s) {
 		return "", errUTF8
