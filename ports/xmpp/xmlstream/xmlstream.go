@@ -1,18 +1,28 @@
 // Package xmlstream reads the XML of a stream (RFC 6120 sections 4 and 11):
 // incrementally, with every check on, without building a tree.
+//
+// It implements XML 1.0 (fifth edition) and Namespaces in XML 1.0 as far as
+// RFC 6120 section 11 lets them onto a stream: no comments, no processing
+// instructions, no document type declaration, no entities but the five
+// predefined ones, UTF-8 only. Whatever breaks a rule ends the stream with the
+// condition that RFC 6120 section 4.9.3 names.
+//
+// What it leaves out: validation against schemas (11.4), the meaning of
+// elements, and the answers to what is read. Which content namespace, version
+// or address is acceptable is for the kernel to say.
+//
+// # From bytes to tokens
+//
+// reader.go cuts the input into top-level items; scanner.go checks an item
+// byte by byte and can stop and go on anywhere; header.go makes the stream
+// header of its start tag; canonical.go and rebuild.go make a stanza of an
+// element (see package stanza for the canonical form).
 package xmlstream
 
 import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
-
-// Limits bound what a peer can make the reader hold. A zero field means its default.
-type Limits struct {
-	StanzaBytes int // a top-level element, in bytes (default 262,144; RFC 6120 13.12 wants 10,000 at least)
-	Depth       int // nesting below the stream element (default 64)
-	Attributes  int // attributes of one element, namespace declarations included (default 32)
-}
 
 // Kind of a Token.
 type Kind uint8
@@ -24,11 +34,15 @@ const (
 	Close                   // </stream:stream>
 )
 
-// Token is one thing that came on a stream.
+// Token is one thing that came on a stream. Nothing in it refers to the input:
+// the caller may keep it. The strings of a Stanza, its addresses included, are
+// parts of one string, so that whoever keeps an address for long should clone it.
 type Token struct {
-	Kind    Kind
-	Header  *stream.Header
-	Stanza  *stanza.Stanza
+	Kind   Kind
+	Header *stream.Header
+	Stanza *stanza.Stanza
+
+	// Element has resolved names; "" as Space stands for the content namespace.
 	Element *stanza.Element
 
 	// Malformed names the address attribute of a Stanza that is no JID ("to" or
@@ -36,41 +50,3 @@ type Token struct {
 	// the stanza error jid-malformed or the stream error invalid-from. "" if all is well.
 	Malformed string
 }
-
-// Reader reads one stream. It is a small value that holds next to nothing
-// while no element is incomplete: scanner state and buffers are pooled. Its
-// methods must not be called by two goroutines at once.
-type Reader struct{ _ int }
-
-// NewReader returns a Reader that expects a stream header first.
-func NewReader(l Limits) *Reader { panic("helper B") }
-
-// SetLimits changes the limits from the next element on (they grow with
-// authentication).
-func (r *Reader) SetLimits(l Limits) { panic("helper B") }
-
-// Reset makes the Reader expect a new stream header: after SASL and STARTTLS
-// (RFC 6120 4.3.3). Input that was fed and not yet read stays.
-func (r *Reader) Reset() { panic("helper B") }
-
-// Discard drops input that was fed and not yet read (RFC 6120 5.4.3.3).
-func (r *Reader) Discard() { panic("helper B") }
-
-// Feed hands over input. p is borrowed until Next has returned ok == false or
-// an error, or Hold was called; then what is left of it has been copied.
-func (r *Reader) Feed(p []byte) { panic("helper B") }
-
-// Next returns the next token. ok is false when all input is used up. An
-// error is always a *stream.Error and final.
-func (r *Reader) Next() (t Token, ok bool, err error) { panic("helper B") }
-
-// Hold copies what is left of the fed input: the caller stops for now.
-func (r *Reader) Hold() { panic("helper B") }
-
-// Buffered returns how many bytes of input are held.
-func (r *Reader) Buffered() int { panic("helper B") }
-
-// ParseStanza reads exactly one stanza from bytes that did not come from a
-// stream of ours: plugins, storage, HTTP. space is the content namespace that
-// is in force around it.
-func ParseStanza(b []byte, space string, l Limits) (*stanza.Stanza, error) { panic("helper B") }
