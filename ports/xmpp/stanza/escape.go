@@ -8,20 +8,23 @@ import (
 // AppendText appends s escaped as character data. CR is written as a character
 // reference, since a parser would turn it into a newline (XML 1.0 2.11).
 // Characters that XML 1.0 forbids, and bytes that are no UTF-8, become U+FFFD.
-func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, &textEscapes) }
+func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, textEscapes) }
 
 // AppendAttr appends s escaped as an attribute value, for single or double
 // quotes. Tab, newline and CR are written as character references, since a
 // parser would turn them into spaces (XML 1.0 3.3.3). Characters that XML 1.0
 // forbids, and bytes that are no UTF-8, become U+FFFD.
-func AppendAttr(dst []byte, s string) []byte { return appendEscaped(dst, s, &attrEscapes) }
+func AppendAttr(dst []byte, s string) []byte { return appendEscaped(dst, s, attrEscapes) }
 
 // replacement stands for what XML cannot hold.
 const replacement = "\uFFFD"
 
-// escapes says what becomes of a byte: "" leaves it as it is. Bytes above ASCII
-// are marked, since only a look at the whole rune tells.
-type escapes [256]string
+// escapes says what becomes of each byte. Most strings have no special byte:
+// the scan for one reads a table of 256 bytes only.
+type escapes struct {
+	special [256]bool
+	text    [256]string // for the special ones
+}
 
 var textEscapes = newEscapes(map[byte]string{
 	'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#xD;",
@@ -32,23 +35,36 @@ var attrEscapes = newEscapes(map[byte]string{
 	'\t': "&#x9;", '\n': "&#xA;", '\r': "&#xD;",
 }, "")
 
-func newEscapes(named map[byte]string, plain string) (t escapes) {
+// newEscapes makes a table of named escapes; plain are the control characters
+// that stay. Bytes above ASCII are special, since only a look at the whole
+// rune tells.
+func newEscapes(named map[byte]string, plain string) *escapes {
+	t := new(escapes)
 	for c := range 256 {
 		if c < ' ' && strings.IndexByte(plain, byte(c)) < 0 || c >= utf8.RuneSelf {
-			t[c] = replacement
+			t.special[c], t.text[c] = true, replacement
 		}
 	}
 	for c, e := range named {
-		t[c] = e
+		t.special[c], t.text[c] = true, e
 	}
 	return t
 }
 
 func appendEscaped(dst []byte, s string, table *escapes) []byte {
+	for i := range len(s) {
+		if table.special[s[i]] {
+			return table.appendSlow(dst, s)
+		}
+	}
+	return append(dst, s...)
+}
+
+func (table *escapes) appendSlow(dst []byte, s string) []byte {
 	start := 0 // s[start:i] needs no escape and is not written yet
 	for i := 0; i < len(s); {
 		c := s[i]
-		if table[c] == "" {
+		if !table.special[c] {
 			i++
 			continue
 		}
@@ -62,7 +78,7 @@ func appendEscaped(dst []byte, s string, table *escapes) []byte {
 			}
 		}
 		dst = append(dst, s[start:i]...)
-		dst = append(dst, table[c]...)
+		dst = append(dst, table.text[c]...)
 		i += n
 		start = i
 	}

@@ -44,6 +44,8 @@ type parser struct {
 	i        int
 	bindings []binding // prefixes in force, inner ones last
 	raw      []rawAttr // of the start tag that is being read
+	// namesOnly leaves raw empty: only names of elements are asked for.
+	namesOnly bool
 }
 
 type binding struct{ prefix, space string }
@@ -161,7 +163,7 @@ func (p *parser) startTag(scope string) (newScope string, empty bool, err error)
 			if err := p.bind(a.local, a.value); err != nil {
 				return "", false, err
 			}
-		default:
+		case !p.namesOnly:
 			p.raw = append(p.raw, a)
 		}
 	}

@@ -2,16 +2,10 @@ package stanza
 
 import "strings"
 
-// scanChildren finds the top-level children of canonical content. It stops at
-// the first thing that canonical content does not have.
-func scanChildren(content string) []Child {
-	if content == "" {
-		return nil
-	}
-	var buf [4]rawAttr
-	var list [4]Child
-	children := list[:0]
-	p := parser{s: content, raw: buf[:0]}
+// scanChildren appends the top-level children of canonical content to list. It
+// stops at the first thing that canonical content does not have.
+func scanChildren(list []Child, content string) []Child {
+	p := parser{s: content, namesOnly: true}
 	for p.skipText() {
 		start := p.i
 		child, empty, err := p.childTag()
@@ -19,12 +13,9 @@ func scanChildren(content string) []Child {
 			break
 		}
 		child.Start, child.End = uint32(start), uint32(p.i)
-		children = append(children, child)
+		list = append(list, child)
 	}
-	if len(children) == 0 {
-		return nil
-	}
-	return append([]Child(nil), children...)
+	return list
 }
 
 // skipText moves on to the start of the next tag and reports whether there is one.

@@ -100,7 +100,8 @@ type Child struct {
 // use the slice again; attrs and content are shared. content is below 4 GiB.
 func Raw(h Header, attrs, content string, children []Child) *Stanza {
 	if children == nil {
-		children = scanChildren(content)
+		var few [4]Child
+		children = scanChildren(few[:0], content)
 	}
 	s := alloc(children)
 	s.Header, s.attrs, s.content = h, attrs, content
