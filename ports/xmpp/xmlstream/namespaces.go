@@ -61,7 +61,7 @@ func (s *scanner) declare(b []byte, a *attribute) *stream.Error {
 	if !a.value.plain {
 		name = expand(nil, name)
 	}
-	d := declaration{value: a.value, depth: int16(len(s.stack) + 1), content: s.scope.isContent(string(name))}
+	d := declaration{value: a.value, depth: int16(len(s.stack) + 1), content: s.scope.isContent(name)}
 	prefix := ""
 	if a.name.colon != 0 {
 		d.prefix = span{a.name.colon + 1, a.name.to}
@@ -108,8 +108,9 @@ func (s *scanner) lookup(b, prefix []byte) namespace {
 // isContent reports whether a stanza's content is in the namespace with this
 // name. On a client's stream jabber:server counts as well: what one stream
 // calls by the one name, the next calls by the other (RFC 6120 4.8.3).
-func (sc *scope) isContent(name string) bool {
-	return name == xmpp.NSClient || name == xmpp.NSServer || name == sc.content && name != ""
+func (sc *scope) isContent(name []byte) bool {
+	return string(name) == xmpp.NSClient || string(name) == xmpp.NSServer ||
+		string(name) == sc.content && len(name) > 0
 }
 
 // isContent reports whether ns is a content namespace.
@@ -118,7 +119,7 @@ func (s *scanner) isContent(ns namespace) bool {
 	case ns >= 0:
 		return s.decls[ns].content
 	case ns < undeclared:
-		return s.scope.isContent(s.scope.binding(ns).space)
+		return s.scope.isContent([]byte(s.scope.binding(ns).space))
 	case ns == streamDefault:
 		return s.scope.inherits
 	}

@@ -26,7 +26,8 @@ type Reader struct {
 type phase uint8
 
 const (
-	fresh     phase = iota // a byte order mark, the XML declaration, the stream header
+	fresh     phase = iota // U+FEFF, the XML declaration, the stream header
+	marked                 // the same without U+FEFF
 	restarted              // the same, after white space that still belongs to the stream before
 	declared               // the stream header
 	open                   // elements, the end of the stream
@@ -179,13 +180,13 @@ func (r *Reader) between() (at bool, err *stream.Error) {
 			r.Hold()
 			return false, nil
 		}
-		r.in = r.in[n:]
+		r.in, r.phase = r.in[n:], marked
 	}
 	i := 0
 	for i < len(r.in) && class[r.in[i]]&space != 0 {
 		i++
 	}
-	if i > 0 && r.phase == fresh {
+	if i > 0 && r.phase <= marked {
 		r.phase = declared // an XML declaration stands at the very start (XML 1.0 2.8)
 	}
 	if r.in = r.in[i:]; len(r.in) == 0 {

@@ -55,7 +55,7 @@ func (sc *scope) wrap(element string) string {
 // far as there is no other namespace between.
 func (sc *scope) inheritContent(e *stanza.Element) {
 	for _, n := range e.Nodes {
-		if c := n.Element; c != nil && (c.Space == "" || sc.isContent(c.Space)) {
+		if c := n.Element; c != nil && (c.Space == "" || sc.isContent([]byte(c.Space))) {
 			c.Space = ""
 			sc.inheritContent(c)
 		}

@@ -87,8 +87,11 @@ func (s *scanner) startTag(b []byte, i int, empty bool) (done bool, err *stream.
 	ns := e.deflt
 	e.content = e.inherits
 	if s.tag.colon != 0 {
-		if ns = s.lookup(b, s.tag.prefix(b)); ns == undeclared {
+		switch ns = s.lookup(b, s.tag.prefix(b)); ns {
+		case undeclared:
 			return false, fail(stream.NotWellFormed, "prefix without a declaration") // RFC 6120 4.9.3.13
+		case namespaceXML: // it can't be written without the prefix, and defines no element
+			return false, fail(stream.BadNamespacePrefix, "element with the prefix xml")
 		}
 		e.content = s.isContent(ns)
 	}
@@ -164,7 +167,6 @@ func (s *scanner) foreign(b []byte, a *attribute) bool {
 // whose parents inherit it too.
 func (s *scanner) lean(ns namespace, depth int, inherits bool) {
 	switch {
-	case ns == namespaceXML:
 	case ns == streamDefault:
 		s.outside = s.outside || !inherits
 	case ns < 0:
