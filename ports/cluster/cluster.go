@@ -16,6 +16,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
 // Receiver is the way to a session. Any goroutine may call it.
@@ -24,10 +25,11 @@ type Receiver interface {
 	// the session did not take it (it has just ended): the caller treats it as
 	// if the session had not been there.
 	Deliver(b *transport.Batch, s *stanza.Stanza) bool
-	// Conflict tells the session that another one has taken its full JID; it
-	// ends with the stream error conflict (RFC 6120 4.9.3.3) and does not
-	// broadcast unavailable presence.
-	Conflict(b *transport.Batch)
+	// End ends the session with a stream error: conflict, when another one has
+	// taken its full JID (RFC 6120 4.9.3.3). When it returns, whoever saw the
+	// session as available has been told that it is gone, so that nothing of
+	// the old session can follow what a new one sends.
+	End(b *transport.Batch, e *stream.Error)
 }
 
 // Entry is one session.

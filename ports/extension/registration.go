@@ -41,7 +41,6 @@ type Registration struct {
 	Stages         []StageHandler
 	StreamFeatures []StreamFeature
 	Components     []Component
-	Notices        Notices
 
 	// Reply is given the answers to Stanzas.Request; Timer the timers that
 	// fired. They may be nil if the extension never asks for any.
@@ -167,10 +166,8 @@ type StageHandler struct {
 type Match struct {
 	Kinds []stanza.Kind
 	Types []string // as RFC 6121 reads them: an absent message type is normal
-	// Space and Local name a child that must be there; "" Local matches any in
-	// the namespace. A content child such as <body/> is {"", "body"}.
-	Space, Local string
-	AnyChild     bool // Space and Local are not looked at
+	// Child names a child element that must be there: {"", "body"} is a body.
+	Child *Name
 }
 
 // Envelope is a stanza on its way.
@@ -237,10 +234,7 @@ type Item struct {
 	Name string
 }
 
-// Notices are told to extensions; they are transactions like other handlers,
-// run on workers, and are in order per account.
-type Notices struct {
-	SessionOpened  func(ctx context.Context, h *Host, session jid.JID) error
-	SessionClosed  func(ctx context.Context, h *Host, session jid.JID) error
-	AccountRemoved func(ctx context.Context, h *Host, account jid.JID) error
-}
+// Order says in which order the stage handlers of extensions run: names of
+// registrations, one list per stage. An extension that has a handler for a
+// stage must be in its list, and no name may be in it that has none.
+type Order map[Stage][]string

@@ -130,3 +130,18 @@ func (b *Batch) Flush() {
 	}
 	b.conns = b.conns[:0]
 }
+
+// Sequence returns a Wait that runs the given ones in order, nil for none.
+func Sequence(waits []Wait) Wait {
+	switch len(waits) {
+	case 0:
+		return nil
+	case 1:
+		return waits[0]
+	}
+	return func(ctx context.Context) {
+		for _, w := range waits {
+			w(ctx)
+		}
+	}
+}
