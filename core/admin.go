@@ -1,0 +1,90 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+
+	"github.com/hexmpp/hexmpp/ports/admin"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+var _ admin.Users = (*Kernel)(nil)
+
+// hosted checks that user can be an account here.
+func (k *Kernel) hosted(user jid.JID) error {
+	if !k.registry.Hosted(user.Domain()) || user.Local() == "" || !user.IsBare() {
+		return fmt.Errorf("%q is not an address user@domain of a hosted domain %v", user, k.options.Domains)
+	}
+	return nil
+}
+
+// AddUser implements admin.Users.
+func (k *Kernel) AddUser(ctx context.Context, user jid.JID, password string) error {
+	if err := k.hosted(user); err != nil {
+		return err
+	}
+	return k.ports.Accounts.Create(ctx, user, password)
+}
+
+// SetPassword implements admin.Users.
+func (k *Kernel) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	return k.ports.Accounts.SetPassword(ctx, user, password)
+}
+
+// RemoveUser implements admin.Users.
+func (k *Kernel) RemoveUser(ctx context.Context, user jid.JID) error {
+	if err := k.ports.Accounts.Remove(ctx, user); err != nil {
+		return err
+	}
+	var b transport.Batch
+	for _, s := range k.ports.Sessions.Sessions(user.Bare()) {
+		s.Receiver.End(&b, stream.Err(stream.NotAuthorized, "the account was removed"))
+	}
+	b.Flush()
+	return nil
+}
+
+// User implements admin.Users.
+func (k *Kernel) User(ctx context.Context, user jid.JID) (auth.Account, error) {
+	return k.ports.Accounts.Get(ctx, user)
+}
+
+// ListUsers implements admin.Users.
+func (k *Kernel) ListUsers(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
+	if !k.registry.Hosted(domain) {
+		return nil, fmt.Errorf("%q is not a hosted domain %v", domain, k.options.Domains)
+	}
+	return k.ports.Accounts.List(ctx, domain, after, limit)
+}
+
+// Sessions implements half of admin.Server.
+func (k *Kernel) Sessions(_ context.Context, user jid.JID) ([]admin.Session, error) {
+	if err := k.hosted(user); err != nil {
+		return nil, err
+	}
+	entries := k.ports.Sessions.Sessions(user.Bare())
+	out := make([]admin.Session, len(entries))
+	for i, e := range entries {
+		out[i] = admin.Session{JID: e.JID, Available: e.Available, Priority: e.Priority}
+	}
+	return out, nil
+}
+
+// Status implements half of admin.Server.
+func (k *Kernel) Status(context.Context) (admin.Status, error) {
+	k.mu.Lock()
+	streams := len(k.streams)
+	k.mu.Unlock()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return admin.Status{
+		Version: k.options.Version, Started: k.started, Domains: k.options.Domains,
+		Sessions: k.ports.Sessions.Len(), Streams: streams,
+		Goroutines: runtime.NumGoroutine(), HeapBytes: live[0].Value.Uint64(),
+	}, nil
+}

@@ -1,0 +1,89 @@
+package c2s
+
+import (
+	"github.com/hexmpp/hexmpp/core/router"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
+)
+
+// receive takes a stanza of a bound client: check, stamp, Submit.
+func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait {
+	st := t.Stanza
+	sess := s.session.Load()
+	if t.Malformed == "from" || !st.From.IsZero() && st.From != sess.JID && st.From != s.user {
+		s.fail(b, stream.Err(stream.InvalidFrom, "")) // RFC 6120 4.9.3.9
+		return nil
+	}
+	st.From = sess.JID // 8.1.2.1; nobody else has seen this stanza yet
+	if t.Malformed != "" {
+		s.answer(b, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
+		return nil
+	}
+	s.envelope.Stanza = st
+	switch st.Kind {
+	case stanza.IQ:
+		if err := checkIQ(st); err != nil {
+			s.answer(b, st, err)
+			return nil
+		}
+		if s.streamIQ(b, st) {
+			return nil
+		}
+	case stanza.Presence:
+		if subscription(st.Type) {
+			st.From = s.user
+		}
+		return s.srv.Router.SubmitPresence(b, &s.envelope, s.presence)
+	}
+	return s.srv.Router.Submit(b, &s.envelope)
+}
+
+// presence goes on with presence behind the Submit stage.
+func (s *Stream) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	w, err := s.srv.Presence.FromClient(b, s.session.Load(), e)
+	if err != nil {
+		s.answer(b, e.Stanza, err)
+	}
+	return w
+}
+
+// streamIQ answers what belongs to the stream itself: a second bind is refused
+// (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
+func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) bool {
+	if st.Type != stanza.Set || !st.To.IsZero() && st.To.String() != s.domain {
+		return false
+	}
+	switch st.Children()[0].Space {
+	case xmpp.NSBind:
+		s.answer(b, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
+	case xmpp.NSSession:
+		s.out.Stanza(b, stanza.New(st.Reply(stanza.Result)), jid.JID{})
+	default:
+		return false
+	}
+	return true
+}
+
+// answer sends an error back to this client.
+func (s *Stream) answer(b *transport.Batch, st *stanza.Stanza, err *stanza.Error) {
+	if reply := st.ErrorReply(err); reply != nil {
+		s.out.Stanza(b, reply, jid.JID{})
+	}
+}
+
+// subscription says whether presence of this type manages subscriptions: such
+// presence comes from the bare JID (RFC 6121 3.1.2).
+func subscription(typ string) bool {
+	switch typ {
+	case stanza.Subscribe, stanza.Subscribed, stanza.Unsubscribe, stanza.Unsubscribed:
+		return true
+	}
+	return false
+}
+
+func checkIQ(st *stanza.Stanza) *stanza.Error { return router.CheckIQ(st) }

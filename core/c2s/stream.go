@@ -1,0 +1,228 @@
+package c2s
+
+import (
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
+)
+
+// state is how far the negotiation has come (RFC 6120 4.3).
+type state uint8
+
+const (
+	connected     state = iota // a stream header is expected
+	opened                     // features are sent; TLS and SASL come here
+	authenticated              // SASL is done; a new header is expected
+	unbound                    // features are sent; a resource must be bound
+	bound                      // stanzas flow
+	ended
+)
+
+// Stream is one client stream. Its fields belong to the stream's turns (see
+// package transport) unless they say otherwise.
+type Stream struct {
+	srv  *Server
+	conn transport.Conn
+	peer transport.Peer
+	rd   *xmlstream.Reader
+	out  *session.Outbox // any goroutine
+
+	state    state
+	domain   string                          // hosted domain that the client asked for
+	claims   jid.JID                         // bare from of the latest header, zero if it had none
+	user     jid.JID                         // bare, once authenticated
+	greeted  atomic.Bool                     // our header was sent
+	session  atomic.Pointer[session.Session] // once bound
+	envelope extension.Envelope              // of the stanza in hand
+
+	login    *login                 // while not authenticated
+	resume   func(*transport.Batch) // what the last Wait left to do
+	deadline time.Time              // for the negotiation
+	failures int                    // refused binds
+}
+
+// New returns the stream of a connection.
+func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
+	return &Stream{
+		srv: srv, conn: conn, peer: peer,
+		rd:       xmlstream.NewReader(srv.Limits.before()),
+		out:      session.NewOutbox(conn, srv.Limits.OutboxBytes),
+		login:    &login{},
+		deadline: srv.Now().Add(srv.Limits.UnauthenticatedTime),
+	}
+}
+
+// Feed implements transport.Stream: it reads token by token until the input is
+// used up, or something must be waited for.
+func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
+	if f := s.resume; f != nil {
+		s.resume = nil
+		f(b)
+	}
+	if s.state == ended {
+		return nil
+	}
+	if s.login != nil {
+		if s.login.bytes += len(p); s.login.bytes > s.srv.Limits.UnauthenticatedBytes {
+			s.fail(b, stream.Err(stream.PolicyViolation, "too much input before login"))
+			return nil
+		}
+	}
+	s.rd.Feed(p)
+	for s.state != ended {
+		t, ok, err := s.rd.Next()
+		if err != nil {
+			s.fail(b, stream.AsError(err))
+			return nil
+		}
+		if !ok {
+			return nil
+		}
+		if w := s.handle(b, &t); w != nil {
+			s.rd.Hold()
+			return w
+		}
+	}
+	return nil
+}
+
+// handle takes one token to where the state sends it.
+func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
+	if t.Kind == xmlstream.Close {
+		s.end(b)
+		return nil
+	}
+	switch s.state {
+	case connected, authenticated: // the reader lets nothing but a header come first
+		s.open(b, t.Header)
+		return nil
+	case opened:
+		return s.negotiate(b, t)
+	case unbound:
+		s.bind(b, t)
+		return nil
+	}
+	if t.Kind != xmlstream.Stanza {
+		s.fail(b, stream.Err(stream.UnsupportedStanzaType, "")) // RFC 6120 4.9.3.24
+		return nil
+	}
+	return s.receive(b, t)
+}
+
+// negotiate handles what may come between the features and login.
+func (s *Stream) negotiate(b *transport.Batch, t *xmlstream.Token) transport.Wait {
+	switch {
+	case t.Kind == xmlstream.Stanza && t.Stanza.Kind == stanza.IQ && s.secure():
+		return s.before(b, t.Stanza)
+	case t.Kind == xmlstream.Stanza:
+		s.fail(b, stream.Err(stream.NotAuthorized, "log in first")) // RFC 6120 4.9.3.12
+	case t.Element.Space == xmpp.NSTLS:
+		s.startTLS(b, t.Element)
+	case t.Element.Space == xmpp.NSSASL:
+		return s.sasl(b, t.Element)
+	case t.Element.Space == "" || t.Element.Space == xmpp.NSClient:
+		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
+	default:
+		s.fail(b, stream.Err(stream.NotAuthorized, "log in first"))
+	}
+	return nil
+}
+
+// before hands an iq to an extension that answers before login; all others end
+// the stream.
+func (s *Stream) before(b *transport.Batch, st *stanza.Stanza) transport.Wait {
+	toUs := st.To.IsZero() || st.To.String() == s.domain
+	if err := checkIQ(st); err == nil && toUs {
+		e := &extension.Envelope{Stanza: st, Origin: s.origin()}
+		w, ok := s.srv.Router.Before(b, e, func(b *transport.Batch, answer *stanza.Stanza) {
+			s.out.Stanza(b, answer, jid.JID{})
+		})
+		if ok {
+			return w
+		}
+	}
+	s.fail(b, stream.Err(stream.NotAuthorized, "log in first"))
+	return nil
+}
+
+// origin says where this stream's stanzas come from.
+func (s *Stream) origin() extension.Origin {
+	return extension.Origin{Domain: s.domain, Addr: s.peer.Addr.Addr(), Secure: s.peer.TLS != nil}
+}
+
+// secure says whether the stream may be used to log in.
+func (s *Stream) secure() bool { return s.peer.TLS != nil || !s.srv.TLSRequired }
+
+// Tick implements transport.Stream: it ends negotiations that take too long.
+func (s *Stream) Tick(b *transport.Batch, now time.Time) time.Time {
+	if s.state >= bound {
+		return time.Time{}
+	}
+	if now.Before(s.deadline) {
+		return s.deadline
+	}
+	s.fail(b, stream.Err(stream.ConnectionTimeout, "the login took too long"))
+	return time.Time{}
+}
+
+// Drain implements transport.Stream.
+func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Drain(dst, max) }
+
+// Closed implements transport.Stream.
+func (s *Stream) Closed(b *transport.Batch, err error) {
+	s.state = ended
+	s.out.Discard()
+	if sess := s.session.Load(); sess != nil {
+		sess.End(b, nil)
+	}
+	if err != nil {
+		s.srv.Log.Debug("connection lost", zap.Stringer("addr", s.peer.Addr), zap.Stringer("user", s.user), zap.Error(err))
+	}
+	s.srv.Gone(s)
+}
+
+// end answers the client's end of the stream (RFC 6120 4.4).
+func (s *Stream) end(b *transport.Batch) {
+	s.state = ended
+	s.out.Finish(b, "</stream:stream>")
+	if sess := s.session.Load(); sess != nil {
+		sess.End(b, nil)
+	}
+}
+
+// fail ends the stream with an error (RFC 6120 4.9).
+func (s *Stream) fail(b *transport.Batch, e *stream.Error) {
+	s.state = ended
+	s.srv.Log.Debug("stream error", zap.Stringer("addr", s.peer.Addr), zap.Stringer("user", s.user), zap.Error(e))
+	s.End(b, e)
+}
+
+// End ends the stream with an error. Any goroutine may call it.
+func (s *Stream) End(b *transport.Batch, e *stream.Error) {
+	if sess := s.session.Load(); sess != nil {
+		sess.End(b, e)
+		return
+	}
+	s.out.Finish(b, s.closing(e))
+}
+
+// closing makes the last bytes of the stream. An error that comes before our
+// header is preceded by it (RFC 6120 4.9.1.2).
+func (s *Stream) closing(e *stream.Error) string {
+	var dst []byte
+	if !s.greeted.Swap(true) {
+		dst = s.header(s.srv.Registry.Default()).AppendOpen(dst)
+	}
+	dst = e.Append(dst, false)
+	return string(append(dst, "</stream:stream>"...))
+}

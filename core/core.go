@@ -1,0 +1,236 @@
+// Package core is the kernel of hexmpp: streams, sessions, routing and
+// presence (RFC 6120, RFC 6121), behind ports for everything else. It opens no
+// socket and knows no database: New is given what plugs into its ports, and
+// adapters feed the streams that NewStream returns.
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/hexmpp/hexmpp/core/c2s"
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/core/presence"
+	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/core/router"
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/core/throttle"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+// Limits bound what one client can use.
+type Limits = c2s.Limits
+
+// Options of the kernel.
+type Options struct {
+	Domains     []string // hosted domains, at least one; the first is the default
+	TLSRequired bool     // nobody logs in on a stream that is not encrypted
+	Limits      Limits
+	Throttle    throttle.Options // of guessed passwords
+	Workers     int              // event handlers of extensions that run at once; default 4 a CPU
+	Version     string           // of the server, for administrators
+}
+
+// Ports are what plugs into the kernel. All are needed but LoggedIn.
+type Ports struct {
+	Credentials auth.Credentials
+	Verifier    auth.Verifier
+	Accounts    auth.Accounts
+	Store       storage.Store
+	Sessions    cluster.Registry
+	Extensions  []extension.Registration
+	Order       extension.Order
+	LoggedIn    func(user jid.JID, at time.Time) // after each login; must not wait
+	Log         *zap.Logger
+	Now         func() time.Time // default time.Now
+}
+
+// Kernel is a running kernel. Its methods may be called by any goroutine.
+type Kernel struct {
+	options  Options
+	ports    Ports
+	hosts    *host.Hosts
+	registry *registry.Registry
+	router   *router.Router
+	presence *presence.Presence
+	c2s      *c2s.Server
+	started  time.Time
+
+	// mu guards streams and closing; empty is closed when the last stream of
+	// a closing kernel is gone.
+	mu      sync.Mutex
+	streams map[*c2s.Stream]struct{}
+	closing bool
+	empty   chan struct{}
+}
+
+// New puts a kernel together. It starts nothing.
+func New(o Options, p Ports) (*Kernel, error) {
+	if err := prepare(&o, &p); err != nil {
+		return nil, err
+	}
+	k := &Kernel{options: o, ports: p, started: p.Now(), streams: map[*c2s.Stream]struct{}{}, empty: make(chan struct{})}
+	k.hosts = host.New(host.Deps{
+		Domains: o.Domains, Store: p.Store, Accounts: accounts{p.Verifier, p.Accounts}, Sessions: p.Sessions,
+		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
+	})
+	var err error
+	if k.registry, err = registry.New(k.hosts, o.Domains, p.Extensions); err != nil {
+		return nil, err
+	}
+	stages, err := pipeline.New(k.registry.Guests(), p.Order)
+	if err != nil {
+		return nil, err
+	}
+	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Store: p.Store, Log: p.Log}
+	k.presence = presence.New(p.Sessions, k.router.Route, k.hosts.Spawn)
+	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
+		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
+		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn,
+		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now,
+	})
+	return k, nil
+}
+
+func prepare(o *Options, p *Ports) error {
+	if len(o.Domains) == 0 {
+		return errors.New("core: no hosted domain")
+	}
+	for i, d := range o.Domains {
+		j, err := jid.Parse(d)
+		if err != nil || j.Local() != "" || !j.IsBare() {
+			return fmt.Errorf("core: %q is not a domain", d)
+		}
+		o.Domains[i] = j.Domain()
+	}
+	if o.Workers <= 0 {
+		o.Workers = 4 * runtime.GOMAXPROCS(0)
+	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.LoggedIn == nil {
+		p.LoggedIn = func(jid.JID, time.Time) {}
+	}
+	return nil
+}
+
+// accounts joins the two halves of package auth that extensions may use.
+type accounts struct {
+	auth.Verifier
+	auth.Accounts
+}
+
+// Start starts the extensions, in their order; if one fails, those before it
+// are stopped again.
+func (k *Kernel) Start(ctx context.Context) error {
+	k.hosts.Start(k.router)
+	for i, g := range k.registry.Guests() {
+		if err := g.StartGuest(ctx); err != nil {
+			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]))
+		}
+	}
+	return nil
+}
+
+// stop stops extensions, the last one first.
+func (k *Kernel) stop(ctx context.Context, guests []*host.Guest) error {
+	errs := []error{k.hosts.Stop(ctx)}
+	for i := len(guests) - 1; i >= 0; i-- {
+		if stop := guests[i].Reg.Stop; stop != nil {
+			if err := stop(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("extension %s: stop: %w", guests[i].Reg.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// NewStream returns the kernel's side of a client's connection.
+func (k *Kernel) NewStream(peer transport.Peer, conn transport.Conn) transport.Stream {
+	s := k.c2s.New(peer, conn)
+	k.mu.Lock()
+	k.streams[s] = struct{}{}
+	closing := k.closing
+	k.mu.Unlock()
+	if closing {
+		endStream(s)
+	}
+	return s
+}
+
+func endStream(s *c2s.Stream) {
+	var b transport.Batch
+	s.End(&b, stream.Err(stream.SystemShutdown, "the server is shutting down"))
+	b.Flush()
+}
+
+func (k *Kernel) gone(s *c2s.Stream) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.streams, s)
+	if k.closing && len(k.streams) == 0 {
+		k.closeEmpty()
+	}
+}
+
+// closeEmpty closes empty once; k.mu is held.
+func (k *Kernel) closeEmpty() {
+	select {
+	case <-k.empty:
+	default:
+		close(k.empty)
+	}
+}
+
+// Shutdown ends all streams with system-shutdown, behind what is queued for
+// them (RFC 6120 4.9.3.20), waits until they are gone or ctx ends, and stops
+// the extensions.
+func (k *Kernel) Shutdown(ctx context.Context) error {
+	k.mu.Lock()
+	k.closing = true
+	all := make([]*c2s.Stream, 0, len(k.streams))
+	for s := range k.streams {
+		all = append(all, s)
+	}
+	if len(all) == 0 {
+		k.closeEmpty()
+	}
+	k.mu.Unlock()
+	for _, s := range all {
+		endStream(s)
+	}
+	var late error
+	select {
+	case <-k.empty:
+	case <-ctx.Done():
+		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
+	}
+	return errors.Join(late, k.stop(ctx, k.registry.Guests()))
+}
+
+// Leave implements session.Kernel.
+func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
+	k.ports.Sessions.Release(s.JID, s.Fence())
+	k.presence.Leave(b, s)
+}
+
+// Overflow implements session.Kernel.
+func (k *Kernel) Overflow(s *session.Session) {
+	k.ports.Log.Warn("session ended: its client does not read (limits.outbox-bytes is reached)", zap.Stringer("jid", s.JID))
+}

@@ -1,0 +1,218 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+// tx is what one call of a handler asked for. It belongs to the goroutine that
+// runs the handler.
+type tx struct {
+	g     *Guest
+	ops   []storage.Op
+	after []func(b *transport.Batch) transport.Wait // in the order of the calls
+	sends int
+	err   error // of a call that returns none, such as Put
+}
+
+func (t *tx) host() *extension.Host {
+	h := t.g.hosts
+	return &extension.Host{
+		Stanzas: stanzas{t}, Store: store{t}, Timers: timersOf{t}, Sessions: sessions{t},
+		Accounts: accounts{t.g}, Secrets: secrets{t.g},
+		Domains: h.Domains, Now: h.Now, Log: t.g.log,
+	}
+}
+
+// apply does what was asked for besides writes.
+func (t *tx) apply(b *transport.Batch) transport.Wait {
+	var waits []transport.Wait
+	for _, f := range t.after {
+		if w := f(b); w != nil {
+			waits = append(waits, w)
+		}
+	}
+	return transport.Sequence(waits)
+}
+
+func (t *tx) later(f func(b *transport.Batch) transport.Wait) { t.after = append(t.after, f) }
+
+// stanzas implements extension.Stanzas.
+type stanzas struct{ t *tx }
+
+func (x stanzas) count() error {
+	if x.t.sends++; x.t.sends > maxSends {
+		return fmt.Errorf("%w: a handler may send %d stanzas", extension.ErrBound, maxSends)
+	}
+	return nil
+}
+
+func (x stanzas) Send(s *stanza.Stanza) error {
+	if err := x.t.g.sendable(s); err != nil {
+		return err
+	}
+	if err := x.count(); err != nil {
+		return err
+	}
+	x.t.later(func(b *transport.Batch) transport.Wait {
+		return x.t.g.hosts.router.Route(b, &extension.Envelope{Stanza: s})
+	})
+	return nil
+}
+
+func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
+	if err := x.t.g.permit(extension.SendAsAccount); err != nil {
+		return err
+	}
+	if !slices.Contains(x.t.g.hosts.Domains, account.Domain()) || account.Local() == "" {
+		return fmt.Errorf("%w: %s is no account of this server", extension.ErrPermission, account)
+	}
+	if err := x.count(); err != nil {
+		return err
+	}
+	h := s.Header
+	h.From = account.Bare()
+	s = s.With(h)
+	x.t.later(func(b *transport.Batch) transport.Wait {
+		return x.t.g.hosts.router.Submit(b, &extension.Envelope{Stanza: s})
+	})
+	return nil
+}
+
+func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	if s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || x.t.g.Reg.Reply == nil {
+		return errors.New("host: a request is an iq of type get or set, of an extension with a Reply handler")
+	}
+	if len(state) > maxState || timeout <= 0 || timeout > maxRequestTime {
+		return fmt.Errorf("%w: a request has at most %d bytes of state and waits at most %v", extension.ErrBound, maxState, maxRequestTime)
+	}
+	if err := x.t.g.sendable(s); err != nil {
+		return err
+	}
+	if err := x.count(); err != nil {
+		return err
+	}
+	x.t.later(func(b *transport.Batch) transport.Wait { return x.t.g.request(b, s, timeout, state) })
+	return nil
+}
+
+// store implements extension.Store.
+type store struct{ t *tx }
+
+// written returns the handler's own last write of a key.
+func (x store) written(owner jid.JID, key string) *storage.Op {
+	for i := range x.t.ops {
+		if op := &x.t.ops[i]; op.Key == key && op.Owner == owner {
+			return op
+		}
+	}
+	return nil
+}
+
+func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.Entry, bool, error) {
+	owner = account(owner)
+	if op := x.written(owner, key); op != nil {
+		return extension.Entry{Key: key, Value: op.Value}, !op.Delete, nil
+	}
+	e, err := x.t.g.hosts.Store.Get(ctx, x.t.g.Reg.Name, owner, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return extension.Entry{}, false, nil
+	}
+	if err != nil {
+		return extension.Entry{}, false, fmt.Errorf("get %q: %w", key, err)
+	}
+	return extension.Entry(e), true, nil
+}
+
+func (x store) Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]extension.Entry, error) {
+	owner = account(owner)
+	// Deletions of this handler make room for as many more.
+	stored, err := x.t.g.hosts.Store.Scan(ctx, x.t.g.Reg.Name, owner, prefix, after, limit+len(x.t.ops))
+	if err != nil {
+		return nil, fmt.Errorf("scan %q: %w", prefix, err)
+	}
+	// Behind the last key of a full page more may be stored: own writes that
+	// come later belong to a later page.
+	full := len(stored) == limit+len(x.t.ops)
+	var out []extension.Entry
+	for _, e := range stored {
+		if x.written(owner, e.Key) == nil {
+			out = append(out, extension.Entry(e))
+		}
+	}
+	for _, op := range x.t.ops {
+		in := op.Owner == owner && !op.Delete && strings.HasPrefix(op.Key, prefix) && op.Key > after
+		if in && (!full || op.Key <= stored[len(stored)-1].Key) {
+			out = append(out, extension.Entry{Key: op.Key, Value: op.Value})
+		}
+	}
+	slices.SortFunc(out, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out[:min(limit, len(out))], nil
+}
+
+// write buffers an op; the last one of a key holds, with the first condition.
+func (x store) write(op storage.Op) {
+	op.Space = x.t.g.Reg.Name
+	op.Owner = account(op.Owner)
+	if was := x.written(op.Owner, op.Key); was != nil {
+		op.If, op.Revision = was.If, was.Revision
+		*was = op
+		return
+	}
+	x.t.ops = append(x.t.ops, op)
+}
+
+func (x store) Put(owner jid.JID, key string, value []byte) {
+	x.write(storage.Op{Owner: owner, Key: key, Value: value})
+}
+
+func (x store) Delete(owner jid.JID, key string) {
+	x.write(storage.Op{Owner: owner, Key: key, Delete: true})
+}
+
+func (x store) Swap(owner jid.JID, key string, value []byte, revision uint64) {
+	x.write(storage.Op{Owner: owner, Key: key, Value: value, If: true, Revision: revision})
+}
+
+// sessions implements extension.Sessions.
+type sessions struct{ t *tx }
+
+func (x sessions) Of(account jid.JID) []extension.Session {
+	entries := x.t.g.hosts.Sessions.Sessions(account.Bare())
+	out := make([]extension.Session, len(entries))
+	for i, e := range entries {
+		out[i] = extension.Session{JID: e.JID, Available: e.Available, Priority: e.Priority}
+	}
+	return out
+}
+
+func (x sessions) End(acc jid.JID, condition, text string) error {
+	if err := x.t.g.permit(extension.ManageAccounts); err != nil {
+		return err
+	}
+	x.t.later(func(b *transport.Batch) transport.Wait {
+		for _, e := range x.t.g.hosts.Sessions.Sessions(account(acc)) {
+			e.Receiver.End(b, stream.Err(stream.Condition(condition), text))
+		}
+		return nil
+	})
+	return nil
+}
+
+// secrets implements extension.Secrets.
+type secrets struct{ g *Guest }
+
+func (x secrets) Secret(ctx context.Context, name string) ([]byte, error) {
+	return x.g.hosts.Store.Secret(ctx, "extension/"+x.g.Reg.Name+"/"+name)
+}

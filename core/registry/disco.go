@@ -1,0 +1,145 @@
+package registry
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Namespaces of service discovery (XEP-0030).
+const (
+	NSInfo  = "http://jabber.org/protocol/disco#info"
+	NSItems = "http://jabber.org/protocol/disco#items"
+)
+
+// info is an answer to disco#info, made at start.
+type info struct{ payload *stanza.Element }
+
+func identity(category, typ, name string) []extension.Identity {
+	return []extension.Identity{{Category: category, Type: typ, Name: name}}
+}
+
+// newInfo puts together what registrations add to an entity: each identity and
+// feature once, in a stable order (XEP-0115 hashes them).
+func newInfo(ids []extension.Identity, regs []extension.Registration, part func(*extension.Registration) extension.Disco) info {
+	features := []string{NSInfo, NSItems}
+	var forms []*stanza.Element
+	for i := range regs {
+		d := part(&regs[i])
+		ids = append(ids, d.Identities...)
+		features = append(features, d.Features...)
+		forms = append(forms, d.Forms...)
+	}
+	slices.Sort(features)
+	slices.SortStableFunc(ids, func(a, b extension.Identity) int {
+		return strings.Compare(a.Category+"/"+a.Type, b.Category+"/"+b.Type)
+	})
+	q := stanza.El(NSInfo, "query")
+	for _, id := range slices.Compact(ids) {
+		e := stanza.El(NSInfo, "identity", stanza.At("category", id.Category), stanza.At("type", id.Type))
+		if id.Name != "" {
+			e.Attrs = append(e.Attrs, stanza.At("name", id.Name))
+		}
+		q.Add(e)
+	}
+	for _, f := range slices.Compact(features) {
+		q.Add(stanza.El(NSInfo, "feature", stanza.At("var", f)))
+	}
+	return info{q.Add(forms...)}
+}
+
+// disco is service discovery as a registration: of hosted domains, of the own
+// account, and of components, whose answers the router asks for by
+// DiscoComponent. Strangers learn nothing of an account, not even that it
+// exists (XEP-0030 8): its handler is for the owner alone.
+func (r *Registry) disco() extension.Registration {
+	answer := func(server, account func() *stanza.Element) func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
+		return func(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
+			if err := noNode(q); err != nil {
+				return nil, err
+			}
+			if !q.To.IsZero() && q.To.Local() == "" {
+				return server(), nil
+			}
+			return account(), nil
+		}
+	}
+	own := extension.ToServer | extension.ToOwnAccount
+	return extension.Registration{
+		Name:       "disco",
+		Implements: []extension.XEP{{Number: 30, Version: "2.5.0"}},
+		IQ: []extension.IQHandler{
+			{Space: NSInfo, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
+				func() *stanza.Element { return r.server.payload },
+				func() *stanza.Element { return r.account.payload })},
+			{Space: NSItems, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
+				r.serverItems, func() *stanza.Element { return stanza.El(NSItems, "query") })},
+		},
+	}
+}
+
+// noNode refuses a node that nobody has (XEP-0030 7).
+func noNode(q extension.IQ) error {
+	if q.Payload().Attr("node") != "" {
+		return stanza.Err(stanza.ItemNotFound, "no such node")
+	}
+	return nil
+}
+
+// serverItems lists the components.
+func (r *Registry) serverItems() *stanza.Element {
+	var domains []string
+	for d := range r.components {
+		domains = append(domains, d)
+	}
+	slices.Sort(domains)
+	q := stanza.El(NSItems, "query")
+	for _, d := range domains {
+		q.Add(stanza.El(NSItems, "item", stanza.At("jid", d)))
+	}
+	return q
+}
+
+// Disco returns the handler of service discovery of a component, false if the
+// payload is another. A component may claim the namespaces itself instead.
+func (c *Component) Disco(child stanza.Child, typ string) (Claim, bool) {
+	if typ != stanza.Get || child.Local != "query" || child.Space != NSInfo && child.Space != NSItems {
+		return Claim{}, false
+	}
+	h := &extension.IQHandler{Handle: func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+		if err := noNode(q); err != nil {
+			return nil, err
+		}
+		if child.Space == NSInfo {
+			return c.info.payload, nil
+		}
+		return c.items(ctx, h, q)
+	}}
+	h.Inline = child.Space == NSInfo || c.Spec.Items == nil
+	return Claim{c.Guest, h}, true
+}
+
+func (c *Component) items(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+	out := stanza.El(NSItems, "query")
+	if c.Spec.Items == nil {
+		return out, nil
+	}
+	items, err := c.Spec.Items(ctx, h, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		e := stanza.El(NSItems, "item", stanza.At("jid", it.JID.String()))
+		if it.Node != "" {
+			e.Attrs = append(e.Attrs, stanza.At("node", it.Node))
+		}
+		if it.Name != "" {
+			e.Attrs = append(e.Attrs, stanza.At("name", it.Name))
+		}
+		out.Add(e)
+	}
+	return out, nil
+}

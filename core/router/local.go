@@ -1,0 +1,141 @@
+package router
+
+import (
+	"context"
+
+	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// server handles a stanza to a hosted domain itself (RFC 6120 10.5.1, 10.5.2).
+func (r *Router) server(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	switch e.Stanza.Kind {
+	case stanza.IQ:
+		if e.Stanza.To.IsBare() {
+			return r.request(b, e, extension.ToServer)
+		}
+		if r.answer(e) {
+			return nil
+		}
+	case stanza.Presence:
+		return nil // nobody at that address is interested
+	}
+	return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+}
+
+// account handles a stanza to the bare JID of an account, or from a client to
+// no address (RFC 6120 10.3, RFC 6121 8.5.2). Accounts that are missing and
+// accounts that are not online are answered the same.
+func (r *Router) account(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	switch e.Stanza.Kind {
+	case stanza.IQ:
+		own := e.Stanza.To.IsZero() || e.Stanza.To == e.Stanza.From.Bare()
+		if own {
+			return r.request(b, e, extension.ToOwnAccount)
+		}
+		return r.request(b, e, extension.ToAccount)
+	case stanza.Presence:
+		return r.presence(b, e)
+	}
+	return r.message(b, e)
+}
+
+// full handles a stanza to the full JID of an account (RFC 6121 8.5.3).
+func (r *Router) full(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if e.Stanza.Kind == stanza.Message {
+		return r.message(b, e)
+	}
+	if e.Stanza.Kind == stanza.Presence && e.Stanza.Type != "" && e.Stanza.Type != stanza.Unavailable && e.Stanza.Type != stanza.TypeError {
+		return r.presence(b, e)
+	}
+	if !r.Pipeline.Wants(extension.Deliver, e.Stanza.Kind) {
+		return r.toSession(b, e)
+	}
+	return r.stage(b, extension.Deliver, recipient(e), r.toSession)
+}
+
+// toSession gives an iq or presence to the session that it is addressed to
+// (RFC 6121 8.5.3.1); without that session an iq is refused and presence is
+// ignored (8.5.3.2.2, 8.5.3.2.3).
+func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, e.Stanza) {
+		return nil
+	}
+	if e.Stanza.Kind == stanza.Presence {
+		return nil
+	}
+	return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+}
+
+// recipient returns e with the account that it goes to.
+func recipient(e *extension.Envelope) *extension.Envelope {
+	c := *e
+	c.Account = e.Stanza.To.Bare()
+	return &c
+}
+
+// presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2).
+// Subscriptions need a roster, which this server does not keep yet: whoever
+// asks is told so. Probes are ignored (4.3.2: nobody is subscribed).
+func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	switch e.Stanza.Type {
+	case "", stanza.Unavailable, stanza.TypeError:
+	case stanza.Subscribe:
+		return r.refuse(b, e, stanza.Err(stanza.FeatureNotImplemented, "this server does not keep rosters yet"))
+	default:
+		return nil
+	}
+	if !r.Pipeline.Wants(extension.Deliver, stanza.Presence) {
+		return r.toAvailable(b, e)
+	}
+	return r.stage(b, extension.Deliver, recipient(e), r.toAvailable)
+}
+
+func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	for _, s := range r.Sessions.Sessions(e.Stanza.To.Bare()) {
+		if s.Available {
+			s.Receiver.Deliver(b, e.Stanza)
+		}
+	}
+	return nil
+}
+
+// component gives a stanza to an extension that has this domain.
+func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
+	st := e.Stanza
+	if st.Kind == stanza.IQ && st.To.Local() == "" && st.To.IsBare() {
+		if r.answer(e) {
+			return nil
+		}
+		child := st.Children()[0]
+		claim, ok := c.IQ(child, st.Type)
+		if !ok {
+			claim, ok = c.Disco(child, st.Type)
+		}
+		if ok {
+			return r.ask(b, e, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
+				return r.Route(b, &extension.Envelope{Stanza: answer})
+			})
+		}
+	}
+	if st.Kind == stanza.IQ && r.answer(e) {
+		return nil
+	}
+	if c.Spec.Handle == nil {
+		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+	}
+	shown := *e
+	return c.Guest.Later(func(ctx context.Context, h *extension.Host) error {
+		return c.Spec.Handle(ctx, h, &shown)
+	}, func(b *transport.Batch, err error) {
+		if err == nil {
+			return
+		}
+		c.Guest.Log("component "+c.JID.String(), err)
+		if w := r.refuse(b, &shown, stanza.AsError(err)); w != nil {
+			r.Hosts.Spawn(w)
+		}
+	})
+}

@@ -1,0 +1,156 @@
+// Package router decides where a stanza goes (RFC 6120 section 10, RFC 6121
+// section 8). Route is the one switch; the files beside it are its branches.
+//
+// A method that returns a transport.Wait has finished if it is nil; otherwise
+// the rest of the stanza's way is in it, and whoever called runs it before it
+// lets the next stanza of the same sender follow.
+package router
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Router is used by any goroutine; it has no state of its own.
+type Router struct {
+	Registry *registry.Registry
+	Sessions cluster.Registry
+	Pipeline *pipeline.Pipeline
+	Hosts    *host.Hosts
+	Store    storage.Store
+	Log      *zap.Logger
+}
+
+// Submit takes a stanza that a local account handed in: the Submit stage, then
+// Route. Its from is stamped. e is borrowed.
+func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if !r.Pipeline.Wants(extension.Submit, e.Stanza.Kind) {
+		return r.Route(b, e)
+	}
+	return r.stage(b, extension.Submit, e, r.Route)
+}
+
+// SubmitPresence is Submit for presence, which goes on to next: what a client
+// broadcasts has no address, and what it directs is remembered.
+func (r *Router) SubmitPresence(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
+	if !r.Pipeline.Wants(extension.Submit, stanza.Presence) {
+		return next(b, e)
+	}
+	return r.stage(b, extension.Submit, e, next)
+}
+
+// Next is where a stanza goes behind a stage.
+type Next func(*transport.Batch, *extension.Envelope) transport.Wait
+
+// Route takes a stanza to where its to says. e is borrowed.
+func (r *Router) Route(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	to := e.Stanza.To
+	domain := to.Domain()
+	switch {
+	case to.IsZero():
+		return r.own(b, e)
+	case r.Registry.Hosted(domain) && to.Local() == "":
+		return r.server(b, e)
+	case r.Registry.Hosted(domain) && to.IsBare():
+		return r.account(b, e)
+	case r.Registry.Hosted(domain):
+		return r.full(b, e)
+	}
+	if c := r.Registry.Component(domain); c != nil {
+		return r.component(b, e, c)
+	}
+	return r.far(b, e)
+}
+
+// own handles a stanza without an address on behalf of the account that sent
+// it (RFC 6120 10.3). Presence does not come here: see package presence.
+func (r *Router) own(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if e.Stanza.Kind == stanza.Message {
+		h := e.Stanza.Header
+		h.To = h.From.Bare()
+		addressed := *e
+		addressed.Stanza = e.Stanza.With(h)
+		return r.account(b, &addressed)
+	}
+	return r.account(b, e)
+}
+
+// far handles a stanza to a domain that nobody here answers for. Subdomains of
+// hosted domains end here too: with a wildcard in the DNS they would loop.
+func (r *Router) far(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	return r.refuse(b, e, stanza.Err(stanza.RemoteServerNotFound, "")) // RFC 6120 10.4.3
+}
+
+// refuse answers a stanza with an error, where one may be sent.
+func (r *Router) refuse(b *transport.Batch, e *extension.Envelope, err *stanza.Error) transport.Wait {
+	if answer := e.Stanza.ErrorReply(err); answer != nil && !answer.To.IsZero() {
+		return r.Route(b, &extension.Envelope{Stanza: answer})
+	}
+	return nil
+}
+
+// stage runs the handlers of a stage, commits what they wrote, and goes on
+// with next.
+func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
+	staged := *e
+	var fx host.Effects
+	outcome, refusal := r.Pipeline.Run(s, &staged, &fx)
+	then := func(b *transport.Batch) transport.Wait {
+		var waits []transport.Wait
+		if w := r.outcome(b, &staged, outcome, refusal, next); w != nil {
+			waits = append(waits, w)
+		}
+		if w := fx.Apply(b); w != nil {
+			waits = append(waits, w)
+		}
+		return transport.Sequence(waits)
+	}
+	if !fx.Pending() {
+		return then(b)
+	}
+	return func(ctx context.Context) {
+		var b transport.Batch
+		var w transport.Wait
+		if err := fx.Commit(ctx, r.Store); err != nil {
+			w = r.uncommitted(&b, &staged, err)
+		} else {
+			w = then(&b)
+		}
+		b.Flush()
+		if w != nil {
+			w(ctx)
+		}
+	}
+}
+
+func (r *Router) outcome(b *transport.Batch, e *extension.Envelope, o pipeline.Outcome, refusal *stanza.Error, next Next) transport.Wait {
+	switch o {
+	case pipeline.Pass:
+		return next(b, e)
+	case pipeline.Refused:
+		return r.refuse(b, e, refusal)
+	}
+	return nil
+}
+
+// uncommitted tells the sender that a stanza went nowhere since what had to be
+// written with it could not be.
+func (r *Router) uncommitted(b *transport.Batch, e *extension.Envelope, err error) transport.Wait {
+	var told *stanza.Error
+	if !errors.As(err, &told) {
+		r.Log.Error("storage: a stanza was refused", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
+		told = stanza.Err(stanza.InternalServerError, "")
+	}
+	return r.refuse(b, e, told)
+}
