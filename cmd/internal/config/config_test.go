@@ -1,0 +1,331 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wantErrors parses text, which must have exactly these errors.
+func wantErrors(t *testing.T, text string, want ...string) {
+	t.Helper()
+	_, err := Parse("c.yaml", []byte(text))
+	errs, ok := err.(Errors)
+	if !ok {
+		t.Fatalf("error is %v (%T), want Errors", err, err)
+	}
+	if got, want := errs.Error(), strings.Join(want, "\n"); got != want {
+		t.Errorf("errors\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"unknown key with a near one", "domains: [a.test]\nlisen: {}\n",
+			[]string{`c.yaml:2: unknown key "lisen", did you mean "listen"?`}},
+		{"unknown key below, letters swapped", "listen:\n  c2s-tsl: \":1\"\n",
+			[]string{`c.yaml:2: unknown key "c2s-tsl" in listen, did you mean "c2s-tls"?`}},
+		{"unknown key with none near", "registration: {password: x}",
+			[]string{`c.yaml:1: unknown key "password" in registration, known are mode`}},
+		{"unknown extension", "extensions: {carbons: {enabled: true}}",
+			[]string{`c.yaml:1: unknown key "carbons" in extensions, known are ping, version, time, register`}},
+		{"several at once, by line", "data: 7\ndomain: x\nlog: {level: loud}\n",
+			[]string{
+				`c.yaml:1: data: want a path, not the number 7`,
+				`c.yaml:2: unknown key "domain", did you mean "domains"?`,
+				`c.yaml:3: log.level: "loud": want debug or info or warn or error`,
+			}},
+		{"key twice", "data: a\ndata: b\n", []string{`c.yaml:2: data is set twice, first in line 1`}},
+		{"not YAML", "a: [b\n", []string{`c.yaml:2: not YAML: did not find expected ',' or ']'`}},
+		{"two documents", "data: a\n---\ndata: b\n", []string{`c.yaml:2: there is a second document; a configuration is one`}},
+		{"a list for the file", "- a\n", []string{`c.yaml:1: the file: want a mapping (lines of KEY: VALUE), not a list`}},
+		{"a mapping for a list", "domains: {a: b}", []string{`c.yaml:1: domains: want a domain such as example.org, not a mapping`}},
+		{"no value", "data:\n", []string{`c.yaml:1: data has no value: want a path; leave the line out for the default`}},
+		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
+		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
+		{"alias in options", "x: &d 1\nplugins: {a: {options: {b: [*d]}}}", []string{
+			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, limits, admins, extensions, plugins, s2s, log`,
+			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
+		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
+		{"port out of range", "listen: {c2s: \":70000\"}",
+			[]string{`c.yaml:1: listen.c2s: ":70000": a port is a number from 0 to 65535: want an address such as ":5222", "192.0.2.1:5222" or "[2001:db8::1]:5222"`}},
+		{"port alone", "listen: {c2s: 5222}",
+			[]string{`c.yaml:1: listen.c2s: want an address such as ":5222", "192.0.2.1:5222" or "[2001:db8::1]:5222", not the number 5222`}},
+		{"host that is a name", "listen: {c2s: \"example.org:5222\"}",
+			[]string{`c.yaml:1: listen.c2s: "example.org:5222": the host is not an IP address: want an address such as ":5222", "192.0.2.1:5222" or "[2001:db8::1]:5222"`}},
+		{"duration without unit", "limits: {unauthenticated-time: 30}",
+			[]string{`c.yaml:1: limits.unauthenticated-time: want a duration from 1s to 1h, such as 30s or 1m30s, not the number 30`}},
+		{"duration out of bounds", "limits: {unauthenticated-time: 2h}",
+			[]string{`c.yaml:1: limits.unauthenticated-time: 2h is out of bounds: want a duration from 1s to 1h, such as 30s or 1m30s`}},
+		{"RFC 6120 13.12: a limit of 10,000 bytes at least", "limits: {stanza-bytes: 9999, stanza-bytes-unauthenticated: 2TiB}",
+			[]string{
+				`c.yaml:1: limits.stanza-bytes: 9999 is out of bounds: want bytes from 10000 to 1GiB, such as 65536 or 64KiB`,
+				`c.yaml:1: limits.stanza-bytes-unauthenticated: "2Ti": want bytes from 10000 to 1GiB, such as 65536 or 64KiB`,
+			}},
+		{"number that overflows", "limits: {depth: 99999999999999999999}",
+			[]string{`c.yaml:1: limits.depth: want a number from 8 to 4096, not the number 99999999999999999999`}},
+		{"size that overflows", "limits: {stanza-bytes: 9223372036854775807GiB}",
+			[]string{`c.yaml:1: limits.stanza-bytes: 9223372036854775807 is out of bounds: want bytes from 10000 to 1GiB, such as 65536 or 64KiB`}},
+		{"domain with a localpart", "domains: [romeo@example.org]",
+			[]string{`c.yaml:1: domains: "romeo@example.org" is an address, not a domain: want a domain such as example.org`}},
+		{"no domain", "domains: []", []string{`c.yaml:1: domains: at least one domain is needed`}},
+		{"domain twice after preparation", "domains: [Example.org, example.org.]", []string{`c.yaml:1: domains: example.org is there twice`}},
+		{"admin elsewhere", "domains: [a.test]\nadmins: [x@b.test]", []string{`c.yaml:2: admins: x@b.test is not of a hosted domain`}},
+		{"one port for two listeners", "listen: {c2s: \":1\", c2s-tls: \":1\"}",
+			[]string{`c.yaml:1: listen.c2s-tls: :1 is an address of listen.c2s already; give each its own port`}},
+		{"postgres", "storage:\n  driver: postgres\n", []string{`c.yaml:2: storage.driver: this version of hexmpp has no PostgreSQL yet; use sqlite`}},
+		{"extension as a process", "extensions:\n  ping:\n    run: process\n",
+			[]string{`c.yaml:3: extensions.ping.run: this version of hexmpp runs extensions inside only; use inside`}},
+		{"option of an extension without any", "extensions: {ping: {options: {a: 1}}}",
+			[]string{`c.yaml:1: extensions.ping.options: ping has no options`}},
+		{"name of a plugin", "plugins: {../x: {}}",
+			[]string{`c.yaml:1: plugins: the name of a plugin is of lower-case letters, digits and hyphens, not "../x"`}},
+		{"digest", "plugins: {muc: {files: {/bin/x: abc}}}",
+			[]string{`c.yaml:1: plugins.muc.files./bin/x: no SHA-256: want a SHA-256 in 64 lower-case hexadecimal digits`}},
+		{"unauthenticated limit above the other", "limits: {stanza-bytes: 10000, stanza-bytes-unauthenticated: 10001}",
+			[]string{`c.yaml:1: limits.stanza-bytes-unauthenticated: more than stanza-bytes, which is 10000`}},
+	} {
+		t.Run(c.name, func(t *testing.T) { wantErrors(t, c.text, c.want...) })
+	}
+}
+
+// TestDesign reads the example of the design, whose keys other programs rely on.
+func TestDesign(t *testing.T) {
+	c, err := Parse("/etc/hexmpp/hexmpp.yaml", []byte(`
+domains: [example.test, Other.TEST]
+data: ./hexmpp-data
+listen: {c2s: "127.0.0.1:5222", c2s-tls: ["127.0.0.1:5223", "[::1]:0"], http: "127.0.0.1:5280", https: "127.0.0.1:5443", s2s: "127.0.0.1:5269"}
+tls: {certificates: /etc/ssl/hexmpp, required: true}
+storage: {driver: sqlite, dsn: "x.db"}
+registration: {mode: open}
+limits: {rates: false, outbox-bytes: 2MiB, unauthenticated-time: 1m}
+admins: [romeo@example.test]
+extensions: {ping: {enabled: false, run: inside, options: {}}}
+plugins: {muc: {enabled: true, run: process, command: [a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [p], limits: {m: 1}, options: {secret: x}}}
+s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269"}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range []struct {
+		name      string
+		got, want any
+	}{
+		{"domain", c.Domains[1], "other.test"},
+		{"data", c.Data, "/etc/hexmpp/hexmpp-data"},
+		{"c2s", strings.Join(c.Listen.C2S, " "), "127.0.0.1:5222"},
+		{"c2s-tls", strings.Join(c.Listen.C2STLS, " "), "127.0.0.1:5223 [::1]:0"},
+		{"certificates", c.TLS.Certificates, "/etc/ssl/hexmpp"},
+		{"dsn", c.Storage.DSN, "/etc/hexmpp/x.db"},
+		{"mode", c.Registration.Mode, "open"},
+		{"rates", c.Limits.Rates, false},
+		{"outbox", c.Limits.OutboxBytes, 2 << 20},
+		{"time", c.Limits.UnauthenticatedTime, time.Minute},
+		{"preset", c.Limits.StanzaBytes, 256 << 10},
+		{"ping", c.Extensions["ping"].Enabled, false},
+		{"time extension", c.Extensions["time"].Enabled, true},
+		{"plugin command", strings.Join(c.Plugins["muc"].Command, " "), "a -b"},
+		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
+		{"warnings", len(c.Warnings()), 6},
+	} {
+		if check.got != check.want {
+			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, text, c2s, tls string
+	}{
+		{"empty file: every interface", "", ":5222", ":5223"},
+		{"comments only", "# nothing\n", ":5222", ":5223"},
+		{"section with its lines commented out", "listen:\n#  c2s: x\n", ":5222", ":5223"},
+		{"listen names one: only that", "listen: {c2s: \":1\"}", ":1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Parse("c.yaml", []byte(c.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := strings.Join(got.Listen.C2S, " "); s != c.c2s {
+				t.Errorf("c2s %q, want %q", s, c.c2s)
+			}
+			if s := strings.Join(got.Listen.C2STLS, " "); s != c.tls {
+				t.Errorf("c2s-tls %q, want %q", s, c.tls)
+			}
+		})
+	}
+	c, err := Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range append(c.Listen.C2S, c.Listen.C2STLS...) {
+		if !loopback(a) {
+			t.Errorf("without a file it listens on %s", a)
+		}
+	}
+	if c.File != "" || c.Domains[0] != "localhost" || c.Data != filepath.Join(here, "hexmpp-data") || c.Registration.Mode != RegistrationClosed {
+		t.Errorf("without a file: %+v", c)
+	}
+	if w := c.Warnings(); len(w) > 0 {
+		t.Errorf("without a file there are warnings: %v", w)
+	}
+}
+
+func TestLoadReportsMissingFile(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); !os.IsNotExist(unwrapAll(err)) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func unwrapAll(err error) error {
+	for {
+		u, ok := err.(interface{ Unwrap() error })
+		if !ok || os.IsNotExist(err) {
+			return err
+		}
+		err = u.Unwrap()
+	}
+}
+
+func TestClearTextOnTheNetworkWarns(t *testing.T) {
+	for text, want := range map[string]int{
+		"tls: {required: false}":                                    1,
+		"tls: {required: false}\nlisten: {c2s: \"127.0.0.1:5222\"}": 0,
+		"listen: {s2s: \":1\"}":                                     2, // no federation, and no client can connect
+	} {
+		c, err := Parse("c.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := c.Warnings(); len(w) != want {
+			t.Errorf("%s: warnings %q, want %d", text, w, want)
+		}
+	}
+}
+
+func TestShow(t *testing.T) {
+	c, err := Parse("/c.yaml", []byte("domains: [a.test]\nstorage:\n  dsn: \"hunter2\"\nplugins: {muc: {options: {token: hunter2}}}\nextensions: {ping: {enabled: false}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := c.Show()
+	if strings.Contains(out, "hunter2") {
+		t.Errorf("a secret is shown:\n%s", out)
+	}
+	rows := map[string]bool{}
+	for line := range strings.Lines(out) {
+		rows[strings.Join(strings.Fields(line), " ")] = true
+	}
+	for _, want := range []string{
+		"domains: [a.test] # /c.yaml:1",
+		"data: /hexmpp-data # default",
+		`c2s: [":5222"] # default`,
+		`dsn: "(set, not shown)" # /c.yaml:3`,
+		"enabled: false # /c.yaml:5",
+		`options: "(set, not shown)" # /c.yaml:4`,
+		"unauthenticated-time: 30s # default",
+	} {
+		if !rows[want] {
+			t.Errorf("not shown: %s\nin\n%s", want, out)
+		}
+	}
+}
+
+// What show prints of a configuration without secrets can be read again, and
+// gives the same.
+func TestShowCanBeRead(t *testing.T) {
+	text := "domains: [a.test]\nlimits: {stanza-bytes: 10001}\ns2s: {overrides: {b.test: \"c:1\"}}\nplugins: {x: {domains: [\"$domain\"]}}"
+	a, err := Parse("/c.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Parse("/c.yaml", []byte(a.Show()))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, a.Show())
+	}
+	values := func(c *Config) string {
+		var s strings.Builder
+		for line := range strings.Lines(c.Show()) {
+			value, _, _ := strings.Cut(line, "#")
+			s.WriteString(strings.TrimSpace(value) + "\n")
+		}
+		return strings.Replace(s.String(), redacted, "/hexmpp-data/hexmpp.db", 1)
+	}
+	if values(a) != values(b) {
+		t.Errorf("%s\nbecame\n%s", values(a), values(b))
+	}
+}
+
+// The example in the reference has every option, and is a valid file.
+func TestReferenceExample(t *testing.T) {
+	_, rest, _ := strings.Cut(Reference(), "```yaml\n")
+	text, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	c, err := Parse("c.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	preset, err := Parse("c.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.lines = nil
+	preset.lines = nil
+	if a, b := c.Show(), preset.Show(); a != b {
+		t.Errorf("the example gives\n%s\nthe defaults are\n%s", a, b)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "abc", 3}, {"lisen", "listen", 1}, {"ab", "ba", 1}, {"kitten", "sitting", 3}, {"same", "same", 0}} {
+		if got := edits(c.a, c.b); got != c.want {
+			t.Errorf("edits(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+		if got := edits(c.b, c.a); got != c.want {
+			t.Errorf("edits(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"", "domains: [a.test]", "a: &a [*a]", "plugins: {x: {options: {a: {b: [1, 2]}}}}",
+		"listen: {c2s: [\":1\", \"[::1]:2\"]}", "<<: {a: b}", "? [a]\n: b", "s2s: {overrides: {a.test: \"b:1\"}}",
+		"--- \n...\n---\n", "limits: {stanza-bytes: 1GiB}", "%YAML 9.9\n---\n", "\xff\xfe", "domains: !!binary aGk=",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := Parse("/c.yaml", text)
+		if err != nil {
+			if _, ok := err.(Errors); !ok {
+				t.Fatalf("error without a line: %v", err)
+			}
+			return
+		}
+		_ = c.Warnings()
+		shown := c.Show()
+		if strings.Contains(shown, redacted) {
+			return
+		}
+		if _, err := Parse("/c.yaml", []byte(shown)); err != nil {
+			t.Fatalf("what is shown can't be read: %v\n%s", err, shown)
+		}
+	})
+}

@@ -1,0 +1,232 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Words that options choose between.
+const (
+	DriverSQLite   = "sqlite"
+	DriverPostgres = "postgres"
+
+	RegistrationClosed = "closed"
+	RegistrationOpen   = "open"
+
+	RunInside  = "inside"
+	RunProcess = "process"
+
+	FormatAuto    = "auto"
+	FormatConsole = "console"
+	FormatJSON    = "json"
+)
+
+// Known lists the extensions that are part of hexmpp, with what each is for.
+var Known = []struct{ Name, Doc string }{
+	{"ping", "Answers pings (XEP-0199)."},
+	{"version", "Tells the name and version of the server (XEP-0092)."},
+	{"time", "Tells the time of the server (XEP-0202)."},
+	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077)."},
+}
+
+// options is the table of every option, bound to the fields of c.
+func options(c *Config) []option {
+	return []option{
+		{key: "domains", value: many(&c.Domains, domain), preset: "localhost",
+			doc: "The domains that the server hosts. Each has accounts of its own; the first is the default."},
+		{key: "data", value: one(&c.Data, path), preset: "./hexmpp-data",
+			doc: "Folder for everything that the server keeps: database, certificates, admin socket. It is made when it is missing. One server at a time uses it."},
+		{key: "listen", section: listenOptions(&c.Listen),
+			doc: "Addresses to listen on. Without this section: c2s on port 5222 and c2s-tls on port 5223 of every interface, or of the loopback addresses when there is no configuration file. With it: what it names and nothing else. Port 0 takes any free port, which the log tells."},
+		{key: "tls", doc: "Encryption.", section: []option{
+			{key: "certificates", value: one(&c.TLS.Certificates, path), note: "certificates in the data folder",
+				doc: "Folder with certificates and keys in PEM. A domain without one gets a certificate that the server signs itself. Read again by SIGHUP and `hexmpp reload`."},
+			{key: "required", value: one(&c.TLS.Required, boolean), preset: "true",
+				doc: "Whether clients must encrypt before they log in. Set it to false for tests on loopback addresses only: passwords then travel as they are."},
+		}},
+		{key: "storage", doc: "Where accounts and everything else that must last is kept.", section: []option{
+			{key: "driver", value: one(&c.Storage.Driver, choice(DriverSQLite, DriverPostgres)), preset: DriverSQLite,
+				doc: "The database. SQLite is built in; PostgreSQL comes with a later version."},
+			{key: "dsn", value: one(&c.Storage.DSN, path), secret: true, note: "hexmpp.db in the data folder",
+				doc: "The database file of SQLite, or the connection string of PostgreSQL."},
+		}},
+		{key: "registration", doc: "Accounts made by users themselves (XEP-0077).", section: []option{
+			{key: "mode", value: one(&c.Registration.Mode, choice(RegistrationClosed, RegistrationOpen)), preset: RegistrationClosed,
+				doc: "With open, anybody who can connect can make an account. With closed, `hexmpp user add` makes them."},
+		}},
+		{key: "limits", section: limitOptions(&c.Limits),
+			doc: "Bounds on what a client can ask of the server."},
+		{key: "admins", value: many(&c.Admins, account), preset: "[]",
+			doc: "Accounts that may administer the server from their client, once a version of hexmpp offers that."},
+		{key: "extensions", section: extensionOptions(c),
+			doc: "The extensions that are part of hexmpp. All are on unless they are switched off here."},
+		{key: "plugins", entries: pluginEntries(c),
+			doc: "Extensions in processes of their own. This version reads the section and does not start them yet."},
+		{key: "s2s", section: s2sOptions(&c.S2S),
+			doc: "Federation with other servers. This version reads the section and does not federate yet."},
+		{key: "log", doc: "The log, on standard error.", section: []option{
+			{key: "level", value: one(&c.Log.Level, choice("debug", "info", "warn", "error")), preset: "info",
+				doc: "The least important lines that are logged."},
+			{key: "format", value: one(&c.Log.Format, choice(FormatAuto, FormatConsole, FormatJSON)), preset: FormatAuto,
+				doc: "Lines to read, or one JSON object a line. With auto: console on a terminal, else json."},
+		}},
+	}
+}
+
+func listenOptions(l *Listen) []option {
+	return []option{
+		{key: "c2s", value: many(&l.C2S, address), note: "port 5222, see above",
+			doc: "Clients that begin in clear and encrypt by STARTTLS (RFC 6120)."},
+		{key: "c2s-tls", value: many(&l.C2STLS, address), note: "port 5223, see above",
+			doc: "Clients that encrypt from the first byte (XEP-0368)."},
+		{key: "http", value: many(&l.HTTP, address), note: "none",
+			doc: "HTTP in clear. This version reads it and does not listen yet."},
+		{key: "https", value: many(&l.HTTPS, address), note: "none",
+			doc: "HTTP over TLS. This version reads it and does not listen yet."},
+		{key: "s2s", value: many(&l.S2S, address), note: "none",
+			doc: "Other servers. This version reads it and does not listen yet."},
+	}
+}
+
+func limitOptions(l *Limits) []option {
+	const most = 1 << 30
+	return []option{
+		{key: "rates", value: one(&l.Rates, boolean), preset: "true",
+			doc: "With false there is no limit on rates, nor on what comes from one address: for load tests. Sizes, depths and queues stay bounded."},
+		{key: "stanza-bytes", value: one(&l.StanzaBytes, size(10_000, most)), preset: "256KiB",
+			doc: "The largest stanza that is taken."},
+		{key: "stanza-bytes-unauthenticated", value: one(&l.StanzaBytesUnauthenticated, size(10_000, most)), preset: "16KiB",
+			doc: "The largest element that is taken before login."},
+		{key: "depth", value: one(&l.Depth, number(8, 4096)), preset: "64",
+			doc: "How deep the elements of a stanza may be nested."},
+		{key: "attributes", value: one(&l.Attributes, number(8, 4096)), preset: "32",
+			doc: "How many attributes one element may have, namespace declarations included."},
+		{key: "unauthenticated-time", value: one(&l.UnauthenticatedTime, duration(time.Second, time.Hour)), preset: "30s",
+			doc: "How long a connection may take until it is logged in."},
+		{key: "sasl-attempts", value: one(&l.SASLAttempts, number(1, 100)), preset: "3",
+			doc: "How many failed logins one connection may make."},
+		{key: "outbox-bytes", value: one(&l.OutboxBytes, size(64<<10, most)), preset: "1MiB",
+			doc: "How much may wait for a client that reads too slowly; past it the session ends."},
+		{key: "sessions-per-account", value: one(&l.SessionsPerAccount, number(1, 10_000)), preset: "32",
+			doc: "How many sessions one account may have at a time."},
+		{key: "connections", value: one(&l.Connections, number(1, 10_000_000)), preset: "100000",
+			doc: "How many connections the server holds at a time."},
+		{key: "connections-per-address", value: one(&l.ConnectionsPerAddress, number(1, 10_000_000)), preset: "1000",
+			doc: "How many connections one IP address may have at a time; an IPv6 address counts as its /64 network."},
+		{key: "shutdown-time", value: one(&l.ShutdownTime, duration(0, 10*time.Minute)), preset: "10s",
+			doc: "How long a stop waits until what is queued for clients has been sent."},
+	}
+}
+
+func extensionOptions(c *Config) []option {
+	c.Extensions = map[string]*Extension{}
+	table := make([]option, len(Known))
+	for i, known := range Known {
+		e := &Extension{}
+		c.Extensions[known.Name] = e
+		table[i] = option{key: known.Name, doc: known.Doc, section: []option{
+			{key: "enabled", value: one(&e.Enabled, boolean), preset: "true",
+				doc: "Whether it runs."},
+			{key: "run", value: one(&e.Run, choice(RunInside, RunProcess)), preset: RunInside,
+				doc: "Where it runs. A process of its own comes with a later version."},
+			{key: "options", value: free(&e.Options), preset: "{}",
+				doc: "Options of the extension; so far none has any."},
+		}}
+	}
+	return table
+}
+
+var pluginName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+func pluginEntries(c *Config) *entries {
+	c.Plugins = map[string]*Plugin{}
+	table := func(name string) []option { return pluginOptions(c.Plugins[name]) }
+	return &entries{
+		name: "NAME",
+		add: func(name string) ([]option, error) {
+			if !pluginName.MatchString(name) {
+				return nil, errors.New("the name of a plugin is of lower-case letters, digits and hyphens, not " + quote(short(name)))
+			}
+			c.Plugins[name] = &Plugin{}
+			return table(name), nil
+		},
+		names: func() []string { return slices.Sorted(maps.Keys(c.Plugins)) },
+		get:   table,
+	}
+}
+
+func pluginOptions(p *Plugin) []option {
+	return []option{
+		{key: "enabled", value: one(&p.Enabled, boolean), preset: "true", doc: "Whether it runs."},
+		{key: "run", value: one(&p.Run, choice(RunProcess, RunInside)), preset: RunProcess, doc: "Where it runs."},
+		{key: "command", value: many(&p.Command, text), preset: "[]",
+			doc: "Program and arguments; without it, the plugin of this name that is part of hexmpp."},
+		{key: "files", value: pairs(&p.Files, path, digest), preset: "{}",
+			doc: "SHA-256 of files that must be as they were when it starts."},
+		{key: "domains", value: many(&p.Domains, text), preset: "[]",
+			doc: "Domains that it answers for; $domain stands for each hosted one."},
+		{key: "permissions", value: many(&p.Permissions, text), preset: "[]", doc: "What it is granted."},
+		{key: "limits", value: free(&p.Limits), preset: "{}", doc: "Bounds on what it may use."},
+		{key: "options", value: free(&p.Options), preset: "{}", doc: "Options of the plugin."},
+	}
+}
+
+func s2sOptions(s *S2S) []option {
+	return []option{
+		{key: "mode", value: one(&s.Mode, choice("open", "allow", "none")), preset: "none",
+			doc: "Whom the server talks to: everybody, those that are listed, or nobody."},
+		{key: "certificates", value: one(&s.Certificates, choice("dialback", "required")), preset: "dialback",
+			doc: "What proves who the other server is."},
+		{key: "overrides", value: pairs(&s.Overrides, domain, endpoint), preset: "{}",
+			doc: "Where to find a domain, in place of what DNS says."},
+	}
+}
+
+// check finds what is wrong though each value by itself is right.
+func check(c *Config, r *reader) {
+	bad := func(path, format string, args ...any) {
+		r.fail(r.lines[path], path+": "+format, args...)
+	}
+	if len(c.Domains) == 0 {
+		bad("domains", "at least one domain is needed")
+	}
+	for i, d := range c.Domains {
+		if slices.Contains(c.Domains[:i], d) {
+			bad("domains", "%s is there twice", d)
+		}
+	}
+	for _, a := range c.Admins {
+		if !slices.Contains(c.Domains, a.Domain()) {
+			bad("admins", "%s is not of a hosted domain", a)
+		}
+	}
+	for _, a := range c.Listen.C2STLS {
+		if slices.Contains(c.Listen.C2S, a) && !anyPort(a) {
+			bad("listen.c2s-tls", "%s is an address of listen.c2s already; give each its own port", a)
+		}
+	}
+	if c.Storage.Driver == DriverPostgres {
+		bad("storage.driver", "this version of hexmpp has no PostgreSQL yet; use %s", DriverSQLite)
+	}
+	const before = "limits.stanza-bytes-unauthenticated"
+	if _, set := r.lines[before]; !set {
+		c.Limits.StanzaBytesUnauthenticated = min(c.Limits.StanzaBytesUnauthenticated, c.Limits.StanzaBytes)
+	} else if c.Limits.StanzaBytesUnauthenticated > c.Limits.StanzaBytes {
+		bad(before, "more than stanza-bytes, which is %s", sizeText(c.Limits.StanzaBytes))
+	}
+	for _, known := range Known {
+		if e := c.Extensions[known.Name]; e.Run == RunProcess {
+			bad("extensions."+known.Name+".run", "this version of hexmpp runs extensions inside only; use %s", RunInside)
+		} else if len(e.Options) > 0 {
+			bad("extensions."+known.Name+".options", "%s has no options", known.Name)
+		}
+	}
+}
+
+// Hosts reports whether the domain of j is one of ours.
+func (c *Config) Hosts(j jid.JID) bool { return slices.Contains(c.Domains, j.Domain()) }

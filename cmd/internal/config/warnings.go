@@ -1,0 +1,46 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Warnings tells what is set but has no effect in this version, and what is
+// allowed but unwise; one line each.
+func (c *Config) Warnings() []string {
+	var w []string
+	unused := func(path, what string) {
+		if _, set := c.lines[path]; set {
+			w = append(w, path+" is set, but this version of hexmpp has no "+what+" yet; it has no effect")
+		}
+	}
+	unused("listen.http", "HTTP")
+	unused("listen.https", "HTTP")
+	unused("listen.s2s", "federation")
+	unused("plugins", "plugins")
+	unused("s2s", "federation")
+	unused("admins", "administration from clients")
+	if len(c.Listen.C2S)+len(c.Listen.C2STLS) == 0 {
+		w = append(w, "listen has neither c2s nor c2s-tls; no client can connect")
+	}
+	if open := slices.DeleteFunc(slices.Clone(c.Listen.C2S), loopback); !c.TLS.Required && len(open) > 0 {
+		w = append(w, "tls.required is false and listen.c2s is open to the network ("+strings.Join(open, ", ")+
+			"); passwords may travel unencrypted")
+	}
+	return w
+}
+
+// loopback reports whether a listening address can be reached from this
+// machine only.
+func loopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func anyPort(address string) bool {
+	_, port, _ := net.SplitHostPort(address)
+	return port == "0"
+}
