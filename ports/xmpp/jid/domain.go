@@ -49,7 +49,7 @@ func enforceDomain(s string) (string, error) {
 	}
 	p, err := stable(s, lookup.ToUnicode)
 	if err != nil {
-		return "", err
+		return "", errLabel // idna's error repeats the label, however long
 	}
 	if err := checkLength(p, maxPart); err != nil {
 		return "", err
@@ -72,7 +72,7 @@ func checkLabels(s string) error {
 		}
 		a, err := lookup.ToASCII(label)
 		if err != nil {
-			return err
+			return errLabel
 		}
 		if len(a) > maxLabel {
 			return errDNSSize

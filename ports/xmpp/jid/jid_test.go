@@ -144,6 +144,7 @@ func TestParseRefuses(t *testing.T) {
 		{"3.4 not UTF-8", "d/\xc3"},
 		{"3.4 noncharacter", "d/\uFFFE"},
 		{"3.4 byte order mark", "d/\uFEFF"},
+		{"3.2.1 very long A-label", "xn--" + strings.Repeat("a", 4000)},
 		{"megabyte", strings.Repeat("\u00FC", 1<<19) + "@d"},
 	}
 	for _, c := range `"&':<>` { // a '/' would be the separator: TestNewRefuses has it

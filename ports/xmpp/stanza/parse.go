@@ -297,7 +297,7 @@ func (p *parser) cdata() (string, error) {
 		return "", p.fail("a CDATA section without end")
 	}
 	raw := p.s[p.i : p.i+n]
-	if !plainText(raw, "\r") {
+	if !plainCDATA.holds(raw) {
 		var b strings.Builder
 		for i := 0; i < len(raw); {
 			m, err := p.character(&b, raw[i:], false)
@@ -316,11 +316,11 @@ func (p *parser) cdata() (string, error) {
 // references replaced, line ends and in attributes white space normalised
 // (XML 1.0 2.11, 3.3.3, 4.1, 4.6).
 func (p *parser) unescape(raw string, attr bool) (string, error) {
-	special := "&\r"
+	whole := plainText
 	if attr {
-		special = "&\r\n\t<"
+		whole = plainAttr
 	}
-	if plainText(raw, special) {
+	if whole.holds(raw) {
 		return raw, nil
 	}
 	var b strings.Builder
@@ -344,30 +344,42 @@ func (p *parser) unescape(raw string, attr bool) (string, error) {
 	return b.String(), nil
 }
 
-// plainText reports whether s stands for itself: ASCII characters that XML
-// allows, and none of special.
-func plainText(s, special string) bool {
+// plain tells which strings stand for themselves: those of ASCII characters
+// that XML allows, the given ones excepted, and any allowed ones beyond ASCII.
+type plain struct {
+	ascii    [256]bool
+	excepted string
+}
+
+var (
+	plainText  = newPlain("&\r")
+	plainAttr  = newPlain("&\r\n\t<")
+	plainCDATA = newPlain("\r")
+)
+
+func newPlain(excepted string) *plain {
+	p := &plain{excepted: excepted}
+	for c := range byte(utf8.RuneSelf) {
+		p.ascii[c] = xmlChar(rune(c)) && strings.IndexByte(excepted, c) < 0
+	}
+	return p
+}
+
+func (p *plain) holds(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			return plainUnicode(s, special)
-		}
-		if c < ' ' && c != '\t' && c != '\n' || strings.IndexByte(special, c) >= 0 {
-			return false
+		if !p.ascii[s[i]] {
+			return s[i] >= utf8.RuneSelf && p.holdsUnicode(s)
 		}
 	}
 	return true
 }
 
-func plainUnicode(s, special string) bool {
-	if strings.ContainsAny(s, special) {
+func (p *plain) holdsUnicode(s string) bool {
+	if strings.ContainsAny(s, p.excepted) || !utf8.ValidString(s) {
 		return false
 	}
-	for i, r := range s {
+	for _, r := range s {
 		if !xmlChar(r) {
-			return false
-		}
-		if r == utf8.RuneError && !strings.HasPrefix(s[i:], replacement) {
 			return false
 		}
 	}
