@@ -13,6 +13,9 @@
 //     stanza is written into;
 //   - each other child declares its namespace itself, and prefixes are declared
 //     where they are used: nothing depends on the stream that it came from.
+//
+// Left out are the checks of bytes from outside, which are xmlstream's, and the
+// meaning of types and payloads (RFC 6121 and extensions).
 package stanza
 
 import (
