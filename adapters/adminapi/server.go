@@ -1,0 +1,157 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/admin"
+)
+
+// Options of a Server.
+type Options struct {
+	// Socket is the path of the socket, as SocketPath gives it. The caller
+	// holds the lock of the data folder: what is at this path is left over.
+	Socket string
+	// Timeout bounds the work on one request; default 30 s.
+	Timeout time.Duration
+}
+
+// Deps are what a Server offers.
+type Deps struct {
+	Users  admin.Users
+	Server admin.Server
+	Log    *zap.Logger
+}
+
+// Server answers on the admin socket.
+type Server struct {
+	options Options
+	deps    Deps
+	http    *http.Server
+	running chan struct{} // a slot for each request that is handled
+	done    chan struct{} // closed when the goroutine of Start has ended
+}
+
+// New returns a Server. It starts nothing.
+func New(o Options, d Deps) (*Server, error) {
+	if o.Socket == "" || d.Users == nil || d.Server == nil {
+		return nil, errors.New("adminapi: socket, users and server are needed")
+	}
+	if len(o.Socket) > maxSocketPath {
+		return nil, fmt.Errorf("adminapi: the path %s is longer than %d bytes, which no socket can have", o.Socket, maxSocketPath)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if d.Log == nil {
+		d.Log = zap.NewNop()
+	}
+	s := &Server{options: o, deps: d, running: make(chan struct{}, maxRunning)}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      o.Timeout + 10*time.Second,
+		IdleTimeout:       30 * time.Second,
+		ErrorLog:          zap.NewStdLog(d.Log),
+	}
+	return s, nil
+}
+
+// Start makes the folder and the socket and answers from then on. Call it once.
+func (s *Server) Start() error {
+	folder := filepath.Dir(s.options.Socket)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("adminapi: %w", err)
+	}
+	if err := checkFolder(folder); err != nil {
+		return err
+	}
+	if err := os.Remove(s.options.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("adminapi: %w", err)
+	}
+	l, err := net.Listen("unix", s.options.Socket)
+	if err != nil {
+		return fmt.Errorf("adminapi: %w", err)
+	}
+	// Until now the folder has kept others out.
+	if err := os.Chmod(s.options.Socket, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("adminapi: %w", err), l.Close())
+	}
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.deps.Log.Error("the admin socket stopped answering", zap.Error(err))
+		}
+	}()
+	return nil
+}
+
+// Stop waits until running requests are answered, or ctx ends, and removes the
+// socket. It does nothing if Start was not called or failed.
+func (s *Server) Stop(ctx context.Context) error {
+	if s.done == nil {
+		return nil
+	}
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("adminapi: requests did not end in time: %w", err), s.http.Close())
+	}
+	<-s.done
+	return err
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, do func(r *http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case s.running <- struct{}{}:
+				defer func() { <-s.running }()
+			default:
+				answer(w, http.StatusServiceUnavailable, errorBody{Text: "adminapi: too many requests at a time; try again"})
+				return
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), s.options.Timeout)
+			defer cancel()
+			r = r.WithContext(ctx)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			body, err := do(r)
+			if err != nil {
+				status, body := encodeError(err)
+				answer(w, status, body)
+				return
+			}
+			answer(w, http.StatusOK, body)
+		})
+	}
+	handle("POST "+pathUser, s.addUser)
+	handle("GET "+pathUser, s.user)
+	handle("DELETE "+pathUser, s.removeUser)
+	handle("PUT "+pathPassword, s.setPassword)
+	handle("GET "+pathUsers, s.listUsers)
+	handle("GET "+pathStatus, s.status)
+	handle("GET "+pathSessions, s.sessions)
+	handle("POST "+pathReload, s.reload)
+	return mux
+}
+
+// answer writes a body as JSON. An error of the connection is nobody's concern:
+// the client sees it.
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
