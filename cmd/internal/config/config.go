@@ -79,7 +79,9 @@ type Limits struct {
 	Depth                      int
 	Attributes                 int
 	UnauthenticatedTime        time.Duration
+	UnauthenticatedBytes       int
 	SASLAttempts               int
+	BindAttempts               int
 	OutboxBytes                int
 	SessionsPerAccount         int
 	Connections                int

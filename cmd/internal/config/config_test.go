@@ -103,7 +103,7 @@ listen: {c2s: "127.0.0.1:5222", c2s-tls: ["127.0.0.1:5223", "[::1]:0"], http: "1
 tls: {certificates: /etc/ssl/hexmpp, required: true}
 storage: {driver: sqlite, dsn: "x.db"}
 registration: {mode: open}
-limits: {rates: false, outbox-bytes: 2MiB, unauthenticated-time: 1m}
+limits: {rates: false, outbox-bytes: 2MiB, unauthenticated-time: 2m}
 admins: [romeo@example.test]
 extensions: {ping: {enabled: false, run: inside, options: {}}}
 plugins: {muc: {enabled: true, run: process, command: [a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [p], limits: {m: 1}, options: {secret: x}}}
@@ -125,7 +125,7 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"mode", c.Registration.Mode, "open"},
 		{"rates", c.Limits.Rates, false},
 		{"outbox", c.Limits.OutboxBytes, 2 << 20},
-		{"time", c.Limits.UnauthenticatedTime, time.Minute},
+		{"time", c.Limits.UnauthenticatedTime, 2 * time.Minute},
 		{"preset", c.Limits.StanzaBytes, 256 << 10},
 		{"ping", c.Extensions["ping"].Enabled, false},
 		{"time extension", c.Extensions["time"].Enabled, true},
@@ -234,7 +234,7 @@ func TestShow(t *testing.T) {
 		`dsn: "(set, not shown)" # /c.yaml:3`,
 		"enabled: false # /c.yaml:5",
 		`options: "(set, not shown)" # /c.yaml:4`,
-		"unauthenticated-time: 30s # default",
+		"unauthenticated-time: 1m # default",
 	} {
 		if !rows[want] {
 			t.Errorf("not shown: %s\nin\n%s", want, out)
