@@ -2,10 +2,13 @@ package c2s
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/sasl"
+	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -20,44 +23,43 @@ type login struct {
 	offered  []string
 	exchange *sasl.Exchange
 	user     jid.JID // whom the exchange is for, once known
+	proof    bool    // the client's next response is its proof
 	failures int
+
+	// An answer that the throttle holds back, and until when. Tick sends it.
+	held  *sasl.Result
+	until time.Time
 }
 
 // sasl handles an element of the SASL namespace (RFC 6120 6.4).
 func (s *Stream) sasl(b *transport.Batch, e *stanza.Element) transport.Wait {
 	l := s.login
-	if !s.secure() {
+	switch {
+	case !s.secure():
 		return s.refused(b, sasl.EncryptionRequired, "") // 6.5.4
-	}
-	switch e.Local {
-	case "auth":
-		if l.exchange != nil { // a new attempt ends the one under way
-			l.exchange = nil
-		}
+	case e.Local == "auth":
 		x, err := sasl.New(e.Attr("mechanism"), sasl.Params{Bindings: l.bindings, Offered: l.offered})
 		if err != nil {
 			return s.refused(b, sasl.InvalidMechanism, "")
 		}
-		l.exchange = x
-		text := e.Text()
-		if text == "" {
-			return s.proceed(b, x.Start(nil, false))
-		}
-		msg, err := sasl.DecodeBase64(text)
+		msg, present, err := sasl.DecodeInitial(e.Text())
 		if err != nil {
 			return s.refused(b, sasl.IncorrectEncoding, "")
 		}
-		return s.proceed(b, x.Start(msg, true))
-	case "response":
-		if l.exchange == nil {
-			return s.refused(b, sasl.MalformedRequest, "no exchange is under way")
-		}
+		l.exchange, l.user, l.proof = x, jid.JID{}, false
+		return s.proceed(b, x.Start(msg, present))
+	case e.Local == "response" && l.exchange == nil:
+		return s.refused(b, sasl.MalformedRequest, "no exchange is under way")
+	case e.Local == "response":
 		msg, err := sasl.DecodeBase64(e.Text())
 		if err != nil {
 			return s.refused(b, sasl.IncorrectEncoding, "")
 		}
+		if l.proof {
+			return s.prove(b, msg)
+		}
 		return s.proceed(b, l.exchange.Step(msg))
-	case "abort":
+	case e.Local == "abort":
 		return s.refused(b, sasl.Aborted, "")
 	}
 	s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
@@ -66,50 +68,101 @@ func (s *Stream) sasl(b *transport.Batch, e *stanza.Element) transport.Wait {
 
 // proceed acts on what the exchange came to.
 func (s *Stream) proceed(b *transport.Batch, r sasl.Result) transport.Wait {
-	l := s.login
 	switch r.Status {
 	case sasl.Challenge:
 		s.out.Raw(b, "<challenge xmlns='"+xmpp.NSSASL+"'>"+sasl.EncodeBase64(r.Data)+"</challenge>")
-	case sasl.NeedKeys:
-		return s.attempt(b, r.User, func(ctx context.Context, user jid.JID) func() sasl.Result {
-			keys, err := s.srv.Credentials.SCRAM(ctx, user, r.Hash)
-			if err != nil {
-				s.srv.Log.Error("auth: reading keys failed: logins fail until the source answers again", zap.Error(err))
-				return func() sasl.Result { return l.exchange.Verdict(err) }
-			}
-			return func() sasl.Result { return l.exchange.Keys(keys) }
-		})
-	case sasl.NeedVerify:
-		return s.attempt(b, r.User, func(ctx context.Context, user jid.JID) func() sasl.Result {
-			err := s.srv.Verifier.VerifyPassword(ctx, user, r.Password)
-			return func() sasl.Result { return l.exchange.Verdict(err) }
-		})
+		return nil
 	case sasl.Success:
 		return s.succeed(b, r)
 	case sasl.Failure:
 		return s.refused(b, r.Failure, r.Text)
 	}
-	return nil
-}
-
-// attempt asks a source of accounts, if this address and account have not
-// failed too often. ask runs in the Wait; what it returns, in the next turn.
-func (s *Stream) attempt(b *transport.Batch, name string, ask func(context.Context, jid.JID) func() sasl.Result) transport.Wait {
-	user, err := jid.New(name, s.domain, "")
+	user, err := jid.New(r.User, s.domain, "")
 	if err != nil { // no account can have this name
 		return s.refused(b, sasl.NotAuthorized, "")
 	}
 	s.login.user = user
-	if wait := s.srv.Throttle.Wait(s.peer.Addr.Addr(), user, s.srv.Now()); wait > 0 {
-		return s.refused(b, sasl.TemporaryAuthFailure, "too many failed logins, try again later")
+	if r.Status == sasl.NeedKeys {
+		return s.keys(r.Hash)
+	}
+	return s.verify(b, r.Password)
+}
+
+// keys reads the SCRAM keys of the user; the client's proof comes next.
+func (s *Stream) keys(h auth.Hash) transport.Wait {
+	user, x := s.login.user, s.login.exchange
+	s.login.proof = true
+	return func(ctx context.Context) {
+		keys, err := s.srv.Credentials.SCRAM(ctx, user, h)
+		s.resume = func(b *transport.Batch) {
+			if err != nil {
+				s.srv.Log.Error("auth: reading keys failed: logins fail until the source answers again", zap.Error(err))
+				s.proceed(b, x.Verdict(err))
+				return
+			}
+			s.proceed(b, x.Keys(keys))
+		}
+	}
+}
+
+// prove takes the proof of SCRAM, if the throttle lets it.
+func (s *Stream) prove(b *transport.Batch, msg []byte) transport.Wait {
+	l, addr := s.login, s.peer.Addr.Addr()
+	delay, refused := s.srv.Throttle.Attempt(addr, l.user, s.srv.Now())
+	if refused {
+		return s.refused(b, sasl.TemporaryAuthFailure, tooMany)
+	}
+	r := l.exchange.Step(msg)
+	switch {
+	case r.Status == sasl.Success:
+		s.srv.Throttle.Succeeded(addr, l.user, s.srv.Now())
+	case r.Failure == sasl.NotAuthorized:
+		s.srv.Throttle.Failed(addr, l.user, s.srv.Now())
+	default:
+		s.srv.Throttle.Abandoned(addr, l.user, s.srv.Now())
+	}
+	return s.hold(b, r, delay)
+}
+
+// verify has a password checked, if the throttle lets it.
+func (s *Stream) verify(b *transport.Batch, password string) transport.Wait {
+	user, x, addr := s.login.user, s.login.exchange, s.peer.Addr.Addr()
+	delay, refused := s.srv.Throttle.Attempt(addr, user, s.srv.Now())
+	if refused {
+		return s.refused(b, sasl.TemporaryAuthFailure, tooMany)
 	}
 	return func(ctx context.Context) {
-		then := ask(ctx, user)
-		s.resume = func(b *transport.Batch) {
-			if s.state != ended {
-				s.proceed(b, then()) // never waits: see sasl.Exchange
-			}
+		err := s.srv.Verifier.VerifyPassword(ctx, user, password)
+		switch {
+		case err == nil:
+			s.srv.Throttle.Succeeded(addr, user, s.srv.Now())
+		case errors.Is(err, auth.ErrDenied), errors.Is(err, auth.ErrPassword):
+			s.srv.Throttle.Failed(addr, user, s.srv.Now())
+		default:
+			s.srv.Throttle.Abandoned(addr, user, s.srv.Now())
+			s.srv.Log.Error("auth: checking a password failed: logins fail until the source answers again", zap.Error(err))
 		}
+		s.resume = func(b *transport.Batch) { s.hold(b, x.Verdict(err), delay) }
+	}
+}
+
+const tooMany = "too many failed logins, try again later"
+
+// hold sends the outcome of a login, when its delay is over.
+func (s *Stream) hold(b *transport.Batch, r sasl.Result, delay time.Duration) transport.Wait {
+	if delay <= 0 {
+		return s.proceed(b, r)
+	}
+	s.login.held, s.login.until = &r, s.srv.Now().Add(delay)
+	return nil
+}
+
+// release sends an answer that was held back long enough.
+func (s *Stream) release(b *transport.Batch, now time.Time) {
+	if l := s.login; l != nil && l.held != nil && !now.Before(l.until) {
+		r := *l.held
+		l.held = nil
+		s.proceed(b, r) // success or failure: neither waits
 	}
 }
 
@@ -124,9 +177,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	if s.peer.TLS != nil && !s.claims.IsZero() && s.claims != user { // 6.4.6
 		return s.refused(b, sasl.NotAuthorized, "the stream was opened in another name")
 	}
-	now := s.srv.Now()
-	s.srv.Throttle.Succeeded(s.peer.Addr.Addr(), user, now)
-	s.srv.LoggedIn(user, now)
+	s.srv.LoggedIn(user, s.srv.Now())
 	s.srv.Log.Debug("logged in", zap.Stringer("user", user), zap.Stringer("addr", s.peer.Addr))
 	data := ""
 	if r.Data != nil {
@@ -144,10 +195,9 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 func (s *Stream) refused(b *transport.Batch, c sasl.Condition, text string) transport.Wait {
 	l := s.login
 	if c == sasl.NotAuthorized && !l.user.IsZero() {
-		s.srv.Throttle.Failed(s.peer.Addr.Addr(), l.user, s.srv.Now())
 		s.srv.Log.Info("login failed", zap.Stringer("user", l.user), zap.Stringer("addr", s.peer.Addr))
 	}
-	l.exchange, l.user = nil, jid.JID{}
+	l.exchange, l.user, l.proof = nil, jid.JID{}, false
 	f := stanza.El(xmpp.NSSASL, "failure").Add(stanza.El(xmpp.NSSASL, string(c)))
 	if text != "" {
 		f.Add(stanza.El(xmpp.NSSASL, "text", stanza.Attr{Space: xmpp.NSXML, Local: "lang", Value: serverLang}).WithText(text))

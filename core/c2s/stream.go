@@ -67,7 +67,9 @@ func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
 func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 	if f := s.resume; f != nil {
 		s.resume = nil
-		f(b)
+		if s.state != ended {
+			f(b)
+		}
 	}
 	if s.state == ended {
 		return nil
@@ -98,8 +100,12 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 
 // handle takes one token to where the state sends it.
 func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
-	if t.Kind == xmlstream.Close {
+	switch {
+	case t.Kind == xmlstream.Close:
 		s.end(b)
+		return nil
+	case s.login != nil && s.login.held != nil: // a client waits for the answer (RFC 6120 6.4.2)
+		s.fail(b, stream.Err(stream.PolicyViolation, "the answer to the last login is not sent yet"))
 		return nil
 	}
 	switch s.state {
@@ -168,11 +174,19 @@ func (s *Stream) Tick(b *transport.Batch, now time.Time) time.Time {
 	if s.state >= bound {
 		return time.Time{}
 	}
+	s.release(b, now)
 	if now.Before(s.deadline) {
-		return s.deadline
+		return earlier(s.deadline, now.Add(time.Second))
 	}
 	s.fail(b, stream.Err(stream.ConnectionTimeout, "the login took too long"))
 	return time.Time{}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // Drain implements transport.Stream.

@@ -122,10 +122,10 @@ func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envel
 	return func(ctx context.Context) {
 		var b transport.Batch
 		var w transport.Wait
-		if err := fx.Commit(ctx, r.Store); err != nil {
-			w = r.uncommitted(&b, &staged, err)
-		} else {
+		if err := fx.Commit(ctx, r.Store); err == nil || r.unanswerable(&staged, err) {
 			w = then(&b)
+		} else {
+			w = r.uncommitted(&b, &staged, err)
 		}
 		b.Flush()
 		if w != nil {
@@ -142,6 +142,16 @@ func (r *Router) outcome(b *transport.Batch, e *extension.Envelope, o pipeline.O
 		return r.refuse(b, e, refusal)
 	}
 	return nil
+}
+
+// unanswerable says that nobody can be told that e was not committed: it is an
+// answer itself, an error most likely, and does more good delivered.
+func (r *Router) unanswerable(e *extension.Envelope, err error) bool {
+	if e.Stanza.ErrorReply(stanza.AsError(err)) != nil {
+		return false
+	}
+	r.Log.Error("storage: an answer is delivered, but was not stored", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
+	return true
 }
 
 // uncommitted tells the sender that a stanza went nowhere since what had to be

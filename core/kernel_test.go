@@ -1,0 +1,223 @@
+package core_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	registry "github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// open lets everybody in whose password is "pw", and keeps no accounts.
+type open struct{ auth.Accounts }
+
+func (open) SCRAM(context.Context, jid.JID, auth.Hash) (auth.Keys, error) {
+	return auth.Keys{}, fmt.Errorf("no SCRAM in this test")
+}
+
+func (open) VerifyPassword(_ context.Context, _ jid.JID, password string) error {
+	if password != "pw" {
+		return auth.ErrDenied
+	}
+	return nil
+}
+
+// world is a kernel with clients that live in memory: all of it runs on the
+// test's goroutine.
+type world struct {
+	t *testing.T
+	k *core.Kernel
+}
+
+func newWorld(t *testing.T, change func(*core.Options, *core.Ports)) *world {
+	t.Helper()
+	o := core.Options{Domains: []string{"example.test", "example.net"}, TLSRequired: true}
+	var p core.Ports
+	newPorts(&p)
+	if change != nil {
+		change(&o, &p)
+	}
+	k, err := core.New(o, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := k.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return &world{t: t, k: k}
+}
+
+func newPorts(p *core.Ports) {
+	*p = core.Ports{
+		Credentials: open{}, Verifier: open{}, Accounts: open{},
+		Store: store.New(), Sessions: registry.New(), Log: zap.NewNop(),
+	}
+}
+
+// gate is a store that says when it commits, and can fail.
+type gate struct {
+	storage.Store
+	before func()
+	fail   error
+}
+
+func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
+	if g.before != nil {
+		g.before()
+	}
+	if g.fail != nil {
+		return g.fail
+	}
+	return g.Store.Commit(ctx, ops)
+}
+
+func hostOps(space, key, value string) []storage.Op {
+	return []storage.Op{{Space: space, Key: key, Value: []byte(value)}}
+}
+
+func with(regs ...extension.Registration) func(*core.Options, *core.Ports) {
+	return func(_ *core.Options, p *core.Ports) {
+		p.Extensions = regs
+		p.Order = extension.Order{}
+		for stage := extension.Submit; stage <= extension.Write; stage++ {
+			for _, r := range regs {
+				p.Order[stage] = append(p.Order[stage], r.Name)
+			}
+		}
+	}
+}
+
+// client is an adapter and a client in one.
+type client struct {
+	w       *world
+	s       transport.Stream
+	out     []byte
+	closing bool
+	gone    bool
+	stuck   bool // does not read: Flush drains nothing
+}
+
+func (c *client) Flush() {
+	for n := -1; !c.gone && !c.stuck && n != len(c.out); {
+		n = len(c.out)
+		c.out = c.s.Drain(c.out, 16<<10)
+	}
+}
+func (c *client) StartTLS() {}
+func (c *client) Close()    { c.closing = true }
+
+// connect returns a client on an encrypted connection.
+func (w *world) connect() *client {
+	c := &client{w: w}
+	c.s = w.k.NewStream(transport.Peer{
+		Addr: netip.MustParseAddrPort("192.0.2.1:1234"), TLS: &transport.TLS{Version: 0x304},
+	}, c)
+	w.t.Cleanup(c.drop)
+	return c
+}
+
+// send feeds input as an adapter does, Waits included.
+func (c *client) send(xml string) *client {
+	var b transport.Batch
+	p := []byte(xml)
+	for {
+		wait := c.s.Feed(&b, p)
+		b.Flush()
+		if wait == nil || c.closing {
+			break
+		}
+		wait(context.Background())
+		p = nil
+	}
+	c.reap()
+	return c
+}
+
+// reap does what an adapter does after Close.
+func (c *client) reap() {
+	if c.closing && !c.gone {
+		c.Flush()
+		c.drop()
+	}
+}
+
+// drop is the end of the connection.
+func (c *client) drop() {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	var b transport.Batch
+	c.s.Closed(&b, nil)
+	b.Flush()
+}
+
+// take returns what the client was sent since the last call.
+func (c *client) take() string {
+	out := string(c.out)
+	c.out = nil
+	return out
+}
+
+const head = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='%s' version='1.0'>"
+
+func (c *client) open(domain string) *client { return c.send(fmt.Sprintf(head, domain)) }
+
+func plain(user, password string) string {
+	return "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" +
+		base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)) + "</auth>"
+}
+
+// login returns a client with a bound resource; presence "" sends none.
+func (w *world) login(full, presence string) *client {
+	w.t.Helper()
+	j := jid.MustParse(full)
+	c := w.connect().open(j.Domain()).send(plain(j.Local(), "pw")).open(j.Domain())
+	c.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>" + j.Resource() + "</resource></bind></iq>")
+	if out := c.take(); !strings.Contains(out, "<jid>"+full+"</jid>") {
+		w.t.Fatalf("login of %s: %s", full, out)
+	}
+	if presence != "" {
+		c.send(presence).take()
+	}
+	return c
+}
+
+var ids = regexp.MustCompile(` id='[A-Za-z0-9_-]{24}'`)
+
+// want compares what the client was sent, stream ids left out.
+func (c *client) want(xml string) {
+	c.w.t.Helper()
+	if got := ids.ReplaceAllString(c.take(), ""); got != xml {
+		c.w.t.Errorf("got:\n%.2000s\nwant:\n%.2000s", got, xml)
+	}
+}
+
+// wantPart checks that what the client was sent contains xml.
+func (c *client) wantPart(xml string) {
+	c.w.t.Helper()
+	if got := c.take(); !strings.Contains(got, xml) {
+		c.w.t.Errorf("got:\n%.2000s\nwant a part:\n%s", got, xml)
+	}
+}
