@@ -1,0 +1,38 @@
+package sql
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+var (
+	errClosed    = errors.New("the store is closed")
+	errQueueFull = errors.New("the queue of writes is full, and stayed so")
+	errUnwritten = errors.New("not written: given up while it waited for its turn")
+	errUnknown   = errors.New("given up while it was being written; whether it was is not known")
+)
+
+// named tells errors of the port, which are results and no failures.
+func named(err error) bool {
+	return errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrExists) ||
+		errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrInvalid)
+}
+
+// wrap gives an error of an operation its outside form: it names the
+// operation, and wraps an error of the port. An error of the database becomes
+// ErrUnavailable with the file and, where there is one, a hint.
+func (d *dialect) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if named(err) {
+		return fmt.Errorf("storage/sql: %s: %w", op, err)
+	}
+	_, hint := d.diagnose(err)
+	if hint != "" {
+		hint = " (" + hint + ")"
+	}
+	return fmt.Errorf("storage/sql: %s: %w: %s %s%s: %w", op, storage.ErrUnavailable, d.name, d.where, hint, err)
+}

@@ -1,0 +1,149 @@
+package sql
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	code "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/sqlite/*.sql
+var sqliteMigrations embed.FS
+
+// maxWAL is the size in bytes to which the log file is cut after a checkpoint.
+const maxWAL = 64 << 20
+
+// writing are the settings of the connection that writes. With
+// synchronous(FULL) the log is synced at the end of each transaction.
+var writing = []string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", fmt.Sprintf("journal_size_limit(%d)", maxWAL)}
+
+// newSQLite returns the dialect for the file o.Path. It makes the file, with
+// mode 0600, and its folder, with mode 0700, if they aren't there.
+func newSQLite(o Options) (dialect, error) {
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return dialect{}, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return dialect{}, err
+	}
+	if err := makePrivate(path); err != nil {
+		return dialect{}, err
+	}
+	migrations, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return dialect{}, err
+	}
+	return dialect{
+		name:       "SQLite",
+		where:      path,
+		goose:      goose.DialectSQLite3,
+		migrations: migrations,
+		begin:      "BEGIN IMMEDIATE",
+		openWriter: func(ctx context.Context) (*sqlx.DB, error) {
+			return openSQLite(ctx, path, o.BusyTimeout, 1, writing...)
+		},
+		openReaders: func(ctx context.Context) (*sqlx.DB, error) {
+			return openSQLite(ctx, path, o.BusyTimeout, o.Readers, "query_only(1)")
+		},
+		lockSchema: func(ctx context.Context) (func() error, error) { return lockSQLite(ctx, path+".lock", o.BusyTimeout) },
+		diagnose:   diagnoseSQLite,
+	}, nil
+}
+
+// makePrivate makes the file if it isn't there, and takes it away from other
+// users if it is; the files that SQLite puts beside it get the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	return f.Chmod(0o600)
+}
+
+// openSQLite opens a pool of at most n connections, which are kept.
+func openSQLite(ctx context.Context, path string, busy time.Duration, n int, pragmas ...string) (*sqlx.DB, error) {
+	query := url.Values{
+		"_pragma":   append([]string{fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds())}, pragmas...),
+		"_error_rc": {"1"}, // else an old message of the connection may be appended
+		"_dqs":      {"0"}, // "x" is a name, never a string
+		"mode":      {"rw"},
+	}
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
+	db, err := sqlx.ConnectContext(ctx, "sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
+}
+
+// lockSQLite takes a lock that ends with the process, however it ends: the
+// write lock on an empty SQLite file, which every platform's SQLite has.
+func lockSQLite(ctx context.Context, path string, busy time.Duration) (func() error, error) {
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
+	db, err := openSQLite(ctx, path, busy, 1)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db.Close, nil // closing the connection rolls back, and with that unlocks
+}
+
+// diagnoseSQLite goes by SQLite's result codes.
+//
+// A full disk, also one that write(2) reports, rolls the transaction back and
+// leaves file and log as they were. A failed fsync is another matter: Linux
+// marks the pages clean that it could not write, so the next fsync succeeds
+// and proves nothing.
+func diagnoseSQLite(err error) (effect, string) {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return connectionLost, ""
+	}
+	switch e.Code() {
+	case code.SQLITE_IOERR_FSYNC, code.SQLITE_IOERR_DIR_FSYNC:
+		return diskLost, "the disk could not keep what was written: check the disk, then restart"
+	}
+	switch e.Code() & 0xff {
+	case code.SQLITE_FULL:
+		return transactionLost, "the disk is full"
+	case code.SQLITE_BUSY, code.SQLITE_LOCKED:
+		return transactionLost, "another process holds a lock on the database file"
+	case code.SQLITE_NOMEM:
+		return transactionLost, "out of memory"
+	case code.SQLITE_INTERRUPT, code.SQLITE_ABORT:
+		return transactionLost, ""
+	case code.SQLITE_READONLY, code.SQLITE_PERM, code.SQLITE_CANTOPEN:
+		return connectionLost, "check that the database file and its folder exist and may be written"
+	case code.SQLITE_CORRUPT, code.SQLITE_NOTADB:
+		return diskLost, "the database file is damaged: restore a backup"
+	case code.SQLITE_IOERR:
+		return connectionLost, "the disk failed to read or write: check the disk and its quota"
+	}
+	return statementFailed, ""
+}
