@@ -2,16 +2,18 @@ package throttle
 
 import "time"
 
-// nanos is a time in nanoseconds since a clock's first look.
+// nanos is a time in nanoseconds since a clock's epoch.
 type nanos int64
 
 // clock turns times into nanos. It keeps what time.Time knows of the monotonic
 // clock, so setting the wall clock moves nothing.
 type clock struct{ epoch time.Time }
 
+// The epoch lies a little before the first time it sees: the next caller may
+// have read its clock earlier, and zero must stay in the past.
 func (c *clock) nanos(now time.Time) nanos {
 	if c.epoch.IsZero() {
-		c.epoch = now
+		c.epoch = now.Add(-time.Hour)
 	}
 	return nanos(now.Sub(c.epoch))
 }
@@ -29,8 +31,12 @@ func (l leaky) level(n nanos, unit time.Duration) int {
 	return int((left + nanos(unit) - 1) / nanos(unit))
 }
 
+// most bounds what a leaky holds, 100 years, whatever the options say.
+const most = 100 * 365 * 24 * time.Hour
+
 // add counts one event, if that leaves not more than bound.
 func (l *leaky) add(n nanos, unit time.Duration, bound int) {
+	bound = min(bound, int(most/unit))
 	*l = min(max(*l, leaky(n))+leaky(unit), leaky(n)+leaky(bound)*leaky(unit))
 }
 
@@ -107,10 +113,13 @@ func (l *lane) admit(p *policy, n nanos) (delay time.Duration, refused bool) {
 // settle takes back that an attempt is under way.
 func (l *lane) settle(n nanos) { l.pending.sub(n, pendingUnit) }
 
-// fail counts a failure.
+// fail counts a failure. The longer wait that it brings begins when the failed
+// attempt is answered, which may be later than now.
 func (l *lane) fail(p *policy, n nanos) {
+	before := p.wait(l.failures.level(n, p.forgive))
 	l.failures.add(n, p.forgive, p.bound)
-	l.due = max(l.due, n+nanos(p.wait(l.failures.level(n, p.forgive))))
+	after := p.wait(l.failures.level(n, p.forgive))
+	l.due = max(l.due+nanos(after-before), n+nanos(after))
 }
 
 // relax lets past failures have no further consequence.

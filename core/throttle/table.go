@@ -1,5 +1,7 @@
 package throttle
 
+import "math"
+
 // record is what a table holds.
 type record interface {
 	// expired reports whether the record says nothing any more.
@@ -14,9 +16,9 @@ type table[K comparable, V record] struct {
 	max int
 }
 
-// sample is how many records are looked at to make room. An attacker's record
-// goes only if all of them are hotter: with half of a full table hotter than
-// his, once in 65,536 times.
+// sample is how many records are looked at to make room. A record goes only if
+// all others of the sample are hotter: where a tenth of a full table is hotter
+// than an attacker's record, a new one pushes it out once in 10^15 times.
 const sample = 16
 
 func newTable[K comparable, V record](bound int) table[K, V] {
@@ -36,17 +38,17 @@ func (t *table[K, V]) put(k K, v V, n nanos) {
 	t.m[k] = v
 }
 
-// makeRoom removes all expired records of a sample, or else its coldest. A map
+// makeRoom removes the expired records of a sample, or else its coldest. A map
 // is ranged over from a random place.
 func (t *table[K, V]) makeRoom(n nanos) {
 	var coldest K
-	var least nanos
+	least := nanos(math.MaxInt64)
 	seen, removed := 0, false
 	for k, v := range t.m {
 		if v.expired(n) {
 			delete(t.m, k)
 			removed = true
-		} else if h := v.heat(); seen == 0 || h < least || removed {
+		} else if h := v.heat(); h < least {
 			coldest, least = k, h
 		}
 		if seen++; seen == sample {

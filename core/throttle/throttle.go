@@ -36,6 +36,8 @@
 // failures. Known addresses come from successful logins only, a few per account.
 //
 // State is in memory: a restart forgets it, and each node counts for itself.
+// Who owns a block larger than a /64 has as many allowances by address as it has
+// /64s; by account he has one.
 package throttle
 
 import (
@@ -199,7 +201,7 @@ func (t *Throttle) Attempt(addr netip.Addr, user jid.JID, now time.Time) (delay 
 		return k.lane.admit(&t.known, n)
 	}
 	var hold time.Duration
-	if a, ok := t.accounts.get(key); ok && !user.IsZero() {
+	if a, ok := t.accounts.get(key); ok {
 		failures := a.failures.level(n, t.o.AccountForgive)
 		if t.o.AccountLimit > 0 && failures >= t.o.AccountLimit {
 			return 0, true
