@@ -138,11 +138,3 @@ func (sc *scope) shared() *scope {
 	}
 	return sc
 }
-
-// string returns what the value means.
-func (v value) string(b []byte) string {
-	if v.plain {
-		return string(v.of(b))
-	}
-	return string(expand(nil, v.of(b)))
-}

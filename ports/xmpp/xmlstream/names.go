@@ -56,6 +56,59 @@ func isNameRune(r rune, start bool) bool {
 	return inRanges(r, nameStartRanges[:]) || !start && inRanges(r, nameCharRanges[:])
 }
 
+// scanName goes on with the qualified name q. ended is false if b ends before
+// a byte that is no part of the name.
+func scanName(b []byte, i int, q *qname) (next int, ended bool, err *stream.Error) {
+	for {
+		// A part of the name: before the colon, after it, or all of it.
+		part := int(q.from)
+		if q.colon != 0 {
+			part = int(q.colon) + 1
+		}
+		if i == part && i < len(b) && b[i] < 0x80 && class[b[i]]&nameStart == 0 {
+			return i, false, fail(stream.NotWellFormed, "a name can't start with this character")
+		}
+		for i < len(b) && class[b[i]]&nameChar != 0 {
+			i++
+		}
+		switch {
+		case i == len(b):
+			return i, false, nil
+		case b[i] == ':':
+			if q.colon != 0 {
+				return i, false, fail(stream.NotWellFormed, "two colons in a name") // XML Names 1.0 production 7
+			}
+			q.colon = uint32(i)
+			i++
+		case b[i] < 0x80:
+			return i, true, nil
+		default:
+			n, err := nameRune(b[i:], i == part)
+			if n == 0 {
+				return i, false, err
+			}
+			i += n
+		}
+	}
+}
+
+// plainName returns the end of a name that starts at i, if it is ASCII, has no
+// colon and ends before b does; otherwise 0: scanName finds out more.
+func plainName(b []byte, i int) int {
+	if class[b[i]]&nameStart == 0 {
+		return 0
+	}
+	for i++; i < len(b); i++ {
+		if c := b[i]; class[c]&nameChar == 0 {
+			if c >= 0x80 || c == ':' {
+				return 0
+			}
+			return i
+		}
+	}
+	return 0
+}
+
 // nameRune reads the non-ASCII character that b begins with, as a part of a
 // name. It returns 0 and no error if b ends inside the character.
 func nameRune(b []byte, start bool) (n int, err *stream.Error) {

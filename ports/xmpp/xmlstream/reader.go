@@ -1,8 +1,6 @@
 package xmlstream
 
 import (
-	"sync"
-
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
@@ -14,10 +12,11 @@ type Reader struct {
 	in     []byte // fed and not yet read
 	own    bool   // in is a copy of ours
 	phase  phase
-	work   *work  // of the item at hand, nil if there is none
-	scope  *scope // what the stream header said, beforeHeader if none came
-	lang   string // xml:lang of the stream header
-	space  string // content namespace of a header that declares none
+	work   *work    // of the item at hand, nil if there is none
+	scope  *scope   // what the stream header said, beforeHeader if none came
+	lang   string   // xml:lang of the stream header
+	space  string   // content namespace of a header that declares none
+	last   *address // the last `to`, if it was costly to parse
 	limits Limits
 	err    *stream.Error
 }
@@ -34,29 +33,6 @@ const (
 	emptied                // <stream:stream/> was read: its end is to be told
 	closed                 // nothing that matters
 	failed                 // Reader.err is set
-)
-
-// work is what it takes to scan an item.
-type work struct {
-	scanner
-	buf []byte // the beginning of the item, if it came in pieces
-	cut bool   // it did: an item is at hand
-}
-
-var works = sync.Pool{New: func() any {
-	return &work{scanner: scanner{
-		attrs: make([]attribute, 0, 24),
-		decls: make([]declaration, 0, 16),
-		stack: make([]openElement, 0, 24),
-	}}
-}}
-
-const (
-	chunk = 4096 // bytes that are copied and scanned at a time when an item came in pieces
-
-	// What a pooled work may keep.
-	keepBuffer = 8 << 10
-	keepItems  = 128
 )
 
 // NewReader returns a Reader that expects a stream header first.
@@ -221,54 +197,6 @@ func (r *Reader) stray(c byte) *stream.Error {
 	return fail(stream.BadFormat, "text between stanzas")
 }
 
-// scan scans the item at hand as far as the input goes. When it is done, the
-// item is b and no longer part of the input.
-func (r *Reader) scan() (b []byte, done bool, err *stream.Error) {
-	w, limit := r.work, r.work.limits.StanzaBytes
-	if !w.cut {
-		b = r.in[:min(len(r.in), limit)]
-		if done, err = w.scan(b); done {
-			r.in = r.in[w.pos:]
-			return b[:w.pos], true, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		w.cut = true
-		w.keep(b)
-		r.in = r.in[len(b):]
-	}
-	for len(w.buf) < limit {
-		if len(r.in) == 0 {
-			r.idle()
-			return nil, false, nil
-		}
-		n := min(len(r.in), chunk, limit-len(w.buf))
-		before := len(w.buf)
-		w.keep(r.in[:n])
-		if done, err = w.scan(w.buf); done {
-			w.buf = w.buf[:w.pos]
-			r.in = r.in[w.pos-before:]
-			return w.buf, true, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		r.in = r.in[n:]
-	}
-	return nil, false, fail(stream.PolicyViolation, "element is too big")
-}
-
-// keep appends to the beginning of the item. The buffer grows no further than
-// the item may.
-func (w *work) keep(p []byte) {
-	if need := len(w.buf) + len(p); need > cap(w.buf) {
-		size := min(max(2*cap(w.buf), need, 256), max(w.limits.StanzaBytes, need))
-		w.buf = append(make([]byte, 0, size), w.buf...)
-	}
-	w.buf = append(w.buf, p...)
-}
-
 // token makes a token of the item b. ok is false for the XML declaration.
 func (r *Reader) token(b []byte) (t Token, ok bool, err *stream.Error) {
 	s := &r.work.scanner
@@ -290,7 +218,7 @@ func (r *Reader) token(b []byte) (t Token, ok bool, err *stream.Error) {
 		r.phase = closed
 		return Token{Kind: Close}, true, nil
 	}
-	t, err = s.token(b, r.lang)
+	t, err = r.element(b)
 	return t, err == nil, err
 }
 
@@ -299,29 +227,4 @@ func (r *Reader) fail(e *stream.Error) (Token, bool, error) {
 	r.Discard()
 	r.phase, r.err = failed, e
 	return Token{}, false, e
-}
-
-// idle gives back what is not needed while no input is at hand.
-func (r *Reader) idle() {
-	r.in, r.own = nil, false
-	if r.work != nil && !r.work.cut {
-		r.release()
-	}
-}
-
-// release gives the work back to the pool, whatever its state.
-func (r *Reader) release() {
-	w := r.work
-	if w == nil {
-		return
-	}
-	r.work = nil
-	w.cut, w.buf, w.scope = false, w.buf[:0], nil
-	if cap(w.buf) > keepBuffer {
-		w.buf = nil
-	}
-	if cap(w.attrs)+cap(w.decls)+cap(w.stack)+cap(w.root.children)+cap(w.root.extra) > 5*keepItems {
-		return // it grew for one odd element
-	}
-	works.Put(w)
 }

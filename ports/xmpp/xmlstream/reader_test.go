@@ -28,6 +28,9 @@ func read(t testing.TB, r *Reader, pieces ...string) (events []string) {
 				if !errors.As(err, &se) {
 					t.Fatalf("error is no *stream.Error: %v", err)
 				}
+				if se.Condition == stream.InternalServerError {
+					t.Fatalf("read %q: the tree of a checked element is refused", pieces)
+				}
 				if _, _, again := r.Next(); again != err {
 					t.Fatalf("error %v is not final: %v", err, again)
 				}
@@ -227,6 +230,28 @@ func TestNothingMattersAfterClose(t *testing.T) { // RFC 6120 4.4
 	r := opened(t, plainHeader, Limits{})
 	if got := read(t, r, "</stream:stream>\n<iq/>\x00", "&<"); !slices.Equal(got, []string{"close"}) || r.Buffered() != 0 {
 		t.Errorf("got %q, %d held", got, r.Buffered())
+	}
+}
+
+func TestLastAddress(t *testing.T) {
+	r := opened(t, plainHeader, Limits{})
+	for _, c := range []struct{ to, want string }{
+		{"Romeo@Montague.EXAMPLE", "romeo@montague.example"},
+		{"Romeo@Montague.EXAMPLE", "romeo@montague.example"},
+		{"ромео@монтекки.example", "ромео@монтекки.example"},
+		{"romeo@montague.example", "romeo@montague.example"},
+		{"ромео@монтекки.example", "ромео@монтекки.example"},
+		{"@", ""},
+		{"ромео@монтекки.example/r", "ромео@монтекки.example/r"},
+	} {
+		r.Feed([]byte("<iq to='" + c.to + "'/>"))
+		tok, _, err := r.Next()
+		if err != nil || tok.Stanza.To.String() != c.want || (tok.Malformed != "") != (c.want == "") {
+			t.Errorf("to %q: %q %q, %v", c.to, tok.Stanza.To, tok.Malformed, err)
+		}
+	}
+	if r.last == nil || r.last.raw != "ромео@монтекки.example/r" {
+		t.Errorf("kept %v", r.last)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // header or of the stanza's start tag, and the content namespace declared
 // where it is to be inherited.
 
-// element returns the element b as a tree.
-func (s *scanner) element(b []byte) (*stanza.Element, *stream.Error) {
+// tree returns the element b as a tree.
+func (s *scanner) tree(b []byte) (*stanza.Element, *stream.Error) {
 	text := string(b)
 	if s.outside {
 		text = s.scope.wrap(text)
@@ -65,7 +65,7 @@ func (sc *scope) inheritContent(e *stanza.Element) {
 // rebuild returns the content of the stanza b written anew, in canonical form,
 // and its children appended to a list.
 func (s *scanner) rebuild(b []byte, children []stanza.Child) (string, []stanza.Child, *stream.Error) {
-	e, err := s.element(b)
+	e, err := s.tree(b)
 	if err != nil {
 		return "", nil, err
 	}

@@ -1,10 +1,6 @@
 package xmlstream
 
-import (
-	"bytes"
-
-	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
-)
+import "github.com/hexmpp/hexmpp/ports/xmpp/stream"
 
 // scanner checks one top-level item of a stream: an element, the start tag or
 // end tag of the stream, or the XML declaration. It can stop after any byte
@@ -79,52 +75,14 @@ const (
 	inXMLDecl     // after "<?"
 )
 
-// span is a part of the item.
-type span struct{ from, to uint32 }
-
-func (p span) of(b []byte) []byte { return b[p.from:p.to] }
-
-// qname is a qualified name; colon is the place of its colon, or 0.
-type qname struct {
-	span
-	colon uint32
-}
-
-// local returns the name without its prefix.
-func (q qname) local(b []byte) []byte {
-	if q.colon != 0 {
-		return b[q.colon+1 : q.to]
-	}
-	return b[q.from:q.to]
-}
-
-// prefix returns what stands before the colon, empty if there is none.
-func (q qname) prefix(b []byte) []byte {
-	if q.colon != 0 {
-		return b[q.from:q.colon]
-	}
-	return nil
-}
-
-// value is an attribute value. A plain one means what it says: it has no
-// references, and no white space that must be normalised.
-type value struct {
-	span
-	plain bool
-}
-
-type attribute struct {
-	name  qname
-	value value
-}
-
 // begin prepares for an item. Its first byte is a '<'.
 func (s *scanner) begin(sc *scope, l Limits, where place, declAllowed bool) {
-	*s = scanner{
-		scope: sc, limits: l, place: where, state: afterLT, pos: 1,
-		attrs: s.attrs[:0], decls: s.decls[:0], stack: s.stack[:0],
-		root: root{children: s.root.children[:0], extra: s.root.extra[:0]}, declAllowed: declAllowed,
-	}
+	s.scope, s.limits, s.place, s.declAllowed = sc, l, where, declAllowed
+	s.state, s.pos = afterLT, 1
+	s.decls, s.stack = s.decls[:0], s.stack[:0]
+	s.item, s.outside, s.rewrite = anElement, false, false
+	s.root.known = known{}
+	s.root.extra, s.root.children = s.root.extra[:0], s.root.children[:0]
 }
 
 // fail makes a stream error; text goes to the peer.
@@ -169,6 +127,11 @@ func (s *scanner) scan(b []byte) (done bool, err *stream.Error) {
 				s.outer, s.deflt = int16(len(s.decls)), streamDefault
 				s.apart = false
 				s.state = inName
+				if end := plainName(b, i); end > 0 {
+					s.tag.to = uint32(end)
+					i = end
+					s.state = inTag
+				}
 			case c == '/':
 				if len(s.stack) == 0 && s.place == atStart {
 					return false, fail(stream.NotWellFormed, "end tag before the stream header")
@@ -225,6 +188,18 @@ func (s *scanner) scan(b []byte) (done bool, err *stream.Error) {
 				}
 				s.attrs = append(s.attrs, attribute{name: qname{span: span{from: uint32(i)}}})
 				s.state = inAttrName
+				if end := plainName(b, i); end > 0 && end+1 < len(b) && b[end] == '=' && (b[end+1] == '"' || b[end+1] == '\'') {
+					// The usual case is done at once: a plain name, '=', a quote.
+					a := &s.attrs[len(s.attrs)-1]
+					a.name.to = uint32(end)
+					if s.duplicate(b) {
+						return false, errDuplicate()
+					}
+					i = end + 2
+					a.value = value{span{from: uint32(i)}, true}
+					s.quote = b[end+1]
+					s.state = inValue
+				}
 			}
 
 		case inAttrName:
@@ -238,7 +213,7 @@ func (s *scanner) scan(b []byte) (done bool, err *stream.Error) {
 			}
 			a.name.to = uint32(i)
 			if s.duplicate(b) {
-				return false, fail(stream.NotWellFormed, "attribute given twice")
+				return false, errDuplicate()
 			}
 			s.state = afterAttrName
 			if b[i] == '=' { // the usual case, without a turn of the loop
@@ -369,97 +344,4 @@ func (s *scanner) scan(b []byte) (done bool, err *stream.Error) {
 	}
 	s.pos = i
 	return false, nil
-}
-
-// scanName goes on with the qualified name q. ended is false if b ends before
-// a byte that is no part of the name.
-func scanName(b []byte, i int, q *qname) (next int, ended bool, err *stream.Error) {
-	for {
-		// A part of the name: before the colon, after it, or all of it.
-		part := int(q.from)
-		if q.colon != 0 {
-			part = int(q.colon) + 1
-		}
-		if i == part && i < len(b) && b[i] < 0x80 && class[b[i]]&nameStart == 0 {
-			return i, false, fail(stream.NotWellFormed, "a name can't start with this character")
-		}
-		for i < len(b) && class[b[i]]&nameChar != 0 {
-			i++
-		}
-		switch {
-		case i == len(b):
-			return i, false, nil
-		case b[i] == ':':
-			if q.colon != 0 {
-				return i, false, fail(stream.NotWellFormed, "two colons in a name") // XML Names 1.0 production 7
-			}
-			q.colon = uint32(i)
-			i++
-		case b[i] < 0x80:
-			return i, true, nil
-		default:
-			n, err := nameRune(b[i:], i == part)
-			if n == 0 {
-				return i, false, err
-			}
-			i += n
-		}
-	}
-}
-
-// bang goes on after "<!": only a CDATA section may follow, and only in an element.
-func (s *scanner) bang(b []byte, i int) (int, *stream.Error) {
-	const cdata = "[CDATA["
-	c := b[i]
-	switch at := i - s.mark; {
-	case at == 0 && c != '[':
-		if c == '-' || class[c]&nameStart != 0 {
-			return i, fail(stream.RestrictedXML, "comment or document type declaration")
-		}
-		return i, fail(stream.NotWellFormed, "unknown markup after '<!'")
-	case c != cdata[at]:
-		return i, fail(stream.NotWellFormed, "unknown markup after '<!['")
-	case len(s.stack) == 0 && s.place == atStart:
-		return i, fail(stream.NotWellFormed, "CDATA section before the stream header")
-	case len(s.stack) == 0:
-		return i, fail(stream.BadFormat, "CDATA section between stanzas")
-	case at == len(cdata)-1:
-		s.state, s.mark = inCDATA, i+1
-	}
-	return i + 1, nil
-}
-
-// xmlDecl looks at a byte after "<?". What is not an XML declaration is a
-// processing instruction.
-func (s *scanner) xmlDecl(b []byte, i int) (done bool, err *stream.Error) {
-	const target = "xml"
-	c := b[i]
-	switch at := i - s.mark; {
-	case at < len(target) && c != target[at], at == len(target) && class[c]&space == 0:
-		return false, fail(stream.RestrictedXML, "processing instruction")
-	case c == '>' && b[i-1] == '?':
-		s.item = aDeclaration
-		return true, nil
-	}
-	return false, nil
-}
-
-// matchEndName goes on comparing the name of an end tag with the one that it
-// must have.
-func (s *scanner) matchEndName(b []byte, i int) (next int, same bool) {
-	at := i - s.mark
-	if len(s.stack) == 0 { // the end of the stream
-		n := min(len(s.scope.root)-at, len(b)-i)
-		same = string(b[i:i+n]) == s.scope.root[at:at+n]
-		if at+n == len(s.scope.root) {
-			s.state = afterEndName
-		}
-		return i + n, same
-	}
-	name := s.stack[len(s.stack)-1].name.of(b)
-	n := min(len(name)-at, len(b)-i)
-	if at+n == len(name) {
-		s.state = afterEndName
-	}
-	return i + n, bytes.Equal(b[i:i+n], name[at:at+n])
 }

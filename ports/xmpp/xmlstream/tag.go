@@ -16,14 +16,18 @@ type openElement struct {
 	inherits bool      // deflt is a content namespace
 }
 
-// root is what canonical.go needs of the element that is the item. Values of
-// absent attributes start at 0.
+// root is what canonical.go needs of the element that is the item.
 type root struct {
+	known
+	extra    []attribute // attributes that are not in known, without namespace declarations
+	children []child     // direct child elements of a stanza
+}
+
+// known is the part of root of fixed size. Values of absent attributes start at 0.
+type known struct {
 	kind                    stanza.Kind // 0 if it is no stanza
 	to, from, id, typ, lang value
-	extra                   []attribute // other attributes, without namespace declarations
 	content                 span
-	children                []child // direct child elements of a stanza
 }
 
 // child is a direct child element of a stanza.
@@ -51,6 +55,8 @@ func (s *scanner) duplicate(b []byte) bool {
 	}
 	return false
 }
+
+func errDuplicate() *stream.Error { return fail(stream.NotWellFormed, "attribute given twice") }
 
 // attributeEnd looks at an attribute that is complete.
 func (s *scanner) attributeEnd(b []byte, a *attribute) *stream.Error {

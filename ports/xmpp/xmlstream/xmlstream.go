@@ -13,10 +13,12 @@
 //
 // # From bytes to tokens
 //
-// reader.go cuts the input into top-level items; scanner.go checks an item
-// byte by byte and can stop and go on anywhere; header.go makes the stream
-// header of its start tag; canonical.go and rebuild.go make a stanza of an
-// element (see package stanza for the canonical form).
+// reader.go cuts the input into top-level items, work.go holds what an
+// incomplete one takes; scanner.go checks an item byte by byte and can stop and
+// go on anywhere, with names.go, text.go, value.go, tag.go and namespaces.go for
+// the parts; header.go makes the stream header of its start tag; canonical.go
+// and rebuild.go make a stanza of an element (see package stanza for the
+// canonical form).
 package xmlstream
 
 import (

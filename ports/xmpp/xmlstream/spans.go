@@ -1,0 +1,57 @@
+package xmlstream
+
+// span is a part of the item.
+type span struct{ from, to uint32 }
+
+func (p span) of(b []byte) []byte { return b[p.from:p.to] }
+
+// qname is a qualified name; colon is the place of its colon, or 0.
+type qname struct {
+	span
+	colon uint32
+}
+
+// local returns the name without its prefix.
+func (q qname) local(b []byte) []byte {
+	if q.colon != 0 {
+		return b[q.colon+1 : q.to]
+	}
+	return b[q.from:q.to]
+}
+
+// prefix returns what stands before the colon, empty if there is none.
+func (q qname) prefix(b []byte) []byte {
+	if q.colon != 0 {
+		return b[q.from:q.colon]
+	}
+	return nil
+}
+
+// value is an attribute value. A plain one means what it says: it has no
+// references, and no white space that must be normalised.
+type value struct {
+	span
+	plain bool
+}
+
+type attribute struct {
+	name  qname
+	value value
+}
+
+// in returns what the value means: a part of text if it can be.
+func (v value) in(text string) string {
+	raw := text[v.from:v.to]
+	if v.plain {
+		return raw
+	}
+	return string(expand(nil, []byte(raw)))
+}
+
+// string returns what the value means.
+func (v value) string(b []byte) string {
+	if v.plain {
+		return string(v.of(b))
+	}
+	return string(expand(nil, v.of(b)))
+}
