@@ -27,6 +27,8 @@ type client struct {
 	cbData   string
 	// firstExt and finalExt are extensions, with their leading comma.
 	firstExt, finalExt string
+	// finalNonce, if set, is sent in the last message instead of the right one.
+	finalNonce string
 
 	serverSignature string // base64
 }
@@ -73,8 +75,11 @@ func (c *client) final(t testing.TB, challenge string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c2 := base64.StdEncoding.EncodeToString([]byte(c.header() + c.cbData))
-	without := "c=" + c2 + ",r=" + nonce + c.finalExt
+	if c.finalNonce != "" {
+		nonce = c.finalNonce
+	}
+	input := base64.StdEncoding.EncodeToString([]byte(c.header() + c.cbData))
+	without := "c=" + input + ",r=" + nonce + c.finalExt
 	authMessage := c.bare() + "," + challenge + "," + without
 	proof, signature := prove(c.new, c.password, salt, rounds, authMessage)
 	c.serverSignature = signature

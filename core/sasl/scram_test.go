@@ -150,6 +150,20 @@ func TestHeaderIsProtected(t *testing.T) {
 	}
 }
 
+// RFC 5802 5.1: the nonce must be ours, even if the proof is made for another.
+func TestNonceIsCompared(t *testing.T) {
+	h := hashFor("SCRAM-SHA-256")
+	keys := keysFor(h, "pencil", testSalt, 16)
+	for _, nonce := range []string{"abc", "abc" + fuzzNonce + "x", "ABC" + fuzzNonce, "x"} {
+		x, err := New("SCRAM-SHA-256", Params{Offered: Offer(false, nil), Nonce: func() string { return fuzzNonce }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client{new: h, flag: "n", user: "u", password: "pencil", nonce: "abc", finalNonce: nonce}
+		wantFailure(t, login(t, x, &c, keys), NotAuthorized)
+	}
+}
+
 // The signature covers extensions, so changing one in flight must fail.
 func TestExtensionsAreSigned(t *testing.T) {
 	h := hashFor("SCRAM-SHA-256")
@@ -299,6 +313,13 @@ func TestFinalMessage(t *testing.T) {
 		{"proof is not base64", replace(",p=", ",p=!"), MalformedRequest},
 		{"proof is too short", func(s string) string { return strings.TrimSuffix(s, proofOf(s)) + ",p=AAAA" }, NotAuthorized},
 		{"proof is too long", replace(",p=", ",p=AAAA"), NotAuthorized},
+		{"proof with an octet more", func(s string) string {
+			proof, err := base64.StdEncoding.DecodeString(proofOf(s)[3:])
+			if err != nil {
+				panic(err)
+			}
+			return strings.TrimSuffix(s, proofOf(s)) + ",p=" + base64.StdEncoding.EncodeToString(append(proof, 0))
+		}, NotAuthorized},
 		{"proof of zeros", func(s string) string {
 			return strings.TrimSuffix(s, proofOf(s)) + ",p=" + base64.StdEncoding.EncodeToString(make([]byte, 32))
 		}, NotAuthorized},
@@ -327,6 +348,21 @@ func TestFinalMessage(t *testing.T) {
 			// Neither after a success nor after a failure is there a second try.
 			wantFailure(t, x.Step([]byte(final)), MalformedRequest)
 		})
+	}
+}
+
+// RFC 5802 7: what it defines itself is no extension; its order is fixed.
+func TestKnownAttributesAreNoExtensions(t *testing.T) {
+	for c := byte('a'); c <= 'z'; c++ {
+		r := begin(t, "SCRAM-SHA-1", nil).Start([]byte("n,,n=u,r=abc,"+string(c)+"=AAAA"), true)
+		switch {
+		case c == 'm':
+			wantFailure(t, r, NotAuthorized)
+		case strings.IndexByte("aceinprsv", c) >= 0:
+			wantFailure(t, r, MalformedRequest)
+		default:
+			wantStatus(t, r, NeedKeys)
+		}
 	}
 }
 

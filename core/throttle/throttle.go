@@ -90,7 +90,7 @@ type Options struct {
 	// it is known how they end. Default 64.
 	MaxPending int
 	// MaxRecords bounds each of the three tables. Default 65536; full tables
-	// take about 40 MB together.
+	// take about 50 MB together.
 	MaxRecords int
 }
 
@@ -125,7 +125,7 @@ func setDefault[T int | time.Duration](v *T, d T) {
 }
 
 // Throttle slows guessing down. Its methods may be called from any goroutine,
-// take well under a microsecond, and never block for long.
+// take a few microseconds at most, and never wait for anything but each other.
 //
 // For each login, when the client's proof or password is at hand:
 //

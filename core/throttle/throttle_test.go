@@ -381,11 +381,14 @@ func TestKnownAddressesAreForgotten(t *testing.T) {
 		for i := range knownAddresses + 1 {
 			now = now.Add(time.Minute)
 			login(th, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), juliet, now)
+			if i == 3 { // the first one is used again, so the second is the oldest
+				login(th, netip.AddrFrom4([4]byte{192, 0, 2, 0}), juliet, now)
+			}
 		}
 		attack(th, now)
 		for i := range knownAddresses + 1 {
 			_, refused := th.Attempt(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), juliet, now)
-			if refused != (i == 0) {
+			if refused != (i == 1) {
 				t.Errorf("address %d: refused %v", i, refused)
 			}
 		}
@@ -512,8 +515,9 @@ func TestExpiredGoFirst(t *testing.T) {
 		guess(th, attacker(i), juliet, epoch)
 	}
 	now := epoch.Add(time.Hour)
+	th.lanes.m[attacker(3)].failures.add(th.clock.nanos(now), time.Hour, 1)
 	guess(th, home, juliet, now)
-	if len(th.lanes.m) != 1 {
+	if len(th.lanes.m) != 2 || th.lanes.m[attacker(3)] == nil {
 		t.Errorf("%d records left", len(th.lanes.m))
 	}
 }
@@ -585,6 +589,52 @@ func TestExtremeOptions(t *testing.T) {
 	for i := range 100 {
 		if d, r := guess(th, attacker(i%3), user(i%3), epoch); d < 0 || r {
 			t.Fatalf("delay %v, refused %v", d, r)
+		}
+	}
+}
+
+func TestLeaky(t *testing.T) {
+	var l leaky
+	const unit = 10
+	for i, tt := range []struct {
+		at   nanos
+		add  bool
+		want int
+	}{
+		{100, false, 0}, {100, true, 1}, {100, true, 2}, {100, true, 3}, {100, true, 3}, // the bound
+		{109, false, 3}, {110, false, 2}, {119, false, 2}, {120, false, 1}, {120, true, 2}, {140, false, 0}, {500, false, 0},
+	} {
+		if tt.add {
+			l.add(tt.at, unit, 3)
+		}
+		if got := l.level(tt.at, unit); got != tt.want || l.empty(tt.at) != (got == 0) {
+			t.Errorf("row %d: %d, want %d", i, got, tt.want)
+		}
+	}
+	l.sub(500, unit)
+	if l.level(500, unit) != 0 {
+		t.Error("below nothing")
+	}
+	// A bound beyond all time must not wrap around.
+	l.add(500, time.Hour, 1<<50)
+	if l.level(500, time.Hour) != 1 {
+		t.Error("wrapped around")
+	}
+}
+
+// A lane says something as long as its next attempt must wait.
+func TestLaneExpires(t *testing.T) {
+	p := newPolicy(Options{Forgive: time.Second}.withDefaults(), time.Minute, 1)
+	var l lane
+	if l.admit(&p, 0); l.expired(0) {
+		t.Error("expired with an attempt under way")
+	}
+	for range 20 {
+		l.fail(&p, 0)
+	}
+	for n, want := range map[time.Duration]bool{0: false, 20 * time.Second: false, 59 * time.Second: false, 61 * time.Second: true} {
+		if l.expired(nanos(n)) != want {
+			t.Errorf("after %v: %v", n, !want)
 		}
 	}
 }
