@@ -29,9 +29,9 @@ import (
 
 // Names of mechanisms; the SCRAM ones are made by scramName.
 const (
-	Plain      = "PLAIN"
-	scram      = "SCRAM-"
-	plusSuffix = "-PLUS"
+	Plain       = "PLAIN"
+	scramPrefix = "SCRAM-"
+	plusSuffix  = "-PLUS"
 )
 
 // MaxMessage bounds a client's message in bytes, base64 removed. It has room
@@ -124,4 +124,4 @@ func New(mechanism string, p Params) (*Exchange, error) {
 	return nil, ErrMechanism
 }
 
-func scramName(h auth.Hash) string { return scram + string(h) }
+func scramName(h auth.Hash) string { return scramPrefix + string(h) }

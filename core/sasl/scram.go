@@ -97,7 +97,7 @@ func (x *Exchange) gs2Header(msg string) (bare string, _ *fault) {
 }
 
 func offersBinding(mechanism string) bool {
-	return strings.HasPrefix(mechanism, scram) && strings.HasSuffix(mechanism, plusSuffix)
+	return strings.HasPrefix(mechanism, scramPrefix) && strings.HasSuffix(mechanism, plusSuffix)
 }
 
 // serverFirst makes the server-first-message: nonce "," salt "," iterations.
