@@ -1,0 +1,131 @@
+package extensiontest
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+var (
+	extensionName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	xepVersion    = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,2}$`)
+)
+
+// Check says what is wrong with a registration on its own: nil, or all faults
+// joined. Conflicts between two registrations are the kernel's to find.
+func Check(r extension.Registration) error {
+	c := checker{}
+	if !extensionName.MatchString(r.Name) {
+		c.fault("name %q is not made of a-z, 0-9 and -", r.Name)
+	}
+	for i, x := range r.Implements {
+		switch {
+		case x.Number <= 0 || x.Number > 9999:
+			c.fault("there is no XEP-%04d", x.Number)
+		case !xepVersion.MatchString(x.Version):
+			c.fault("XEP-%04d: version %q", x.Number, x.Version)
+		case slices.ContainsFunc(r.Implements[:i], func(y extension.XEP) bool { return y.Number == x.Number }):
+			c.fault("XEP-%04d is named twice", x.Number)
+		}
+	}
+	for i, p := range r.Permissions {
+		known := []extension.Permission{extension.SendAsAccount, extension.ManageAccounts, extension.SeeStanzas}
+		if !slices.Contains(known, p) || slices.Contains(r.Permissions[:i], p) {
+			c.fault("permission %q is unknown or named twice", p)
+		}
+	}
+	c.disco("server", r.Server)
+	c.disco("account", r.Account)
+	c.handlers(r.IQ, true)
+	c.stages(r)
+	for i, f := range r.StreamFeatures {
+		if f.Element == nil {
+			c.fault("stream feature %d has no Element", i)
+		}
+	}
+	for i := range r.Components {
+		c.component(r.Components[:i], &r.Components[i])
+	}
+	if len(c.faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("registration %q: %w", r.Name, errors.Join(c.faults...))
+}
+
+type checker struct{ faults []error }
+
+func (c *checker) fault(format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf(format, args...))
+}
+
+func (c *checker) disco(of string, d extension.Disco) {
+	for i, f := range d.Features {
+		if f == "" || slices.Contains(d.Features[:i], f) {
+			c.fault("feature %q of the %s is empty or declared twice", f, of)
+		}
+	}
+	for i, id := range d.Identities {
+		if id.Category == "" || id.Type == "" || slices.Contains(d.Identities[:i], id) {
+			c.fault("identity %q/%q of the %s is not complete or declared twice", id.Category, id.Type, of)
+		}
+	}
+	for i, f := range d.Forms {
+		if f == nil || f.Space != "jabber:x:data" || f.Local != "x" || f.Attr("type") != "result" {
+			c.fault("form %d of the %s is no data form of type result (XEP-0128 2)", i, of)
+		}
+	}
+}
+
+// handlers checks iq handlers: of the server if addressed, else of a component.
+func (c *checker) handlers(list []extension.IQHandler, addressed bool) {
+	for i := range list {
+		q := &list[i]
+		if q.Local == "" || q.Handle == nil {
+			c.fault("iq handler %d needs the name of a payload and a function", i)
+		}
+		if q.Type != "" && q.Type != stanza.Get && q.Type != stanza.Set {
+			c.fault("iq handler %d is for the type %q", i, q.Type)
+		}
+		const all = extension.ToServer | extension.ToOwnAccount | extension.ToAccount | extension.ToStream
+		if addressed && (q.To == 0 || q.To&^all != 0) {
+			c.fault("iq handler %d has no addressees, or unknown ones", i)
+		}
+		for j := range list[:i] {
+			p := &list[j]
+			same := p.Space == q.Space && p.Local == q.Local && (p.Type == q.Type || p.Type == "" || q.Type == "")
+			if same && (!addressed || p.To&q.To != 0) {
+				c.fault("iq handlers %d and %d both claim <%s xmlns='%s'/>", j, i, q.Local, q.Space)
+			}
+		}
+	}
+}
+
+func (c *checker) stages(r extension.Registration) {
+	if len(r.Stages) > 0 && !slices.Contains(r.Permissions, extension.SeeStanzas) {
+		c.fault("has stage handlers but does not ask for %q", extension.SeeStanzas)
+	}
+	for i, s := range r.Stages {
+		switch {
+		case s.Stage < extension.Submit || s.Stage > extension.Write:
+			c.fault("stage handler %d: there is no stage %d", i, s.Stage)
+		case s.Class != extension.Observe && s.Class != extension.Decide:
+			c.fault("stage handler %d: there is no class %d", i, s.Class)
+		case s.Policy != extension.Closed && s.Policy != extension.Open:
+			c.fault("stage handler %d: there is no policy %d", i, s.Policy)
+		case s.Handle == nil:
+			c.fault("stage handler %d has no function", i)
+		}
+	}
+}
+
+func (c *checker) component(others []extension.Component, m *extension.Component) {
+	if m.Domain == "" || slices.ContainsFunc(others, func(o extension.Component) bool { return o.Domain == m.Domain }) {
+		c.fault("component %q has no domain, or one that is claimed twice", m.Domain)
+	}
+	c.disco("component "+m.Domain, m.Disco)
+	c.handlers(m.IQ, false)
+}

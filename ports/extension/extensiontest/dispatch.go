@@ -1,0 +1,232 @@
+package extensiontest
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// clientAddr is where Client and Stream come from: an address for examples.
+var clientAddr = netip.MustParseAddr("192.0.2.1")
+
+// Client is the origin of what the session with this full JID sends, over an
+// encrypted stream.
+func Client(session string) extension.Origin {
+	j := jid.MustParse(session)
+	return extension.Origin{Session: j, Domain: j.Domain(), Addr: clientAddr, Secure: true}
+}
+
+// Stream is the origin of what comes before login on an encrypted stream to domain.
+func Stream(domain string) extension.Origin {
+	return extension.Origin{Domain: domain, Addr: clientAddr, Secure: true}
+}
+
+// Far is the origin of what no local client sent.
+func Far() extension.Origin { return extension.Origin{} }
+
+// IQ hands in an iq get or set and returns its answer. It is nil where the
+// kernel would end the stream: before login, if no handler wants the request.
+// What a session sends gets its full JID as from.
+func (h *Harness) IQ(o extension.Origin, s *stanza.Stanza) *stanza.Stanza {
+	h.t.Helper()
+	if s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set {
+		h.t.Fatalf("extensiontest: IQ wants an iq of type get or set, not %v; Answer takes results", s)
+	}
+	s = stamp(o, s)
+	if s.ID == "" || len(s.Children()) != 1 {
+		return h.answered(s.ErrorReply(stanza.Err(stanza.BadRequest, "")))
+	}
+	child := s.Children()[0]
+	list, to := h.addressee(o, s)
+	for i := range list {
+		q := &list[i]
+		if q.Space == child.Space && q.Local == child.Local && (q.Type == "" || q.Type == s.Type) && (to == 0 || q.To&to != 0) {
+			return h.ask(q, extension.IQ{Stanza: s, Child: child, Origin: o})
+		}
+	}
+	if to == extension.ToStream {
+		return nil
+	}
+	return h.answered(s.ErrorReply(stanza.Err(stanza.ServiceUnavailable, "")))
+}
+
+// stamp gives s the from that the kernel would.
+func stamp(o extension.Origin, s *stanza.Stanza) *stanza.Stanza {
+	if o.Session.IsZero() {
+		return s
+	}
+	head := s.Header
+	head.From = o.Session
+	return s.With(head)
+}
+
+// addressee returns the handlers to look through, and which of the values of
+// To must be among theirs: 0 for those of a component.
+func (h *Harness) addressee(o extension.Origin, s *stanza.Stanza) ([]extension.IQHandler, extension.To) {
+	to := s.To
+	before := o.Session.IsZero() && o.Domain != ""
+	for _, c := range h.componentDomains() {
+		if !before && to == jid.MustParse(c.domain) {
+			return c.spec.IQ, 0
+		}
+	}
+	switch {
+	case before && (to.IsZero() || to.String() == o.Domain):
+		return h.reg.IQ, extension.ToStream
+	case before:
+		return nil, extension.ToStream
+	case to.IsZero(), to == s.From.Bare():
+		return h.reg.IQ, extension.ToOwnAccount
+	case !h.hosted(to.Domain()) || !to.IsBare():
+		return nil, extension.ToServer
+	case to.Local() == "":
+		return h.reg.IQ, extension.ToServer
+	}
+	return h.reg.IQ, extension.ToAccount
+}
+
+func (h *Harness) ask(q *extension.IQHandler, iq extension.IQ) (answer *stanza.Stanza) {
+	var result *stanza.Element
+	h.run("iq "+iq.Type+" "+q.Space, q.Inline, func(ctx context.Context, host *extension.Host) (err error) {
+		result, err = q.Handle(ctx, host, iq)
+		return err
+	}, func(err error) {
+		if err != nil {
+			answer = h.answered(iq.ErrorReply(stanza.AsError(err)))
+			return
+		}
+		answer = h.answered(stanza.New(iq.Reply(stanza.Result), result))
+	})
+	return answer
+}
+
+func (h *Harness) answered(s *stanza.Stanza) *stanza.Stanza {
+	h.record(Effect{Kind: Answered, Stanza: s})
+	return s
+}
+
+// Outcome is what the handlers of a stage made of a stanza.
+type Outcome struct {
+	Stanza *stanza.Stanza // what goes on; nil if it ended here
+	Error  *stanza.Error  // the sender gets it; nil if the stanza was not refused
+}
+
+// Stage shows a stanza to the handlers of a stage, in the order of the
+// registration, and applies what they asked for.
+func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) Outcome {
+	e.Stanza = stamp(e.Origin, e.Stanza)
+	for i := range h.reg.Stages {
+		s := &h.reg.Stages[i]
+		if s.Stage != stage || !matches(&s.Match, e.Stanza) {
+			continue
+		}
+		var v extension.Verdict
+		var failed error
+		shown := e
+		h.run("stage handler", true, func(ctx context.Context, host *extension.Host) (err error) {
+			v, err = s.Handle(ctx, host, &shown)
+			return err
+		}, func(err error) { failed = err })
+		switch {
+		case s.Class == extension.Observe, failed != nil && s.Policy == extension.Open:
+			continue
+		case failed != nil:
+			return Outcome{Error: stanza.AsError(failed)}
+		}
+		switch v.Action {
+		case extension.Drop, extension.Handled:
+			return Outcome{}
+		case extension.Refuse:
+			if v.Error == nil {
+				return Outcome{Error: stanza.Err(stanza.NotAcceptable, "")}
+			}
+			return Outcome{Error: v.Error}
+		default:
+			e.Stanza = changed(e.Stanza, &v)
+		}
+	}
+	return Outcome{Stanza: e.Stanza}
+}
+
+// changed is the stanza that goes on after a verdict.
+func changed(s *stanza.Stanza, v *extension.Verdict) *stanza.Stanza {
+	switch {
+	case v.Action == extension.Replace && v.Stanza != nil && v.Stanza.Kind == s.Kind:
+		head := v.Stanza.Header
+		head.To, head.From = s.To, s.From
+		return v.Stanza.With(head)
+	case v.Action == extension.Patch:
+		return s.Patch(func(c stanza.Child) bool {
+			return slices.ContainsFunc(v.Remove, func(n extension.Name) bool {
+				return n.Space == c.Space && (n.Local == "" || n.Local == c.Local)
+			})
+		}, v.Append...)
+	}
+	return s
+}
+
+func matches(m *extension.Match, s *stanza.Stanza) bool {
+	typ := s.Type
+	if s.Kind == stanza.Message && !slices.Contains([]string{stanza.Chat, stanza.GroupChat, stanza.Headline, stanza.TypeError}, typ) {
+		typ = stanza.Normal
+	}
+	if len(m.Kinds) > 0 && !slices.Contains(m.Kinds, s.Kind) || len(m.Types) > 0 && !slices.Contains(m.Types, typ) {
+		return false
+	}
+	if m.Child == nil {
+		return true
+	}
+	_, ok := s.Child(m.Child.Space, m.Child.Local)
+	return ok
+}
+
+// component is a component on one domain.
+type component struct {
+	domain string
+	spec   *extension.Component
+}
+
+func (h *Harness) componentDomains() []component {
+	var list []component
+	for i := range h.reg.Components {
+		spec := &h.reg.Components[i]
+		if !strings.Contains(spec.Domain, "$domain") {
+			list = append(list, component{spec.Domain, spec})
+			continue
+		}
+		for _, d := range h.domains {
+			list = append(list, component{strings.ReplaceAll(spec.Domain, "$domain", d), spec})
+		}
+	}
+	return list
+}
+
+// Component hands a stanza to the component that has its domain, and returns
+// the error answer if there is one. Requests to a component's domain that a
+// handler answers go by IQ.
+func (h *Harness) Component(e extension.Envelope) *stanza.Stanza {
+	h.t.Helper()
+	e.Stanza = stamp(e.Origin, e.Stanza)
+	for _, c := range h.componentDomains() {
+		if c.domain != e.Stanza.To.Domain() || c.spec.Handle == nil {
+			continue
+		}
+		var answer *stanza.Stanza
+		h.run("component "+c.domain, false, func(ctx context.Context, host *extension.Host) error {
+			shown := e
+			return c.spec.Handle(ctx, host, &shown)
+		}, func(err error) {
+			if answer = e.Stanza.ErrorReply(stanza.AsError(err)); err != nil && answer != nil {
+				h.record(Effect{Kind: Answered, Stanza: answer})
+			}
+		})
+		return answer
+	}
+	h.t.Fatalf("extensiontest: no component handles %q", e.Stanza.To)
+	return nil
+}
