@@ -1,0 +1,241 @@
+// Package roster keeps the rosters of accounts (RFC 6121 section 2) and the
+// states of their subscriptions (section 3 and appendix A). A roster that
+// somebody is using is in memory, as a snapshot that readers share and that
+// each change replaces; a change is committed before it shows.
+//
+// Who is told of a change, and where subscription stanzas go, is the affair of
+// package presence.
+package roster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Item is one contact. Items are shared: they are never changed in place.
+type Item struct {
+	Contact  jid.JID
+	Name     string
+	Request  string // the contact's subscribe stanza as XML, while PendingIn
+	Groups   []string
+	State    State
+	Approved bool
+	Listed   bool // in the roster as the client sees it
+}
+
+// Snapshot is a roster at one version.
+type Snapshot struct {
+	Version uint64
+	Items   []Item // in order of Contact
+}
+
+func byContact(i Item, c jid.JID) int { return cmp.Compare(i.Contact.String(), c.String()) }
+
+// Get returns the item of a contact (bare JID); the zero Item, with the
+// contact set, if there is none.
+func (s *Snapshot) Get(contact jid.JID) Item {
+	if i, ok := slices.BinarySearchFunc(s.Items, contact, byContact); ok {
+		return s.Items[i]
+	}
+	return Item{Contact: contact}
+}
+
+// with returns a snapshot of the next version in which item replaces the one
+// of the same contact; an item of which nothing is left to know is removed.
+func (s *Snapshot) with(item Item) *Snapshot {
+	i, found := slices.BinarySearchFunc(s.Items, item.Contact, byContact)
+	next := &Snapshot{Version: s.Version + 1, Items: make([]Item, 0, len(s.Items)+1)}
+	next.Items = append(next.Items, s.Items[:i]...)
+	if !item.empty() {
+		next.Items = append(next.Items, item)
+	}
+	if found {
+		i++
+	}
+	next.Items = append(next.Items, s.Items[i:]...)
+	return next
+}
+
+// empty says that the item need not be kept.
+func (i *Item) empty() bool { return !i.Listed && i.State == None && !i.Approved }
+
+// Rosters gives rosters out. Its methods may be called by any goroutine; those
+// with a context read or write storage.
+type Rosters struct {
+	store    storage.Rosters
+	maxItems int
+
+	mu   sync.Mutex // guards held and Account.holders
+	held map[jid.JID]*Account
+}
+
+// DefaultMaxItems is how many contacts an account may have by default.
+const DefaultMaxItems = 1000
+
+// New returns Rosters over a store.
+func New(store storage.Rosters, maxItems int) *Rosters {
+	if maxItems <= 0 {
+		maxItems = DefaultMaxItems
+	}
+	return &Rosters{store: store, maxItems: maxItems, held: map[jid.JID]*Account{}}
+}
+
+// Account is the roster of one account while somebody holds it.
+type Account struct {
+	Owner    jid.JID
+	all      *Rosters
+	holders  int
+	changing sync.Mutex // held over a commit, by worker goroutines only
+	snapshot atomic.Pointer[Snapshot]
+}
+
+// Snapshot returns the roster as it is.
+func (a *Account) Snapshot() *Snapshot { return a.snapshot.Load() }
+
+// Held returns the account's roster if it is in memory, else nil. It does not
+// hold it.
+func (r *Rosters) Held(owner jid.JID) *Account {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.held[owner]; a != nil && a.snapshot.Load() != nil {
+		return a
+	}
+	return nil
+}
+
+// TryHold holds the account's roster if it is in memory, else it returns nil.
+func (r *Rosters) TryHold(owner jid.JID) *Account {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.held[owner]
+	if a == nil || a.snapshot.Load() == nil {
+		return nil
+	}
+	a.holders++
+	return a
+}
+
+// Hold returns the account's roster and keeps it in memory until Drop.
+func (r *Rosters) Hold(ctx context.Context, owner jid.JID) (*Account, error) {
+	r.mu.Lock()
+	a := r.held[owner]
+	if a == nil {
+		a = &Account{Owner: owner, all: r}
+		r.held[owner] = a
+	}
+	a.holders++
+	r.mu.Unlock()
+	if a.snapshot.Load() != nil {
+		return a, nil
+	}
+	if err := a.load(ctx); err != nil {
+		a.Drop()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Account) load(ctx context.Context) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if a.snapshot.Load() != nil {
+		return nil
+	}
+	stored, err := a.all.store.Roster(ctx, a.Owner)
+	if err != nil {
+		return fmt.Errorf("roster: load %s: %w", a.Owner, err)
+	}
+	s := &Snapshot{Version: stored.Version, Items: make([]Item, len(stored.Items))}
+	for i := range stored.Items {
+		s.Items[i] = fromStored(&stored.Items[i])
+	}
+	a.snapshot.Store(s)
+	return nil
+}
+
+// Drop lets go of a roster that Hold or TryHold returned.
+func (a *Account) Drop() {
+	a.all.mu.Lock()
+	defer a.all.mu.Unlock()
+	if a.holders--; a.holders == 0 {
+		delete(a.all.held, a.Owner)
+	}
+}
+
+// ErrFull: the account may not have more contacts.
+var ErrFull = errors.New("roster: too many contacts")
+
+// Change replaces one item by what change makes of it, and commits that. It
+// returns the item before and after, and whether anything changed. change must
+// not wait; its error is returned.
+func (a *Account) Change(ctx context.Context, contact jid.JID, change func(Item) (Item, error)) (before, after Item, err error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	now := a.Snapshot()
+	before = now.Get(contact)
+	if after, err = change(before); err != nil {
+		return before, before, err
+	}
+	after.Contact = contact
+	if same(&before, &after) {
+		return before, after, nil
+	}
+	if before.empty() && !after.empty() && len(now.Items) >= a.all.maxItems {
+		return before, before, ErrFull
+	}
+	var put []storage.RosterItem
+	var remove []jid.JID
+	if after.empty() {
+		remove = []jid.JID{contact}
+	} else {
+		put = []storage.RosterItem{stored(&after)}
+	}
+	if err := a.all.store.ChangeRoster(ctx, a.Owner, now.Version, put, remove); err != nil {
+		return before, before, fmt.Errorf("roster: change %s: %w", a.Owner, err)
+	}
+	a.snapshot.Store(now.with(after))
+	return before, after, nil
+}
+
+func same(a, b *Item) bool {
+	return a.Name == b.Name && a.Request == b.Request && a.State == b.State && a.Approved == b.Approved &&
+		a.Listed == b.Listed && slices.Equal(a.Groups, b.Groups)
+}
+
+func fromStored(s *storage.RosterItem) Item {
+	i := Item{Contact: s.Contact, Name: s.Name, Groups: s.Groups, Approved: s.Approved, Listed: !s.Hidden, Request: string(s.Request)}
+	switch s.Subscription {
+	case storage.SubTo:
+		i.State = To
+	case storage.SubFrom:
+		i.State = From
+	case storage.SubBoth:
+		i.State = Both
+	}
+	if s.Ask {
+		i.State |= PendingOut
+	}
+	if s.Request != nil {
+		i.State |= PendingIn
+	}
+	return i
+}
+
+func stored(i *Item) storage.RosterItem {
+	s := storage.RosterItem{
+		Contact: i.Contact, Name: i.Name, Groups: i.Groups, Subscription: i.State.Subscription(),
+		Ask: i.State.Has(PendingOut), Approved: i.Approved, Hidden: !i.Listed,
+	}
+	if i.State.Has(PendingIn) {
+		s.Request = []byte(i.Request)
+	}
+	return s
+}
