@@ -37,6 +37,8 @@ func (s *Stream) sasl(b *transport.Batch, e *stanza.Element) transport.Wait {
 	switch {
 	case !s.secure():
 		return s.refused(b, sasl.EncryptionRequired, "") // 6.5.4
+	case e.Local == "auth" && e.Attr("mechanism") == sasl.Plain && !s.plainAllowed():
+		return s.refused(b, sasl.EncryptionRequired, "")
 	case e.Local == "auth":
 		x, err := sasl.New(e.Attr("mechanism"), sasl.Params{Bindings: l.bindings, Offered: l.offered})
 		if err != nil {
@@ -187,6 +189,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	s.user, s.login, s.state = user, nil, authenticated
 	s.rd.SetLimits(s.srv.Limits.after())
 	s.rd.Reset()
+	s.restart()
 	return nil
 }
 

@@ -31,7 +31,7 @@ func (s *Stream) bind(b *transport.Batch, t *xmlstream.Token) {
 		err = s.claim(b, full)
 	}
 	if err != nil {
-		s.out.Stanza(b, st.ErrorReply(err), jid.JID{})
+		s.answer(b, st, err)
 		if s.failures++; s.failures >= s.srv.Limits.BindAttempts { // 7.7.3
 			s.fail(b, stream.Err(stream.PolicyViolation, "too many refused resources"))
 		}
@@ -72,7 +72,7 @@ func (s *Stream) claim(b *transport.Batch, full jid.JID) *stanza.Error {
 	}
 	origin := s.origin()
 	origin.Session = full
-	sess := session.New(full, origin, s.out, s.closing, s.srv.Pipeline, s.srv.Kernel)
+	sess := session.New(full, origin, s.out, closing, s.srv.Pipeline, s.srv.Kernel)
 	fence, replaced := s.srv.Sessions.Claim(cluster.Entry{JID: full, Receiver: sess})
 	if replaced != nil {
 		replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))

@@ -25,8 +25,7 @@ func (s *Stream) open(b *transport.Batch, h *stream.Header) {
 	if domain == "" {
 		domain = s.srv.Registry.Default()
 	}
-	s.greeted.Store(true)
-	s.out.Raw(b, string(s.header(domain).AppendOpen(nil)))
+	s.greet(b, header(domain, s.claims))
 	if err != nil {
 		s.fail(b, err)
 		return
@@ -41,12 +40,21 @@ func (s *Stream) open(b *transport.Batch, h *stream.Header) {
 	s.out.Raw(b, s.features(s.afterLogin()))
 }
 
-// resolve returns the hosted domain that a header asks for, or why it can't be
+// resolve returns the hosted domain that a header asks for, and why it can't be
 // served.
 func (s *Stream) resolve(h *stream.Header) (domain string, fault *stream.Error) {
 	if h.ContentSpace != xmpp.NSClient {
 		return "", stream.Err(stream.InvalidNamespace, "the content namespace is jabber:client") // RFC 6120 4.8.2
 	}
+	domain, fault = s.host(h)
+	if major, _, ok := stream.ParseVersion(h.Version); fault == nil && (!ok || major < 1) {
+		fault = stream.Err(stream.UnsupportedVersion, "streams of XMPP 1.0 only") // 4.9.3.25
+	}
+	return domain, fault
+}
+
+// host returns the hosted domain that the header's to, or SNI, asks for.
+func (s *Stream) host(h *stream.Header) (domain string, fault *stream.Error) {
 	to, err := jid.Parse(h.To)
 	switch {
 	case h.To == "" && s.domain != "":
@@ -61,12 +69,6 @@ func (s *Stream) resolve(h *stream.Header) (domain string, fault *stream.Error) 
 		return "", stream.Err(stream.HostUnknown, "") // 4.9.3.6
 	}
 	domain = to.Domain()
-	if _, _, ok := stream.ParseVersion(h.Version); !ok {
-		return domain, stream.Err(stream.UnsupportedVersion, "")
-	}
-	if major, _, _ := stream.ParseVersion(h.Version); major < 1 {
-		return domain, stream.Err(stream.UnsupportedVersion, "streams of XMPP 1.0 only") // 4.9.3.25
-	}
 	if sni := s.serverName(); sni != "" && sni != domain {
 		return domain, stream.Err(stream.HostUnknown, "the TLS handshake asked for "+sni)
 	}
@@ -88,13 +90,10 @@ func (s *Stream) serverName() string {
 	return ""
 }
 
-// header is ours: from, a new unpredictable id, version and language.
-func (s *Stream) header(domain string) stream.Header {
-	h := stream.Header{From: domain, ID: randomID(), Lang: serverLang, Version: "1.0", ContentSpace: xmpp.NSClient}
-	if !s.claims.IsZero() {
-		h.To = s.claims.String() // 4.7.2
-	}
-	return h
+// header is ours: from, a new unpredictable id, version and language. to is who
+// the client says it is, zero if it does not say (4.7.2).
+func header(domain string, to jid.JID) stream.Header {
+	return stream.Header{From: domain, To: to.String(), ID: randomID(), Lang: serverLang, Version: "1.0", ContentSpace: xmpp.NSClient}
 }
 
 // randomID returns 144 bits in 24 characters that are plain in XML and JIDs.

@@ -26,7 +26,7 @@ import (
 // Limits bound what one client can use. A zero field means its default.
 type Limits struct {
 	StanzaBytes          int           // a stanza, once logged in; default 262,144, at least 10,000 (RFC 6120 13.12)
-	StanzaBytesBefore    int           // an element before login; default 65,536, at least 10,000
+	StanzaBytesBefore    int           // an element before login; default 16,384, at least 10,000
 	Depth                int           // nesting of elements; default 64
 	Attributes           int           // attributes of an element; default 32
 	UnauthenticatedTime  time.Duration // from connect to a bound resource; default 60 s
@@ -44,7 +44,7 @@ func (l *Limits) setDefaults() {
 		}
 	}
 	def(&l.StanzaBytes, 256<<10)
-	def(&l.StanzaBytesBefore, 64<<10)
+	def(&l.StanzaBytesBefore, 16<<10)
 	def(&l.Depth, 64)
 	def(&l.Attributes, 32)
 	def(&l.UnauthenticatedBytes, 128<<10)

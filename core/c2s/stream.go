@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,6 @@ type Stream struct {
 	domain   string                          // hosted domain that the client asked for
 	claims   jid.JID                         // bare from of the latest header, zero if it had none
 	user     jid.JID                         // bare, once authenticated
-	greeted  atomic.Bool                     // our header was sent
 	session  atomic.Pointer[session.Session] // once bound
 	envelope extension.Envelope              // of the stanza in hand
 
@@ -49,6 +49,11 @@ type Stream struct {
 	resume   func(*transport.Batch) // what the last Wait left to do
 	deadline time.Time              // for the negotiation
 	failures int                    // refused binds
+
+	// greeting guards greeted: our header was sent on the present stream. Any
+	// goroutine may end the stream, and must know.
+	greeting sync.Mutex
+	greeted  bool
 }
 
 // New returns the stream of a connection.
@@ -227,16 +232,35 @@ func (s *Stream) End(b *transport.Batch, e *stream.Error) {
 		sess.End(b, e)
 		return
 	}
-	s.out.Finish(b, s.closing(e))
+	s.greeting.Lock()
+	defer s.greeting.Unlock()
+	var dst []byte
+	if !s.greeted { // RFC 6120 4.9.1.2: our header comes before any error
+		s.greeted = true
+		dst = header(s.srv.Registry.Default(), jid.JID{}).AppendOpen(dst)
+	}
+	s.out.Finish(b, string(dst)+closing(e))
 }
 
-// closing makes the last bytes of the stream. An error that comes before our
-// header is preceded by it (RFC 6120 4.9.1.2).
-func (s *Stream) closing(e *stream.Error) string {
-	var dst []byte
-	if !s.greeted.Swap(true) {
-		dst = s.header(s.srv.Registry.Default()).AppendOpen(dst)
+// closing makes the last bytes of a stream whose header was sent.
+func closing(e *stream.Error) string {
+	return string(append(e.Append(nil, false), "</stream:stream>"...))
+}
+
+// greet sends our header, unless the stream was ended in between.
+func (s *Stream) greet(b *transport.Batch, h stream.Header) {
+	s.greeting.Lock()
+	defer s.greeting.Unlock()
+	if !s.greeted {
+		s.greeted = true
+		s.out.Raw(b, string(h.AppendOpen(nil)))
 	}
-	dst = e.Append(dst, false)
-	return string(append(dst, "</stream:stream>"...))
+}
+
+// restart begins a new stream on the same connection (4.3.3): its header is
+// still to come.
+func (s *Stream) restart() {
+	s.greeting.Lock()
+	defer s.greeting.Unlock()
+	s.greeted = false
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/sasl"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
@@ -40,8 +41,8 @@ func (s *Stream) Secured(b *transport.Batch, t *transport.TLS) {
 	s.peer.TLS = t
 	s.rd = xmlstream.NewReader(s.srv.Limits.before())
 	s.state = connected
-	s.domain = ""
-	s.greeted.Store(false)
+	s.domain, s.claims = "", jid.JID{}
+	s.restart()
 	s.login = &login{bytes: s.login.bytes}
 	s.srv.Log.Debug("TLS", zap.Stringer("addr", s.peer.Addr), zap.Uint16("version", t.Version))
 }

@@ -78,6 +78,11 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 
 // append queues behind the checks; o.mu is held. Adding to a batch calls nobody.
 func (o *Outbox) append(b *transport.Batch, it item, n int) {
+	if o.next > 0 && len(o.items) == cap(o.items) { // a queue that never runs dry must not grow for what is written
+		left := copy(o.items, o.items[o.next:])
+		clear(o.items[left:])
+		o.items, o.next = o.items[:left], 0
+	}
 	o.items = append(o.items, it)
 	o.bytes += n
 	if !o.scheduled {

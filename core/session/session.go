@@ -147,7 +147,7 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	if s.directed == nil {
 		s.directed = map[jid.JID]struct{}{}
 	}
-	s.directed[to] = struct{}{}
+	s.directed[to.Clone()] = struct{}{}
 	return true
 }
 

@@ -134,6 +134,10 @@ func (j JID) IsZero() bool { return j.s == "" }
 // IsBare reports whether j has no resourcepart.
 func (j JID) IsBare() bool { return int(j.slash) == len(j.s) }
 
+// Clone returns j in memory of its own. A parsed JID may share the string that
+// it was parsed from: who keeps a JID for long keeps a clone.
+func (j JID) Clone() JID { j.s = strings.Clone(j.s); return j }
+
 // String returns the canonical form.
 func (j JID) String() string { return j.s }
 
