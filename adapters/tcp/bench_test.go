@@ -1,0 +1,3 @@
+package tcp
+
+func childMain() bool { return false }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tcp
+
+func newBackend(s *Server) (backend, error) { return newPortable(s), nil }
