@@ -80,8 +80,14 @@ func (s *Stream) proceed(b *transport.Batch, r sasl.Result) transport.Wait {
 		return s.refused(b, r.Failure, r.Text)
 	}
 	user, err := jid.New(r.User, s.domain, "")
-	if err != nil { // no account can have this name
-		return s.refused(b, sasl.NotAuthorized, "")
+	if err != nil { // no account can have this name, but a guess it is
+		addr, now := s.peer.Addr.Addr(), s.srv.Now()
+		delay, refused := s.srv.Throttle.Attempt(addr, jid.JID{}, now)
+		if refused {
+			return s.refused(b, sasl.TemporaryAuthFailure, tooMany)
+		}
+		s.srv.Throttle.Failed(addr, jid.JID{}, now)
+		return s.hold(b, sasl.Result{Failure: sasl.NotAuthorized}, delay)
 	}
 	s.login.user = user
 	if r.Status == sasl.NeedKeys {
