@@ -115,7 +115,9 @@ func features(list string) string { return "<stream:features>" + list + "</strea
 // loginOffer is what comes before login on a stream with TLS.
 var loginOffer = features(mechanisms(scramOffer + plainOffer))
 
-func failure(condition string) string { return "<failure " + nsSASL + "><" + condition + "/></failure>" }
+func failure(condition string) string {
+	return "<failure " + nsSASL + "><" + condition + "/></failure>"
+}
 
 // fault is a stream error without text, and the end of the stream.
 func fault(condition string) string { return faultText(condition, "") }
@@ -229,6 +231,3 @@ func concat(lists ...[]step) (out []step) {
 	}
 	return out
 }
-
-
-
