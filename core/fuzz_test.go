@@ -18,7 +18,9 @@ func fuzzLimits(o *core.Options, p *core.Ports) {
 	with(extension.Registration{
 		Name: "fuzz", Permissions: []extension.Permission{extension.SeeStanzas},
 		IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToStream | extension.ToServer | extension.ToOwnAccount,
-			Handle: func(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) { return q.Payload(), nil }}},
+			Handle: func(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
+				return q.Payload(), nil
+			}}},
 		Stages: []extension.StageHandler{{Stage: extension.Deliver, Class: extension.Decide,
 			Handle: func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				return extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:mark", "m")}}, nil
