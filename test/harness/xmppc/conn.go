@@ -16,7 +16,7 @@ import (
 
 // Timeout is how long the client waits for anything. It only ends hopeless
 // tests: the race detector on a busy machine needs seconds now and then.
-const Timeout = 30 * time.Second
+const Timeout = 15 * time.Second
 
 // Conn is a client's side of one connection.
 type Conn struct {
