@@ -41,7 +41,7 @@ func (s *Store) CreateAccount(ctx context.Context, a storage.Account) error {
 	keys := cloneKeys(a.Keys)
 	return s.write(ctx, op, func(t *tx) error {
 		var id int64
-		made, err := t.first(insertAccount, []any{a.User.Domain(), a.User.Local(), a.Created.UnixMicro(), nullTime(a.LastLogin), flag(a.Disabled)}, &id)
+		made, err := t.insert(insertAccount, []any{a.User.Domain(), a.User.Local(), a.Created.UnixMicro(), nullTime(a.LastLogin), flag(a.Disabled)}, &id)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,8 @@ func (s *Store) account(ctx context.Context, user jid.JID) (a storage.Account, e
 	defer rows.Close()
 	for rows.Next() {
 		var (
-			created, disabled     int64
+			created               int64
+			disabled              bool
 			lastLogin, iterations dbsql.NullInt64
 			hash                  dbsql.NullString
 			k                     storage.Key
@@ -143,7 +144,7 @@ func (s *Store) account(ctx context.Context, user jid.JID) (a storage.Account, e
 		if err := rows.Scan(&created, &lastLogin, &disabled, &hash, &k.Salt, &iterations, &k.StoredKey, &k.ServerKey); err != nil {
 			return a, err
 		}
-		a.User, a.Created, a.LastLogin, a.Disabled = user, unixMicro(created), timeOf(lastLogin), disabled != 0
+		a.User, a.Created, a.LastLogin, a.Disabled = user, unixMicro(created), timeOf(lastLogin), disabled
 		if hash.Valid {
 			k.Hash, k.Iterations = hash.String, int(iterations.Int64)
 			a.Keys = append(a.Keys, k)
@@ -179,9 +180,10 @@ func (s *Store) listAccounts(ctx context.Context, domain, after string, limit in
 	var page []storage.Account
 	for rows.Next() {
 		var (
-			local             string
-			created, disabled int64
-			lastLogin         dbsql.NullInt64
+			local     string
+			created   int64
+			lastLogin dbsql.NullInt64
+			disabled  bool
 		)
 		if err := rows.Scan(&local, &created, &lastLogin, &disabled); err != nil {
 			return nil, err
@@ -190,7 +192,7 @@ func (s *Store) listAccounts(ctx context.Context, domain, after string, limit in
 		if err != nil {
 			return nil, err
 		}
-		page = append(page, storage.Account{User: user, Created: unixMicro(created), LastLogin: timeOf(lastLogin), Disabled: disabled != 0})
+		page = append(page, storage.Account{User: user, Created: unixMicro(created), LastLogin: timeOf(lastLogin), Disabled: disabled})
 	}
 	return page, rows.Err()
 }

@@ -2,14 +2,9 @@ package sql
 
 import (
 	"context"
-	dbsql "database/sql"
 	"database/sql/driver"
-	"errors"
 
 	"github.com/jmoiron/sqlx"
-
-	"github.com/hexmpp/hexmpp/ports/storage"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // connection is the writer's connection, with each statement it ever ran
@@ -57,79 +52,5 @@ func (c *connection) run(query string) error {
 		return err
 	}
 	_, err = s.Exec()
-	return err
-}
-
-// tx is what a job may do in its transaction.
-type tx struct {
-	conn     *connection
-	revision int64 // given out last; 0: not read yet
-	moved    bool  // revision is ahead of the table
-}
-
-// exec runs a statement and returns the number of rows that it changed.
-func (t *tx) exec(query string, args ...any) (int64, error) {
-	s, err := t.conn.statement(query)
-	if err != nil {
-		return 0, err
-	}
-	r, err := s.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-// first reads the first row of a result into dest; false if there is none.
-func (t *tx) first(query string, args []any, dest ...any) (bool, error) {
-	s, err := t.conn.statement(query)
-	if err != nil {
-		return false, err
-	}
-	err = s.QueryRow(args...).Scan(dest...)
-	if errors.Is(err, dbsql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-const selectAccountID = `SELECT id FROM accounts WHERE domain = ? AND local = ?`
-
-// accountID returns the id of a user, or storage.ErrNotFound.
-func (t *tx) accountID(user jid.JID) (id int64, err error) {
-	found, err := t.first(selectAccountID, []any{user.Domain(), user.Local()}, &id)
-	if err == nil && !found {
-		err = storage.ErrNotFound
-	}
-	return id, err
-}
-
-const (
-	selectRevision = `SELECT value FROM entries_revision WHERE id = 1`
-	updateRevision = `UPDATE entries_revision SET value = ? WHERE id = 1`
-)
-
-// nextRevision gives out a revision. The numbers are read once and kept once
-// a transaction; what a failed job took is left out.
-func (t *tx) nextRevision() (int64, error) {
-	if t.revision == 0 {
-		found, err := t.first(selectRevision, nil, &t.revision)
-		if err == nil && !found {
-			err = errors.New("the table entries_revision has lost its row")
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	t.revision++
-	t.moved = true
-	return t.revision, nil
-}
-
-func (t *tx) keepRevision() error {
-	if !t.moved {
-		return nil
-	}
-	_, err := t.exec(updateRevision, t.revision)
 	return err
 }

@@ -17,11 +17,19 @@ type dialect struct {
 	goose      goose.Dialect // how goose keeps its table of versions
 	migrations fs.FS         // the .sql files
 	begin      string        // begins a transaction that will write
+	lockRow    string        // behind a SELECT: until the end of the transaction nobody else locks what it found
+	revisions  revisions
+
+	// remote: a statement is a round trip, so jobs get a savepoint only when
+	// one of their group needs it.
+	remote bool
 
 	// openWriter and openReaders open the pool of the one writing connection
 	// and that of readers; every connection they make is set up alike.
+	// openSchema opens a pool for migrations, which may take long.
 	openWriter  func(context.Context) (*sqlx.DB, error)
 	openReaders func(context.Context) (*sqlx.DB, error)
+	openSchema  func(context.Context) (*sqlx.DB, error)
 
 	// lockSchema keeps other processes from migrating until unlock is called.
 	lockSchema func(context.Context) (unlock func() error, err error)
@@ -29,13 +37,25 @@ type dialect struct {
 	// diagnose says what an error of the database means for the writer, and a
 	// hint for the administrator, which may be empty.
 	diagnose func(error) (effect, string)
+
+	// result tells an error of the database that is a result: the error of
+	// the port, or nil.
+	result func(error) error
+}
+
+// revisions says where the revisions of entries come from.
+type revisions struct {
+	counted  bool   // by the writer, in the table entries_revision; else by SQL alone
+	inserted string // SQL of the revision of a write: a parameter, or a sequence
+	replaced string // the same where an INSERT found the entry there and replaces it
 }
 
 // effect is what an error leaves behind.
 type effect int
 
 const (
-	// statementFailed: the transaction is alive and can go on.
+	// statementFailed: the transaction is alive and can go on, if need be from
+	// its last savepoint.
 	statementFailed effect = iota
 	// transactionLost: the database rolled the transaction back, or never
 	// began it. The next one may succeed: disk full, lock held.

@@ -11,6 +11,7 @@ var (
 	errClosed    = errors.New("the store is closed")
 	errQueueFull = errors.New("the queue of writes is full, and stayed so")
 	errUnwritten = errors.New("not written: given up while it waited for its turn")
+	errInDoubt   = errors.New("lost while it was committed; whether it was is not known")
 	errUnknown   = errors.New("given up while it was being written; whether it was is not known")
 )
 
@@ -28,12 +29,21 @@ func (d *dialect) wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if result := d.result(err); result != nil {
+		err = result
+	}
 	if named(err) {
 		return fmt.Errorf("storage/sql: %s: %w", op, err)
 	}
+	return fmt.Errorf("storage/sql: %s: %w: %s %s%s: %w", op, storage.ErrUnavailable, d.name, d.where, d.hint(err), err)
+}
+
+// hint is what the administrator may do about an error, ready to be put into
+// a message; mostly empty.
+func (d *dialect) hint(err error) string {
 	_, hint := d.diagnose(err)
-	if hint != "" {
-		hint = " (" + hint + ")"
+	if hint == "" {
+		return ""
 	}
-	return fmt.Errorf("storage/sql: %s: %w: %s %s%s: %w", op, storage.ErrUnavailable, d.name, d.where, hint, err)
+	return " (" + hint + ")"
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // entryStatements are the statements of a table of entries. Those of accounts
-// take the domain and localpart of the owner before all else.
+// take the domain and localpart of the owner before all else. Where the
+// database gives revisions, that parameter is left out.
 type entryStatements struct {
 	get      string // space, key
 	scan     string // space, from, to, limit
@@ -25,31 +26,35 @@ type entryStatements struct {
 	deleteAt string // space, key, revision expected
 }
 
-var accountEntries = entryStatements{
-	get:    withOwner + `SELECT revision, value FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
-	scan:   withOwner + `SELECT key, revision, value FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?`,
-	exists: withOwner + `SELECT 1 FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
-	put: withOwner + `INSERT INTO account_entries (owner, space, key, revision, value) SELECT o.id, ?, ?, ?, ? FROM o WHERE true
-		ON CONFLICT (owner, space, key) DO UPDATE SET revision = excluded.revision, value = excluded.value`,
-	create: withOwner + `INSERT INTO account_entries (owner, space, key, revision, value) SELECT o.id, ?, ?, ?, ? FROM o WHERE true
-		ON CONFLICT (owner, space, key) DO NOTHING`,
-	update:   withOwner + `UPDATE account_entries SET revision = ?, value = ? WHERE owner = (SELECT id FROM o) AND space = ? AND key = ? AND revision = ?`,
-	delete:   withOwner + `DELETE FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
-	deleteAt: withOwner + `DELETE FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ? AND revision = ?`,
-}
-
 const withOwner = `WITH o AS (SELECT id FROM accounts WHERE domain = ? AND local = ?) `
 
-var extensionEntries = entryStatements{
-	get:    `SELECT revision, value FROM extension_entries WHERE space = ? AND key = ?`,
-	scan:   `SELECT key, revision, value FROM extension_entries WHERE space = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?`,
-	exists: `SELECT 1 FROM extension_entries WHERE space = ? AND key = ?`,
-	put: `INSERT INTO extension_entries (space, key, revision, value) VALUES (?, ?, ?, ?)
-		ON CONFLICT (space, key) DO UPDATE SET revision = excluded.revision, value = excluded.value`,
-	create:   `INSERT INTO extension_entries (space, key, revision, value) VALUES (?, ?, ?, ?) ON CONFLICT (space, key) DO NOTHING`,
-	update:   `UPDATE extension_entries SET revision = ?, value = ? WHERE space = ? AND key = ? AND revision = ?`,
-	delete:   `DELETE FROM extension_entries WHERE space = ? AND key = ?`,
-	deleteAt: `DELETE FROM extension_entries WHERE space = ? AND key = ? AND revision = ?`,
+func accountEntries(r revisions) *entryStatements {
+	return &entryStatements{
+		get:    withOwner + `SELECT revision, value FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
+		scan:   withOwner + `SELECT key, revision, value FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?`,
+		exists: withOwner + `SELECT 1 FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
+		put: withOwner + `INSERT INTO account_entries (owner, space, key, revision, value) SELECT o.id, ?, ?, ` + r.inserted + `, ? FROM o WHERE true
+			ON CONFLICT (owner, space, key) DO UPDATE SET revision = ` + r.replaced + `, value = excluded.value`,
+		create: withOwner + `INSERT INTO account_entries (owner, space, key, revision, value) SELECT o.id, ?, ?, ` + r.inserted + `, ? FROM o WHERE true
+			ON CONFLICT (owner, space, key) DO NOTHING`,
+		update:   withOwner + `UPDATE account_entries SET revision = ` + r.inserted + `, value = ? WHERE owner = (SELECT id FROM o) AND space = ? AND key = ? AND revision = ?`,
+		delete:   withOwner + `DELETE FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ?`,
+		deleteAt: withOwner + `DELETE FROM account_entries WHERE owner = (SELECT id FROM o) AND space = ? AND key = ? AND revision = ?`,
+	}
+}
+
+func extensionEntries(r revisions) *entryStatements {
+	return &entryStatements{
+		get:    `SELECT revision, value FROM extension_entries WHERE space = ? AND key = ?`,
+		scan:   `SELECT key, revision, value FROM extension_entries WHERE space = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?`,
+		exists: `SELECT 1 FROM extension_entries WHERE space = ? AND key = ?`,
+		put: `INSERT INTO extension_entries (space, key, revision, value) VALUES (?, ?, ` + r.inserted + `, ?)
+			ON CONFLICT (space, key) DO UPDATE SET revision = ` + r.replaced + `, value = excluded.value`,
+		create:   `INSERT INTO extension_entries (space, key, revision, value) VALUES (?, ?, ` + r.inserted + `, ?) ON CONFLICT (space, key) DO NOTHING`,
+		update:   `UPDATE extension_entries SET revision = ` + r.inserted + `, value = ? WHERE space = ? AND key = ? AND revision = ?`,
+		delete:   `DELETE FROM extension_entries WHERE space = ? AND key = ?`,
+		deleteAt: `DELETE FROM extension_entries WHERE space = ? AND key = ? AND revision = ?`,
+	}
 }
 
 // withOwnerArgs puts what withOwner takes before args.
@@ -159,9 +164,9 @@ func (s *Store) Commit(ctx context.Context, ops []storage.Op) error {
 }
 
 func (t *tx) apply(op *storage.Op) error {
-	statements := &accountEntries
+	statements := t.queries.accountEntries
 	if op.Owner.IsZero() {
-		statements = &extensionEntries
+		statements = t.queries.extensionEntries
 	}
 	if op.Delete {
 		return t.delete(statements, op)
@@ -178,14 +183,16 @@ func (t *tx) put(statements *entryStatements, op *storage.Op) error {
 		return err
 	}
 	key := []byte(op.Key)
+	inserted := func() []any { return append(append([]any{op.Space, key}, revision...), op.Value) }
 	var n int64
 	switch {
 	case !op.If:
-		n, err = t.exec(statements.put, withOwnerArgs(op.Owner, op.Space, key, revision, op.Value)...)
+		n, err = t.exec(statements.put, withOwnerArgs(op.Owner, inserted()...)...)
 	case op.Revision == 0:
-		n, err = t.exec(statements.create, withOwnerArgs(op.Owner, op.Space, key, revision, op.Value)...)
+		n, err = t.exec(statements.create, withOwnerArgs(op.Owner, inserted()...)...)
 	case op.Revision <= math.MaxInt64:
-		n, err = t.exec(statements.update, withOwnerArgs(op.Owner, revision, op.Value, op.Space, key, int64(op.Revision))...)
+		updated := append(slices.Clip(revision), op.Value, op.Space, key, int64(op.Revision))
+		n, err = t.exec(statements.update, withOwnerArgs(op.Owner, updated...)...)
 	}
 	if err != nil || n > 0 {
 		return err

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -12,7 +13,16 @@ import (
 // migrate brings the schema to the version of this binary, under a lock that
 // keeps other processes out. A database that a newer binary has migrated is
 // refused: nobody knows what this one would break in it.
-func migrate(ctx context.Context, d dialect, db *sqlx.DB, log *zap.Logger) (err error) {
+func migrate(ctx context.Context, d dialect, log *zap.Logger) (err error) {
+	db, err := d.openSchema(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return migrateOn(ctx, d, db, log)
+}
+
+func migrateOn(ctx context.Context, d dialect, db *sqlx.DB, log *zap.Logger) (err error) {
 	unlock, err := d.lockSchema(ctx)
 	if err != nil {
 		return fmt.Errorf("lock the schema: %w", err)

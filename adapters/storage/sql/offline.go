@@ -25,8 +25,8 @@ const (
 
 var deleteOffline = `DELETE FROM offline_messages WHERE owner = ? AND id IN (?` + strings.Repeat(", ?", deletedAtOnce-1) + `)`
 
-// AddOffline implements storage.Offline. The quota is counted in the index,
-// by the statement that inserts.
+// AddOffline implements storage.Offline. The quota is counted in the index, by
+// the statement that inserts, under a lock on the account.
 func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {
 	op := "store a message for " + owner.String()
 	if err := storage.CheckOffline(owner, m); err != nil {
@@ -35,11 +35,11 @@ func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 	stamp, xml := m.Stamp.UnixMicro(), bytes.Clone(m.XML)
 	var kept uint64 // not a result of this call: the job may still run when it has given up
 	err := s.write(ctx, op, func(t *tx) error {
-		id, err := t.accountID(owner)
+		id, err := t.lockAccount(owner)
 		if err != nil {
 			return err
 		}
-		added, err := t.first(insertOffline, []any{id, stamp, xml, id, max(quota, 0), quota}, &kept)
+		added, err := t.insert(insertOffline, []any{id, stamp, xml, id, max(quota, 0), quota}, &kept)
 		if err == nil && !added {
 			err = storage.ErrQuota
 		}

@@ -6,9 +6,11 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// queries are the statements of readers, prepared once for every connection
-// that the pool makes.
+// queries are the statements of entries, and those of readers, which are
+// prepared once for every connection that their pool makes.
 type queries struct {
+	accountEntries, extensionEntries *entryStatements
+
 	account      *sqlx.Stmt
 	listAccounts *sqlx.Stmt
 	secret       *sqlx.Stmt
@@ -22,6 +24,11 @@ type entryQueries struct {
 	get, scan *sqlx.Stmt
 }
 
+func newQueries(d *dialect) *queries {
+	return &queries{accountEntries: accountEntries(d.revisions), extensionEntries: extensionEntries(d.revisions)}
+}
+
+// prepare prepares what readers need.
 func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
 	for _, p := range []struct {
 		to   **sqlx.Stmt
@@ -32,10 +39,10 @@ func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
 		{&q.secret, selectSecret},
 		{&q.roster, selectRoster},
 		{&q.offline, selectOffline},
-		{&q.owned.get, accountEntries.get},
-		{&q.owned.scan, accountEntries.scan},
-		{&q.own.get, extensionEntries.get},
-		{&q.own.scan, extensionEntries.scan},
+		{&q.owned.get, q.accountEntries.get},
+		{&q.owned.scan, q.accountEntries.scan},
+		{&q.own.get, q.extensionEntries.get},
+		{&q.own.scan, q.extensionEntries.scan},
 	} {
 		s, err := db.PreparexContext(ctx, db.Rebind(p.text))
 		if err != nil {

@@ -48,20 +48,24 @@ func newSQLite(o Options) (dialect, error) {
 	if err != nil {
 		return dialect{}, err
 	}
+	openWriter := func(ctx context.Context) (*sqlx.DB, error) {
+		return openSQLite(ctx, path, o.BusyTimeout, 1, writing...)
+	}
 	return dialect{
 		name:       "SQLite",
 		where:      path,
 		goose:      goose.DialectSQLite3,
 		migrations: migrations,
 		begin:      "BEGIN IMMEDIATE",
-		openWriter: func(ctx context.Context) (*sqlx.DB, error) {
-			return openSQLite(ctx, path, o.BusyTimeout, 1, writing...)
-		},
+		revisions:  revisions{counted: true, inserted: "?", replaced: "excluded.revision"},
+		openWriter: openWriter,
+		openSchema: openWriter,
 		openReaders: func(ctx context.Context) (*sqlx.DB, error) {
 			return openSQLite(ctx, path, o.BusyTimeout, o.Readers, "query_only(1)")
 		},
 		lockSchema: func(ctx context.Context) (func() error, error) { return lockSQLite(ctx, path+".lock", o.BusyTimeout) },
 		diagnose:   diagnoseSQLite,
+		result:     func(error) error { return nil }, // with one writer at a time all is known before
 	}, nil
 }
 

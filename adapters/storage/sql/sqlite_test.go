@@ -121,13 +121,13 @@ func TestMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := d.openWriter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	old := d
 	old.migrations = upTo(t, d.migrations, 1)
-	if err := migrate(t.Context(), old, db, zaptest.NewLogger(t)); err != nil {
+	if err := migrate(t.Context(), old, zaptest.NewLogger(t)); err != nil {
+		t.Fatal(err)
+	}
+	db, err := d.openWriter(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
@@ -199,7 +199,7 @@ func TestQueryPlans(t *testing.T) {
 	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db")})
 	queries := []string{selectRoster, insertRoster, updateRoster, putRosterItem, deleteRosterItem,
 		selectOffline, insertOffline, deleteOffline, selectAccount, selectAccounts, selectSecret, selectAccountID, touchAccount, deleteAccount, deleteKeys}
-	for _, e := range []entryStatements{accountEntries, extensionEntries} {
+	for _, e := range []*entryStatements{s.queries.accountEntries, s.queries.extensionEntries} {
 		queries = append(queries, e.get, e.scan, e.exists, e.put, e.create, e.update, e.delete, e.deleteAt)
 	}
 	// What ON DELETE CASCADE looks up.

@@ -62,7 +62,7 @@ func (o *Options) complete() error {
 type Store struct {
 	dialect dialect
 	readers *sqlx.DB
-	queries queries // prepared on readers
+	queries *queries
 	writer  *writer
 	closed  atomic.Bool
 	close   sync.Once
@@ -86,7 +86,10 @@ func New(ctx context.Context, o Options, log *zap.Logger) (*Store, error) {
 }
 
 func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store, err error) {
-	s := &Store{dialect: d}
+	s := &Store{dialect: d, queries: newQueries(&d)}
+	if err := migrate(ctx, d, log); err != nil {
+		return nil, fmt.Errorf("storage/sql: open %s%s: %w", d.where, d.hint(err), err)
+	}
 	db, err := d.openWriter(ctx)
 	if err != nil {
 		return nil, d.wrap("open", err)
@@ -96,9 +99,6 @@ func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store,
 			db.Close()
 		}
 	}()
-	if err := migrate(ctx, d, db, log); err != nil {
-		return nil, fmt.Errorf("storage/sql: open %s: %w", d.where, err)
-	}
 	if s.readers, err = d.openReaders(ctx); err != nil {
 		return nil, d.wrap("open", err)
 	}
@@ -106,7 +106,7 @@ func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store,
 		s.readers.Close()
 		return nil, d.wrap("open", err)
 	}
-	s.writer = startWriter(d, db, o.QueueLength, log)
+	s.writer = startWriter(d, s.queries, db, o.QueueLength, log)
 	return s, nil
 }
 

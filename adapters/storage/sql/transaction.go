@@ -18,10 +18,11 @@ func (w *writer) write(group []*job) {
 		}
 		return
 	}
-	results, culprit, err := w.transaction(group)
-	if culprit && len(group) > 1 {
-		// One job took the others' transaction with it (a full disk can do
-		// that). Nothing was committed: let each fail or succeed by itself.
+	results, again, err := w.transaction(group, !w.dialect.remote)
+	if again == withSavepoints {
+		results, again, err = w.transaction(group, true)
+	}
+	if again == eachAlone && len(group) > 1 {
 		for _, j := range group {
 			w.write([]*job{j})
 		}
@@ -37,48 +38,91 @@ func (w *writer) write(group []*job) {
 	}
 }
 
+// again says how the jobs of a group have to be run again, since nothing of
+// them was committed.
+type again int
+
+const (
+	settled again = iota
+	// withSavepoints: a job failed half-way, and its half can't be undone alone.
+	withSavepoints
+	// eachAlone: one job took the others' transaction with it (a full disk can
+	// do that, a deadlock too). Let each fail or succeed by itself.
+	eachAlone
+)
+
 // transaction runs the jobs and commits. It returns what became of each job,
-// or the error with which all was lost; culprit if it was lost by a job, on a
-// connection that is sound otherwise.
-func (w *writer) transaction(group []*job) (results []error, culprit bool, err error) {
+// or the error with which all was lost. A group of one needs no savepoint.
+func (w *writer) transaction(group []*job, savepoints bool) (results []error, _ again, err error) {
 	defer func() {
 		if err != nil {
 			w.lost(err)
 		}
 	}()
-	if w.conn == nil {
-		if w.conn, err = openConnection(w.db); err != nil {
-			return nil, false, err
-		}
+	if err := w.begin(); err != nil {
+		return nil, settled, err
 	}
-	if err := w.conn.run(w.dialect.begin); err != nil {
-		return nil, false, err
-	}
-	t := &tx{conn: w.conn}
+	t := &tx{conn: w.conn, dialect: &w.dialect, queries: w.queries}
 	results = make([]error, len(group))
 	kept := 0
 	for i, j := range group {
-		if len(group) > 1 {
+		if savepoints && len(group) > 1 {
 			err = w.inSavepoint(t, j, &results[i])
 		} else {
-			results[i] = j.do(t)
+			results[i] = t.run(j)
 			err = w.unlessNamed(results[i])
 		}
 		if err != nil {
-			e, _ := w.dialect.diagnose(err)
-			return nil, e == transactionLost, err
+			if e, _ := w.dialect.diagnose(err); e == transactionLost {
+				return nil, eachAlone, err
+			}
+			return nil, settled, err
 		}
 		if results[i] == nil {
 			kept++
+		} else if !savepoints && len(group) > 1 && (t.changed || t.failed != nil) {
+			return nil, withSavepoints, w.conn.run("ROLLBACK")
 		}
 	}
 	if kept == 0 {
-		return results, false, w.conn.run("ROLLBACK")
+		return results, settled, w.conn.run("ROLLBACK")
 	}
 	if err := t.keepRevision(); err != nil {
-		return nil, false, err
+		return nil, settled, err
 	}
-	return results, false, w.conn.run("COMMIT")
+	return results, settled, w.commit()
+}
+
+// begin begins a transaction, on a new connection if need be: that the old one
+// is gone shows only when it is used, and then nothing was done yet.
+func (w *writer) begin() error {
+	if w.conn != nil {
+		err := w.conn.run(w.dialect.begin)
+		if err == nil {
+			return nil
+		}
+		if e, _ := w.dialect.diagnose(err); e != connectionLost {
+			return err
+		}
+		w.dropConnection()
+	}
+	conn, err := openConnection(w.db)
+	if err != nil {
+		return err
+	}
+	w.conn = conn
+	return w.conn.run(w.dialect.begin)
+}
+
+func (w *writer) commit() error {
+	err := w.conn.run("COMMIT")
+	if err == nil {
+		return nil
+	}
+	if e, _ := w.dialect.diagnose(err); e == connectionLost {
+		return fmt.Errorf("%w: %w", errInDoubt, err)
+	}
+	return err
 }
 
 // inSavepoint runs a job so that its failure undoes nothing but the job. It
@@ -87,7 +131,7 @@ func (w *writer) inSavepoint(t *tx, j *job, result *error) error {
 	if err := w.conn.run("SAVEPOINT job"); err != nil {
 		return err
 	}
-	*result = j.do(t)
+	*result = t.run(j)
 	if err := w.unlessNamed(*result); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 const maxGroup = 512
 
 // job is one write. It runs inside a transaction that it may share; do may be
-// called a second time after its first transaction was lost.
+// called again after its first transaction was lost.
 type job struct {
 	do     func(*tx) error
 	state  atomic.Int32
@@ -42,6 +42,7 @@ const (
 // Store.Stopped.
 type writer struct {
 	dialect dialect
+	queries *queries
 	db      *sqlx.DB
 	conn    *connection // nil: to be opened
 	log     *zap.Logger
@@ -58,9 +59,9 @@ type writer struct {
 	warnedAt time.Time // when
 }
 
-func startWriter(d dialect, db *sqlx.DB, queue int, log *zap.Logger) *writer {
+func startWriter(d dialect, q *queries, db *sqlx.DB, queue int, log *zap.Logger) *writer {
 	w := &writer{
-		dialect: d, db: db, log: log,
+		dialect: d, queries: q, db: db, log: log,
 		queue:   make(chan *job, queue),
 		quit:    make(chan struct{}),
 		ended:   make(chan struct{}),
