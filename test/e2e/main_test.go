@@ -51,7 +51,11 @@ var shared = sync.OnceValues(func() (*harness.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return harness.Launch(dir, harness.Config{Domains: []string{domain, second}, Registration: "open"})
+	s, err := harness.Launch(dir, harness.Config{Domains: []string{domain, second}, Registration: "open"})
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return s, err
 })
 
 // server returns the shared server, and shows the end of its log if the test fails.

@@ -46,7 +46,11 @@ var shared = sync.OnceValues(func() (*harness.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return harness.Launch(dir, harness.Config{Registration: "open"})
+	s, err := harness.Launch(dir, harness.Config{Registration: "open"})
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return s, err
 })
 
 func server(t *testing.T) *harness.Server {
