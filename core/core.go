@@ -21,6 +21,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/presence"
 	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/core/throttle"
@@ -41,6 +42,7 @@ type Options struct {
 	Domains     []string // hosted domains, at least one; the first is the default
 	TLSRequired bool     // nobody logs in on a stream that is not encrypted
 	Limits      Limits
+	Rosters     roster.Limits
 	Throttle    throttle.Options // of guessed passwords
 	Workers     int              // event handlers of extensions that run at once; default 4 a CPU
 	Version     string           // of the server, for administrators
@@ -52,6 +54,7 @@ type Ports struct {
 	Verifier    auth.Verifier
 	Accounts    auth.Accounts
 	Store       storage.Store
+	Rosters     storage.Rosters
 	Sessions    cluster.Registry
 	Extensions  []extension.Registration
 	Order       extension.Order
@@ -98,7 +101,11 @@ func New(o Options, p Ports) (*Kernel, error) {
 		return nil, err
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Store: p.Store, Log: p.Log}
-	k.presence = presence.New(p.Sessions, k.router.Route, k.hosts.Spawn)
+	k.presence = &presence.Presence{
+		Sessions: p.Sessions, Rosters: roster.New(p.Rosters, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
+		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
+	}
+	k.router.Presence = k.presence
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn,

@@ -142,11 +142,13 @@ func (s *Stream) beforeLogin() (list []*stanza.Element) {
 }
 
 // afterLogin lists resource binding, the session element that old clients want
-// (a no-op since RFC 6120), and what extensions offer.
+// (a no-op since RFC 6120), what rosters can do, and what extensions offer.
 func (s *Stream) afterLogin() []*stanza.Element {
 	list := []*stanza.Element{
 		stanza.El(xmpp.NSBind, "bind"),
 		stanza.El(xmpp.NSSession, "session").Add(stanza.El(xmpp.NSSession, "optional")),
+		stanza.El("urn:xmpp:features:rosterver", "ver"),    // RFC 6121 2.6.1
+		stanza.El("urn:xmpp:features:pre-approval", "sub"), // RFC 6121 3.4.1
 	}
 	return append(list, s.srv.Registry.StreamFeatures(s.domain, false, true)...)
 }

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -31,8 +32,8 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 			s.answer(b, st, err)
 			return nil
 		}
-		if s.streamIQ(b, st) {
-			return nil
+		if w, done := s.streamIQ(b, st); done {
+			return w
 		}
 	case stanza.Presence:
 		if subscription(st.Type) {
@@ -52,21 +53,27 @@ func (s *Stream) presence(b *transport.Batch, e *extension.Envelope) transport.W
 	return w
 }
 
-// streamIQ answers what belongs to the stream itself: a second bind is refused
-// (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
-func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) bool {
-	if st.Type != stanza.Set || !st.To.IsZero() && st.To.String() != s.domain {
-		return false
+// streamIQ answers what belongs to the stream and to the account's roster: a
+// second bind is refused (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
+func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wait, done bool) {
+	if st.Type != stanza.Get && st.Type != stanza.Set {
+		return nil, false
 	}
-	switch st.Children()[0].Space {
-	case xmpp.NSBind:
+	own := st.To.IsZero() || st.To == s.user
+	server := st.To.IsZero() || st.To.String() == s.domain
+	switch space := st.Children()[0].Space; {
+	case space == roster.NS && own:
+		return s.srv.Presence.RosterIQ(b, s.session.Load(), st), true
+	case st.Type != stanza.Set || !server:
+		return nil, false
+	case space == xmpp.NSBind:
 		s.answer(b, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
-	case xmpp.NSSession:
+	case space == xmpp.NSSession:
 		s.out.Stanza(b, stanza.New(st.Reply(stanza.Result)), jid.JID{})
 	default:
-		return false
+		return nil, false
 	}
-	return true
+	return nil, true
 }
 
 // answer sends an error back to this client.

@@ -76,17 +76,10 @@ func recipient(e *extension.Envelope) *extension.Envelope {
 	return &c
 }
 
-// presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2).
-// Subscriptions need a roster, which this server does not keep yet: whoever
-// asks is told so. Probes are ignored (4.3.2: nobody is subscribed).
+// presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2):
+// subscriptions and probes are the server's affair, the rest goes to the
+// available sessions.
 func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	switch e.Stanza.Type {
-	case "", stanza.Unavailable, stanza.TypeError:
-	case stanza.Subscribe:
-		return r.refuse(b, e, stanza.Err(stanza.FeatureNotImplemented, "this server does not keep rosters yet"))
-	default:
-		return nil
-	}
 	if !r.Pipeline.Wants(extension.Deliver, stanza.Presence) {
 		return r.toAvailable(b, e)
 	}
@@ -94,6 +87,9 @@ func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.W
 }
 
 func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if w, handled := r.Presence.Inbound(b, e); handled {
+		return w
+	}
 	for _, s := range r.Sessions.Sessions(e.Stanza.To.Bare()) {
 		if s.Available {
 			s.Receiver.Deliver(b, e.Stanza)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/core/roster"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -34,11 +36,14 @@ type Session struct {
 	pipe    *pipeline.Pipeline
 	kernel  Kernel
 
-	mu       sync.Mutex
-	fence    uint64 // of its claim
-	ended    bool
-	presence *stanza.Stanza       // last broadcast presence; nil while unavailable
-	directed map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
+	mu         sync.Mutex
+	fence      uint64 // of its claim
+	ended      bool
+	roster     *roster.Account // held from the first use until the end
+	interested bool
+	presence   *stanza.Stanza // last broadcast presence; nil while unavailable
+	priority   int8
+	directed   map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
 }
 
 // Closing makes the last bytes of a stream: the error, if any, and its end.
@@ -112,16 +117,53 @@ func (s *Session) Fence() uint64 {
 	return s.fence
 }
 
+// Roster returns the roster that the session holds, nil if none yet.
+func (s *Session) Roster() *roster.Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.roster
+}
+
+// KeepRoster gives a held roster to the session, which drops it at its end. It
+// returns the one that is kept: an earlier one stays.
+func (s *Session) KeepRoster(a *roster.Account) *roster.Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.roster != nil {
+		a.Drop()
+		return s.roster
+	}
+	s.roster = a
+	return a
+}
+
+// SetInterested notes that the session wants roster pushes.
+func (s *Session) SetInterested() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interested = true
+}
+
+// Entry returns what the registry is to know of the session.
+func (s *Session) Entry() cluster.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cluster.Entry{
+		JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested,
+		Available: s.presence != nil, Presence: s.presence, Priority: s.priority,
+	}
+}
+
 // SetPresence notes the presence that the session broadcasts, nil for
 // unavailable, and returns the one before. ok is false if the session has
 // ended: then nobody may be told.
-func (s *Session) SetPresence(p *stanza.Stanza) (before *stanza.Stanza, ok bool) {
+func (s *Session) SetPresence(p *stanza.Stanza, priority int8) (before *stanza.Stanza, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return nil, false
 	}
-	before, s.presence = s.presence, p
+	before, s.presence, s.priority = s.presence, p, priority
 	return before, true
 }
 
@@ -151,14 +193,24 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	return true
 }
 
-// TakePresence returns what the session had told others, and forgets it.
-func (s *Session) TakePresence() (last *stanza.Stanza, directed []jid.JID) {
+// TakeDirected returns the targets of directed presence, and forgets them.
+func (s *Session) TakeDirected() (directed []jid.JID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, s.presence = s.presence, nil
 	for to := range s.directed {
 		directed = append(directed, to)
 	}
 	s.directed = nil
-	return last, directed
+	return directed
+}
+
+// TakePresence returns what a session that has ended had told others, and the
+// roster that it held, which the caller drops.
+func (s *Session) TakePresence() (last *stanza.Stanza, directed []jid.JID, r *roster.Account) {
+	directed = s.TakeDirected()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, s.presence = s.presence, nil
+	r, s.roster = s.roster, nil
+	return last, directed, r
 }

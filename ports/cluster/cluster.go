@@ -40,6 +40,10 @@ type Entry struct {
 	Priority  int8           // of that presence, RFC 6121 4.7.2.3
 	Presence  *stanza.Stanza // last broadcast presence, nil while unavailable
 	Receiver  Receiver
+
+	// Interested: has asked for the roster, and gets roster pushes (RFC 6121
+	// 2.2).
+	Interested bool
 }
 
 // Registry is the session registry.
@@ -47,8 +51,8 @@ type Registry interface {
 	// Claim registers a session and returns its fence. If another session had
 	// the full JID it is replaced, and returned for the caller to end.
 	Claim(e Entry) (fence uint64, replaced *Entry)
-	// Update replaces availability, priority and presence of the entry with
-	// this JID and fence; false if it is not there any more.
+	// Update replaces the entry with this JID and fence; false if it is not
+	// there any more.
 	Update(e Entry) bool
 	// Release removes the entry with this JID and fence; false if it is not
 	// there any more.
