@@ -3,9 +3,11 @@ package core_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +73,7 @@ func newWorld(t *testing.T, change func(*core.Options, *core.Ports)) *world {
 func newPorts(p *core.Ports) {
 	*p = core.Ports{
 		Credentials: open{}, Verifier: open{}, Accounts: open{},
-		Store: store.New(), Sessions: registry.New(), Log: zap.NewNop(),
+		Store: store.New(), Rosters: &rosters{m: map[jid.JID]storage.Roster{}}, Sessions: registry.New(), Log: zap.NewNop(),
 	}
 }
 
@@ -90,6 +92,30 @@ func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
 		return g.fail
 	}
 	return g.Store.Commit(ctx, ops)
+}
+
+// rosters keeps rosters of accounts that need not exist.
+type rosters struct {
+	m    map[jid.JID]storage.Roster
+	fail error
+}
+
+func (r *rosters) Roster(_ context.Context, owner jid.JID) (storage.Roster, error) {
+	return r.m[owner], r.fail
+}
+
+func (r *rosters) ChangeRoster(_ context.Context, owner jid.JID, base uint64, put []storage.RosterItem, remove []jid.JID) error {
+	was := r.m[owner]
+	if r.fail != nil || was.Version != base {
+		return errors.Join(storage.ErrConflict, r.fail)
+	}
+	items := slices.DeleteFunc(slices.Clone(was.Items), func(i storage.RosterItem) bool {
+		return slices.Contains(remove, i.Contact) || slices.ContainsFunc(put, func(p storage.RosterItem) bool { return p.Contact == i.Contact })
+	})
+	items = append(items, put...)
+	slices.SortFunc(items, func(a, b storage.RosterItem) int { return strings.Compare(a.Contact.String(), b.Contact.String()) })
+	r.m[owner] = storage.Roster{Version: base + 1, Items: items}
+	return nil
 }
 
 func hostOps(space, key, value string) []storage.Op {

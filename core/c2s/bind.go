@@ -37,8 +37,8 @@ func (s *Stream) bind(b *transport.Batch, t *xmlstream.Token) {
 		}
 		return
 	}
-	s.out.Stanza(b, stanza.New(st.Reply(stanza.Result),
-		stanza.El(xmpp.NSBind, "bind").Add(stanza.El(xmpp.NSBind, "jid").WithText(full.String()))), jid.JID{})
+	s.send(b, stanza.New(st.Reply(stanza.Result),
+		stanza.El(xmpp.NSBind, "bind").Add(stanza.El(xmpp.NSBind, "jid").WithText(full.String()))))
 }
 
 // resource returns the full JID that a request asks for, or a new one that

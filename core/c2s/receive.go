@@ -3,6 +3,7 @@ package c2s
 import (
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
+	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
@@ -69,7 +70,7 @@ func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wa
 	case space == xmpp.NSBind:
 		s.answer(b, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
 	case space == xmpp.NSSession:
-		s.out.Stanza(b, stanza.New(st.Reply(stanza.Result)), jid.JID{})
+		s.send(b, stanza.New(st.Reply(stanza.Result)))
 	default:
 		return nil, false
 	}
@@ -79,7 +80,15 @@ func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wa
 // answer sends an error back to this client.
 func (s *Stream) answer(b *transport.Batch, st *stanza.Stanza, err *stanza.Error) {
 	if reply := st.ErrorReply(err); reply != nil {
-		s.out.Stanza(b, reply, jid.JID{})
+		s.send(b, reply)
+	}
+}
+
+// send queues a stanza of the stream itself. A client that does not read its
+// answers loses the stream, not an answer (RFC 6120 8.2.3). A Wait may call it.
+func (s *Stream) send(b *transport.Batch, st *stanza.Stanza) {
+	if s.out.Stanza(b, st, jid.JID{}) == session.Full {
+		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
 	}
 }
 

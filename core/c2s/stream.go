@@ -156,7 +156,7 @@ func (s *Stream) before(b *transport.Batch, st *stanza.Stanza) transport.Wait {
 	if err := checkIQ(st); err == nil && toUs {
 		e := &extension.Envelope{Stanza: st, Origin: s.origin()}
 		w, ok := s.srv.Router.Before(b, e, func(b *transport.Batch, answer *stanza.Stanza) {
-			s.out.Stanza(b, answer, jid.JID{})
+			s.send(b, answer)
 		})
 		if ok {
 			return w

@@ -88,12 +88,16 @@ func openSQLite(ctx context.Context, path string, busy time.Duration, n int, pra
 		"mode":      {"rw"},
 	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
-	db, err := sqlx.ConnectContext(ctx, "sqlite", dsn.String())
+	db, err := sqlx.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
+	if err := db.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, err
+	}
 	return db, nil
 }
 

@@ -69,22 +69,34 @@ func startWriter(d dialect, db *sqlx.DB, queue int, log *zap.Logger) *writer {
 // do queues a job and waits for its commit. When ctx ends first, a job that
 // was not begun is never run; of one that was, the outcome is not known.
 func (w *writer) do(ctx context.Context, do func(*tx) error) error {
+	j, err := w.enqueue(ctx, do)
+	if err != nil {
+		return err
+	}
+	return w.wait(ctx, j)
+}
+
+func (w *writer) enqueue(ctx context.Context, do func(*tx) error) (*job, error) {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", errUnwritten, err)
+		return nil, fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	select {
 	case <-w.quit:
-		return errClosed
+		return nil, errClosed
 	default:
 	}
 	j := &job{do: do, result: make(chan error, 1)}
 	select {
 	case w.queue <- j:
+		return j, nil
 	case <-w.quit:
-		return errClosed
+		return nil, errClosed
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errQueueFull, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", errQueueFull, ctx.Err())
 	}
+}
+
+func (w *writer) wait(ctx context.Context, j *job) error {
 	select {
 	case err := <-j.result:
 		return err
