@@ -80,8 +80,12 @@ type outgoing struct {
 	waits []transport.Wait
 }
 
-// send routes a stanza.
+// send routes a stanza, behind whatever waits already.
 func (o *outgoing) send(st *stanza.Stanza) {
+	if len(o.waits) > 0 {
+		o.waits = append(o.waits, o.p.later(func(_ context.Context, o *outgoing) { o.send(st) }))
+		return
+	}
 	if w := o.p.Route(o.b, &extension.Envelope{Stanza: st}); w != nil {
 		o.waits = append(o.waits, w)
 	}

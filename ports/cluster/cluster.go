@@ -51,8 +51,8 @@ type Registry interface {
 	// Claim registers a session and returns its fence. If another session had
 	// the full JID it is replaced, and returned for the caller to end.
 	Claim(e Entry) (fence uint64, replaced *Entry)
-	// Update replaces the entry with this JID and fence; false if it is not
-	// there any more.
+	// Update replaces the entry with this JID and fence, but for the Receiver;
+	// false if it is not there any more.
 	Update(e Entry) bool
 	// Release removes the entry with this JID and fence; false if it is not
 	// there any more.
