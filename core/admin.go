@@ -8,9 +8,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
-	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
-	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
 var _ admin.Users = (*Kernel)(nil)
@@ -38,14 +36,10 @@ func (k *Kernel) SetPassword(ctx context.Context, user jid.JID, password string)
 
 // RemoveUser implements admin.Users.
 func (k *Kernel) RemoveUser(ctx context.Context, user jid.JID) error {
-	if err := k.ports.Accounts.Remove(ctx, user); err != nil {
+	if err := k.accounts.Remove(ctx, user); err != nil {
 		return err
 	}
-	var b transport.Batch
-	for _, s := range k.ports.Sessions.Sessions(user.Bare()) {
-		s.Receiver.End(&b, stream.Err(stream.NotAuthorized, "the account was removed"))
-	}
-	b.Flush()
+	k.accounts.end(user)
 	return nil
 }
 

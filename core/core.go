@@ -67,6 +67,7 @@ type Ports struct {
 type Kernel struct {
 	options  Options
 	ports    Ports
+	accounts *accounts
 	hosts    *host.Hosts
 	registry *registry.Registry
 	router   *router.Router
@@ -88,8 +89,12 @@ func New(o Options, p Ports) (*Kernel, error) {
 		return nil, err
 	}
 	k := &Kernel{options: o, ports: p, started: p.Now(), streams: map[*c2s.Stream]struct{}{}, empty: make(chan struct{})}
+	k.accounts = &accounts{
+		Verifier: p.Verifier, Accounts: p.Accounts, sessions: p.Sessions, now: p.Now,
+		keep: 2 * max(o.Limits.UnauthenticatedTime, time.Minute), removed: map[jid.JID]time.Time{},
+	}
 	k.hosts = host.New(host.Deps{
-		Domains: o.Domains, Store: p.Store, Accounts: accounts{p.Verifier, p.Accounts}, Sessions: p.Sessions,
+		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
 	})
 	var err error
@@ -108,7 +113,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.router.Presence = k.presence
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
-		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn,
+		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
 		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now,
 	})
 	return k, nil
@@ -135,12 +140,6 @@ func prepare(o *Options, p *Ports) error {
 		p.LoggedIn = func(jid.JID, time.Time) {}
 	}
 	return nil
-}
-
-// accounts joins the two halves of package auth that extensions may use.
-type accounts struct {
-	auth.Verifier
-	auth.Accounts
 }
 
 // Start starts the extensions, in their order; if one fails, those before it

@@ -38,6 +38,11 @@ func (open) VerifyPassword(_ context.Context, _ jid.JID, password string) error 
 	return nil
 }
 
+// removable can remove accounts.
+type removable struct{ auth.Accounts }
+
+func (removable) Remove(context.Context, jid.JID) error { return nil }
+
 // world is a kernel with clients that live in memory: all of it runs on the
 // test's goroutine.
 type world struct {

@@ -3,6 +3,9 @@ package core_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 func TestPresenceOfOwnResources(t *testing.T) {
@@ -122,4 +125,19 @@ func TestSlowReaderCostsItselfOnly(t *testing.T) {
 	juliet.wantPart("<stream:error><resource-constraint ")
 	romeo.send("<message to='nurse@example.test/n' id='2'/>")
 	nurse.wantPart("id='2'")
+}
+
+// Between SASL and bind a client has no session, but its account can go.
+func TestAccountRemovedBeforeBind(t *testing.T) {
+	w := newWorld(t, func(_ *core.Options, p *core.Ports) { p.Accounts = removable{} })
+	c := w.connect().open("example.test").send(plain("romeo", "pw")).open("example.test")
+	c.take()
+	if err := w.k.RemoveUser(t.Context(), jid.MustParse("romeo@example.test")); err != nil {
+		t.Fatal(err)
+	}
+	c.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").wantPart("<not-authorized ")
+	if !c.closing {
+		t.Error("the stream goes on")
+	}
+	w.login("romeo@example.test/x", "") // an account of the same name that is made anew
 }

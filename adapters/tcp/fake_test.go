@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = 10 * time.Second
 
 // fake is a transport.Stream. It checks the rules of the port: no two turns at
 // once, no two Drains at once, Closed once and last.
@@ -133,7 +133,8 @@ func (s *fake) wantClosed() error {
 	case <-s.closed:
 		return s.closeErr
 	case <-time.After(patience):
-		s.t.Fatal("Closed was not called")
+		c := s.conn.(*conn)
+		s.t.Fatalf("Closed was not called: turn %b phase %d write %d want %b ended %v eof %v deadline %d now %d", c.turn.Load(), c.phase, c.write.state.Load(), c.write.want.Load(), c.write.ended, c.eof, c.deadline.Load(), time.Now().UnixNano())
 		return nil
 	}
 }

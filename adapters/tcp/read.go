@@ -84,7 +84,7 @@ func (c *conn) readTLS(b *round) outcome {
 				return c.held()
 			}
 			if err == errAgain {
-				t.held = false
+				t.held, t.in = false, nil
 				break
 			}
 			if err != nil {

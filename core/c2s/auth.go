@@ -185,7 +185,8 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	if s.peer.TLS != nil && !s.claims.IsZero() && s.claims != user { // 6.4.6
 		return s.refused(b, sasl.NotAuthorized, "the stream was opened in another name")
 	}
-	s.srv.LoggedIn(user, s.srv.Now())
+	s.since = s.srv.Now()
+	s.srv.LoggedIn(user, s.since)
 	s.srv.Log.Debug("logged in", zap.Stringer("user", user), zap.Stringer("addr", s.peer.Addr))
 	data := ""
 	if r.Data != nil {

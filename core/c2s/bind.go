@@ -81,6 +81,10 @@ func (s *Stream) claim(b *transport.Batch, full jid.JID) *stanza.Error {
 		s.srv.Sessions.Release(full, fence)
 		return stanza.Err(stanza.Conflict, "")
 	}
+	if s.srv.Removed(s.user, s.since) { // behind the claim: either this sees the removal, or the removal the claim
+		sess.End(b, stream.Err(stream.NotAuthorized, "the account was removed"))
+		return stanza.Err(stanza.NotAuthorized, "the account was removed")
+	}
 	s.session.Store(sess)
 	s.envelope.Origin = origin
 	s.state = bound

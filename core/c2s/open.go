@@ -18,8 +18,10 @@ const serverLang = "en"
 // open answers a stream header with ours and the features (RFC 6120 4.3, 4.7).
 func (s *Stream) open(b *transport.Batch, h *stream.Header) {
 	s.claims = jid.JID{}
-	if from, err := jid.Parse(h.From); err == nil {
-		s.claims = from.Bare()
+	if h.From != "" {
+		if from, err := jid.Parse(h.From); err == nil {
+			s.claims = from.Bare()
+		}
 	}
 	domain, err := s.resolve(h)
 	if domain == "" {
@@ -55,21 +57,21 @@ func (s *Stream) resolve(h *stream.Header) (domain string, fault *stream.Error) 
 
 // host returns the hosted domain that the header's to, or SNI, asks for.
 func (s *Stream) host(h *stream.Header) (domain string, fault *stream.Error) {
-	to, err := jid.Parse(h.To)
+	sni := s.serverName()
 	switch {
 	case h.To == "" && s.domain != "":
 		return s.domain, nil
-	case h.To == "": // liberal by 4.7.2; SNI says the same thing
-		domain = s.srv.Registry.Default()
-		if sni := s.serverName(); sni != "" {
-			domain = sni
-		}
-		return domain, nil
-	case err != nil || to.Local() != "" || !to.IsBare() || !s.srv.Registry.Hosted(to.Domain()):
+	case h.To == "" && sni != "": // liberal by 4.7.2; SNI says the same thing
+		return sni, nil
+	case h.To == "":
+		return s.srv.Registry.Default(), nil
+	}
+	to, err := jid.Parse(h.To)
+	if err != nil || to.Local() != "" || !to.IsBare() || !s.srv.Registry.Hosted(to.Domain()) {
 		return "", stream.Err(stream.HostUnknown, "") // 4.9.3.6
 	}
 	domain = to.Domain()
-	if sni := s.serverName(); sni != "" && sni != domain {
+	if sni != "" && sni != domain {
 		return domain, stream.Err(stream.HostUnknown, "the TLS handshake asked for "+sni)
 	}
 	if s.domain != "" && s.domain != domain {
@@ -81,7 +83,7 @@ func (s *Stream) host(h *stream.Header) (domain string, fault *stream.Error) {
 // serverName returns the hosted domain that the client named in its TLS
 // handshake, "" if it named none of them (but, say, the name of the machine).
 func (s *Stream) serverName() string {
-	if s.peer.TLS == nil {
+	if s.peer.TLS == nil || s.peer.TLS.ServerName == "" {
 		return ""
 	}
 	if name, err := jid.Parse(s.peer.TLS.ServerName); err == nil && s.srv.Registry.Hosted(name.Domain()) {

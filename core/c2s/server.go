@@ -86,9 +86,11 @@ type Deps struct {
 	Credentials auth.Credentials
 	Verifier    auth.Verifier
 	LoggedIn    func(user jid.JID, at time.Time)
-	Throttle    *throttle.Throttle
-	Log         *zap.Logger
-	Now         func() time.Time
+	// Removed says whether the account was removed since a login at that time.
+	Removed  func(user jid.JID, login time.Time) bool
+	Throttle *throttle.Throttle
+	Log      *zap.Logger
+	Now      func() time.Time
 }
 
 // Server holds what all client streams share.

@@ -42,6 +42,7 @@ type Stream struct {
 	domain   string                          // hosted domain that the client asked for
 	claims   jid.JID                         // bare from of the latest header, zero if it had none
 	user     jid.JID                         // bare, once authenticated
+	since    time.Time                       // when it was
 	session  atomic.Pointer[session.Session] // once bound
 	envelope extension.Envelope              // of the stanza in hand
 

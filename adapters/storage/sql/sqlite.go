@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -38,6 +39,9 @@ func newSQLite(o Options) (dialect, error) {
 		return dialect{}, err
 	}
 	if err := makePrivate(path); err != nil {
+		return dialect{}, err
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return dialect{}, err
 	}
 	migrations, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
@@ -77,6 +81,20 @@ func makePrivate(path string) error {
 		return nil
 	}
 	return f.Chmod(0o600)
+}
+
+// syncFolder makes sure that the name of a new file survives a loss of power;
+// SQLite does so for the files it makes beside it.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" { // it can't, and needs not
+		return nil
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // openSQLite opens a pool of at most n connections, which are kept.
@@ -123,7 +141,9 @@ func lockSQLite(ctx context.Context, path string, busy time.Duration) (func() er
 // A full disk, also one that write(2) reports, rolls the transaction back and
 // leaves file and log as they were. A failed fsync is another matter: Linux
 // marks the pages clean that it could not write, so the next fsync succeeds
-// and proves nothing.
+// and proves nothing. (A checkpoint that fails is no loss, and SQLite doesn't
+// report it: the log keeps the pages, and the next checkpoint writes all of
+// them again.)
 func diagnoseSQLite(err error) (effect, string) {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

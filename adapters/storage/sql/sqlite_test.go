@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"go.uber.org/zap/zaptest"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 func TestSettings(t *testing.T) {
@@ -150,5 +153,34 @@ func TestQueryPlans(t *testing.T) {
 				t.Errorf("%s: %s", q, step.Detail)
 			}
 		}
+	}
+}
+
+// The suite can't see rows whose owner is gone; the tables can.
+func TestRemovalLeavesNoRows(t *testing.T) {
+	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db")})
+	user := jid.MustParse("romeo@example.org")
+	if err := s.CreateAccount(t.Context(), storage.Account{User: user, Keys: []storage.Key{{Hash: "SHA-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), []storage.Op{{Space: "s", Owner: user, Key: "k"}}); err != nil {
+		t.Fatal(err)
+	}
+	rows := func() (n int) {
+		t.Helper()
+		query := "SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM account_keys) + (SELECT count(*) FROM account_entries)"
+		if err := s.readers.Get(&n, query); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := rows(); n != 3 {
+		t.Fatalf("%d rows before the removal", n)
+	}
+	if err := s.RemoveAccount(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	if n := rows(); n != 0 {
+		t.Errorf("%d rows after the removal", n)
 	}
 }

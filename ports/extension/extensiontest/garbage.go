@@ -54,16 +54,40 @@ func (g *garbage) fill(e *stanza.Element, depth int) *stanza.Element {
 		return e.WithText(g.value())
 	}
 	for range g.IntN(5) {
-		switch g.IntN(4) {
+		switch g.IntN(6) {
 		case 0:
 			e.WithText(g.value())
-		case 1: // a child in the namespace of its parent gets furthest
+		case 1, 2:
+			e.Add(g.form())
+		case 3: // a child in the namespace of its parent gets furthest
 			e.Add(g.fill(stanza.El(e.Space, g.pick(g.locals)), depth-1))
 		default:
 			e.Add(g.fill(stanza.El(g.pick(g.spaces), g.pick(g.locals)), depth-1))
 		}
 	}
 	return e
+}
+
+// form is something like a data form (XEP-0004): most handlers that read one
+// look no further if it is not submitted.
+func (g *garbage) form() *stanza.Element {
+	const ns = "jabber:x:data"
+	x := stanza.El(ns, "x", stanza.At("type", "submit"))
+	if g.IntN(4) == 0 {
+		x.Attrs[0].Value = g.value()
+	}
+	for range g.IntN(5) {
+		name, value := g.pick(g.locals), g.value()
+		if g.IntN(4) == 0 {
+			name, value = "FORM_TYPE", g.pick(g.spaces)
+		}
+		f := stanza.El(ns, "field", stanza.At("var", name))
+		for range g.IntN(3) {
+			f.Add(stanza.El(ns, "value").WithText(value))
+		}
+		x.Add(f)
+	}
+	return x
 }
 
 func (g *garbage) payload(space, local string) *stanza.Element {

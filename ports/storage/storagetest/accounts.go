@@ -151,6 +151,21 @@ func testPaging(t *testing.T, open Open) {
 			}
 		})
 	}
+	t.Run("with all but the keys", func(t *testing.T) {
+		want := account(jid.MustParse("full@example.edu"))
+		want.Disabled, want.LastLogin = true, want.Created.Add(time.Hour)
+		if err := s.CreateAccount(ctx, want); err != nil {
+			t.Fatal(err)
+		}
+		page, err := s.ListAccounts(ctx, "example.edu", "", 10)
+		if err != nil || len(page) != 1 {
+			t.Fatalf("got %v, %v", page, err)
+		}
+		got := page[0]
+		if got.User != want.User || !got.Disabled || !got.Created.Equal(want.Created) || !got.LastLogin.Equal(want.LastLogin) || got.Keys != nil {
+			t.Errorf("got %+v", got)
+		}
+	})
 	t.Run("after a name that is not there", func(t *testing.T) {
 		page, err := s.ListAccounts(ctx, "example.org", "b11", 2)
 		if err != nil || len(page) != 2 || page[0].User.Local() != "b2" || page[1].User.Local() != "z" {

@@ -157,7 +157,7 @@ func testConcurrent(t *testing.T, open Open) {
 	ctx := t.Context()
 	t.Run("increments of 32 goroutines end exact", func(t *testing.T) {
 		s := start(t, open, romeo)
-		const each = 8
+		const each = 4
 		increment := func() error {
 			for {
 				op := storage.Op{Space: "s", Owner: romeo, Key: "n", If: true}

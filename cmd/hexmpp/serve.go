@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/cmd/internal/wire"
+)
+
+type serveCmd struct {
+	configFlag
+}
+
+// Run serves until SIGTERM or SIGINT; a second one ends the process at once.
+// SIGHUP reads certificates again.
+func (c *serveCmd) Run(ctx context.Context, e *env) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	log, err := wire.NewLog(cfg.Log, e.err, e.terminal)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	server, err := start(ctx, signals, wire.Options{Config: cfg, Version: version(), Stdout: e.out, Log: log})
+	if err != nil || server == nil {
+		return err
+	}
+	for open := true; open; {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				if err := server.Reload(ctx); err != nil {
+					log.Error("reload failed; what was loaded before stays in use", zap.Error(err))
+				}
+				continue
+			}
+			open = false
+		case <-ctx.Done():
+			open = false
+		}
+	}
+	return stop(server, signals, e)
+}
+
+// start starts the server; a signal meanwhile gives up. It returns nil and no
+// error if that was asked for.
+func start(ctx context.Context, signals <-chan os.Signal, o wire.Options) (*wire.Server, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		server *wire.Server
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		server, err := wire.Start(ctx, o)
+		done <- result{server, err}
+	}()
+	asked := false
+	for {
+		select {
+		case r := <-done:
+			switch {
+			case r.err == nil && asked:
+				return nil, r.server.Stop()
+			case asked && errors.Is(r.err, context.Canceled):
+				return nil, nil
+			}
+			return r.server, r.err
+		case s := <-signals:
+			if s != syscall.SIGHUP { // what is starting reads everything anyway
+				asked = true
+				cancel()
+			}
+		}
+	}
+}
+
+// stop stops the server; a second signal meanwhile ends the process.
+func stop(server interface{ Stop() error }, signals <-chan os.Signal, e *env) error {
+	done := make(chan error, 1)
+	go func() { done <- server.Stop() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				e.exit(exitFailed)
+			}
+		}
+	}
+}

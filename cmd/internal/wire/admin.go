@@ -1,0 +1,49 @@
+package wire
+
+import (
+	"context"
+
+	"go.uber.org/fx"
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/adapters/adminapi"
+	"github.com/hexmpp/hexmpp/adapters/certs"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/admin"
+)
+
+// Admin is the admin socket, and what answers on it.
+var Admin = fx.Module("admin", fx.Provide(newAdminPort, newSocket))
+
+// adminPort joins what the kernel can tell and what others can do.
+type adminPort struct {
+	*kernel
+	certs *certs.Store
+	log   *zap.Logger
+}
+
+var (
+	_ admin.Users  = (*adminPort)(nil)
+	_ admin.Server = (*adminPort)(nil)
+)
+
+func newAdminPort(k *kernel, c *certs.Store, log *zap.Logger) *adminPort {
+	return &adminPort{k, c, log}
+}
+
+// Reload implements admin.Server.
+func (a *adminPort) Reload(context.Context) error {
+	if err := a.certs.Reload(); err != nil {
+		return err
+	}
+	a.log.Info("certificates were read again")
+	return nil
+}
+
+func newSocket(c *config.Config, a *adminPort, log *zap.Logger) (*adminapi.Server, error) {
+	socket, err := adminapi.SocketPath(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	return adminapi.New(adminapi.Options{Socket: socket}, adminapi.Deps{Users: a, Server: a, Log: log.Named("admin")})
+}

@@ -1,0 +1,76 @@
+package wire
+
+import (
+	"context"
+	"sync"
+
+	"go.uber.org/fx"
+
+	"github.com/hexmpp/hexmpp/adapters/auth/local"
+	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/throttle"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+// Core is the kernel, and the session registry that it stands on.
+var Core = fx.Module("core", fx.Provide(
+	func() cluster.Registry { return memory.New() },
+	newKernel,
+))
+
+// kernel is the kernel, with a Shutdown that may be called twice: by the
+// listeners, and, if they never started, at the end.
+type kernel struct {
+	*core.Kernel
+	once sync.Once
+	err  error
+}
+
+// Shutdown calls the kernel's once.
+func (k *kernel) Shutdown(ctx context.Context) error {
+	k.once.Do(func() { k.err = k.Kernel.Shutdown(ctx) })
+	return k.err
+}
+
+func newKernel(o Options, store storage.Store, accounts *local.Source, sessions cluster.Registry, x extensions) (*kernel, error) {
+	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
+		Credentials: accounts,
+		Verifier:    accounts,
+		Accounts:    accounts,
+		Store:       store,
+		Sessions:    sessions,
+		Extensions:  x.Registrations,
+		Order:       x.Order,
+		LoggedIn:    accounts.LoggedIn,
+		Log:         o.Log.Named("core"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &kernel{Kernel: k}, nil
+}
+
+func kernelOptions(c *config.Config, version string) core.Options {
+	l := c.Limits
+	return core.Options{
+		Domains:     c.Domains,
+		TLSRequired: c.TLS.Required,
+		Version:     version,
+		Limits: core.Limits{
+			StanzaBytes:          l.StanzaBytes,
+			StanzaBytesBefore:    l.StanzaBytesUnauthenticated,
+			Depth:                l.Depth,
+			Attributes:           l.Attributes,
+			UnauthenticatedTime:  l.UnauthenticatedTime,
+			UnauthenticatedBytes: l.UnauthenticatedBytes,
+			SASLAttempts:         l.SASLAttempts,
+			BindAttempts:         l.BindAttempts,
+			OutboxBytes:          l.OutboxBytes,
+			SessionsPerAccount:   l.SessionsPerAccount,
+		},
+		Throttle: throttle.Options{Disabled: !l.Rates},
+	}
+}

@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"fmt"
+
+	"go.uber.org/fx"
+
+	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
+	"github.com/hexmpp/hexmpp/adapters/extension/ping"
+	"github.com/hexmpp/hexmpp/adapters/extension/register"
+	"github.com/hexmpp/hexmpp/adapters/extension/version"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/core/throttle"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// Extensions are the extensions that run inside the server.
+var Extensions = fx.Module("extensions", fx.Provide(newExtensions))
+
+// extensions is what the kernel is given.
+type extensions struct {
+	Registrations []extension.Registration
+	Order         extension.Order
+}
+
+// inside lists the extensions in the order in which they start, and are
+// stopped in reverse. Each line has its reason.
+var inside = []struct {
+	name string // the key in the configuration
+	make func(o Options) extension.Registration
+}{
+	// Accounts first: what starts later may find that one was just removed.
+	{"register", func(o Options) extension.Registration {
+		return register.New(registerOptions(o.Config))
+	}},
+	// The rest answers IQs and knows nothing of each other: any order would do.
+	{"ping", func(Options) extension.Registration { return ping.New() }},
+	{"version", func(o Options) extension.Registration {
+		return version.New(version.Options{Version: o.Version, HideVersion: o.Config.Version.HideVersion, OS: o.Config.Version.OS})
+	}},
+	{"time", func(Options) extension.Registration { return entitytime.New(entitytime.Options{}) }},
+}
+
+func registerOptions(c *config.Config) register.Options {
+	return register.Options{
+		Open:        c.Registration.Mode == config.RegistrationOpen,
+		Limiter:     throttle.NewLimiter(throttle.LimiterOptions{Disabled: !c.Limits.Rates}),
+		MinPassword: c.Registration.MinPassword,
+		Reserved:    c.Admins,
+		AllowClear:  !c.TLS.Required,
+	}
+}
+
+// order says in which order the extensions of a stage see a stanza. None of
+// those above has a stage yet.
+var order = extension.Order{}
+
+func newExtensions(o Options) (extensions, error) {
+	x := extensions{Order: extension.Order{}}
+	for _, e := range inside {
+		c, known := o.Config.Extensions[e.name]
+		if !known {
+			return x, fmt.Errorf("extension %s is missing in config.Known", e.name)
+		}
+		if c.Enabled {
+			x.Registrations = append(x.Registrations, e.make(o))
+		}
+	}
+	for stage, names := range order {
+		for _, name := range names {
+			if o.Config.Extensions[name].Enabled {
+				x.Order[stage] = append(x.Order[stage], name)
+			}
+		}
+	}
+	return x, nil
+}

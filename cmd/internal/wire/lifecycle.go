@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"context"
+
+	"go.uber.org/fx"
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/adapters/adminapi"
+	"github.com/hexmpp/hexmpp/adapters/auth/local"
+	"github.com/hexmpp/hexmpp/adapters/certs"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+)
+
+// parts are the parts that are started and stopped.
+type parts struct {
+	fx.In
+
+	Options   Options
+	Config    *config.Config
+	Log       *zap.Logger
+	Auth      *local.Source
+	Certs     *certs.Store
+	Kernel    *kernel
+	Admin     *adminPort
+	Socket    *adminapi.Server
+	Listeners *listeners
+}
+
+// lifecycle is the order in which the parts start. They stop in the reverse
+// order: clients first, storage last. Each stop waits for the end of what its
+// start has begun.
+func lifecycle(lc fx.Lifecycle, p *parts) {
+	// The writer of last logins: its last batch goes to the storage.
+	lc.Append(fx.StartStopHook(p.Auth.Start, p.Auth.Stop))
+	lc.Append(fx.StartHook(p.firstAccount))
+	lc.Append(fx.StartStopHook(p.Certs.Start, p.Certs.Stop))
+	// The kernel and its extensions.
+	lc.Append(fx.StartStopHook(p.Kernel.Start, p.Kernel.Shutdown))
+	// The admin socket answers while clients are still being drained.
+	lc.Append(fx.StartStopHook(p.Socket.Start, p.Socket.Stop))
+	// Clients last: whatever they ask for is there. To stop is to accept no
+	// more, to let the kernel end all streams, and to cut off those left.
+	lc.Append(fx.StartStopHook(p.Listeners.Start, p.Listeners.Stop))
+	lc.Append(fx.StartStopHook(p.ready, p.stopping))
+}
+
+// ready tells who waits for it that clients can connect.
+func (p *parts) ready() {
+	c2s, c2sTLS := p.Listeners.Addrs()
+	p.Log.Info("ready",
+		zap.Strings("domains", p.Config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS),
+		zap.String("data", p.Config.Data), zap.String("version", p.Options.Version))
+}
+
+func (p *parts) stopping(context.Context) { p.Log.Info("stopping") }

@@ -1,0 +1,22 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/adapters/storage/sql"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+// openStore opens the database that the configuration names. The caller holds
+// the lock of the data folder.
+func openStore(ctx context.Context, c *config.Config, log *zap.Logger) (storage.Store, error) {
+	switch c.Storage.Driver {
+	case config.DriverSQLite:
+		return sql.New(ctx, sql.Options{Path: c.Storage.DSN}, log.Named("storage"))
+	}
+	return nil, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
+}

@@ -1,0 +1,73 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/admin"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// OpenUsers opens the accounts of a server that does not run. The caller holds
+// the lock of the data folder, and calls close at the end.
+func OpenUsers(ctx context.Context, c *config.Config, log *zap.Logger) (users admin.Users, close func() error, err error) {
+	store, err := openStore(ctx, c, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	accounts, err := newAuth(store, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return &offline{c.Domains, accounts}, store.Close, nil
+}
+
+// offline is admin.Users without a kernel: there are no sessions to end.
+type offline struct {
+	domains  []string
+	accounts auth.Accounts
+}
+
+func (o *offline) hosted(domain string) error {
+	if !slices.Contains(o.domains, domain) {
+		return fmt.Errorf("%q is not a hosted domain %v", domain, o.domains)
+	}
+	return nil
+}
+
+// AddUser implements admin.Users.
+func (o *offline) AddUser(ctx context.Context, user jid.JID, password string) error {
+	if err := o.hosted(user.Domain()); err != nil {
+		return err
+	}
+	return o.accounts.Create(ctx, user, password)
+}
+
+// SetPassword implements admin.Users.
+func (o *offline) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	return o.accounts.SetPassword(ctx, user, password)
+}
+
+// RemoveUser implements admin.Users.
+func (o *offline) RemoveUser(ctx context.Context, user jid.JID) error {
+	return o.accounts.Remove(ctx, user)
+}
+
+// User implements admin.Users.
+func (o *offline) User(ctx context.Context, user jid.JID) (auth.Account, error) {
+	return o.accounts.Get(ctx, user)
+}
+
+// ListUsers implements admin.Users.
+func (o *offline) ListUsers(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
+	if err := o.hosted(domain); err != nil {
+		return nil, err
+	}
+	return o.accounts.List(ctx, domain, after, limit)
+}

@@ -1,0 +1,125 @@
+// Package wire puts hexmpp together: it turns a configuration into the options
+// of each package, gives each what it stands on, and starts and stops all of
+// it in order. It is the only package that knows fx, and the only one that
+// knows which adapter plugs into which port.
+//
+// One file per area has its module. lifecycle.go has the order of start and
+// stop, extensions.go which extensions run and in which order.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"go.uber.org/dig"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+// Options of a server.
+type Options struct {
+	Config  *config.Config
+	Version string // of hexmpp, as it is told to clients and administrators
+	// Stdout is told the first account, if one is made.
+	Stdout io.Writer
+	Log    *zap.Logger
+}
+
+// Bounds of start and stop, behind what the configuration allows for the stop.
+const (
+	startTime = 5 * time.Minute // migrations of a large database included
+	stopTime  = 30 * time.Second
+	lockTime  = 10 * time.Second // that a command may hold the data folder
+)
+
+// Server is a running server.
+type Server struct {
+	app    *fx.App
+	lock   *datadir.Lock
+	store  storage.Store
+	parts  parts
+	config *config.Config
+}
+
+// Start starts a server. When it returns without an error the server accepts
+// connections; the caller stops it with Stop. ctx bounds the start alone.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	for _, w := range o.Config.Warnings() {
+		o.Log.Warn(w)
+	}
+	waiting, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
+	lock, err := datadir.Acquire(waiting, o.Config.Data, datadir.Serve)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{lock: lock, config: o.Config}
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	// The storage is opened before the rest is made, for the rest is made of it.
+	if s.store, err = openStore(starting, o.Config, o.Log); err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	s.app = fx.New(modules(o, s.store, &s.parts))
+	if err = s.app.Err(); err == nil {
+		err = s.app.Start(starting)
+	}
+	if err != nil {
+		return nil, errors.Join(dig.RootCause(err), s.close())
+	}
+	return s, nil
+}
+
+// close gives back what Start took for itself.
+func (s *Server) close() error { return errors.Join(s.store.Close(), s.lock.Release()) }
+
+// Stop ends all sessions in order and stops the server: it returns when
+// everything is written and every goroutine has ended.
+func (s *Server) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTime+stopTime)
+	defer cancel()
+	err := s.app.Stop(ctx)
+	if err != nil {
+		err = fmt.Errorf("stop: %w", err)
+	}
+	return errors.Join(err, s.close())
+}
+
+// Reload reads again what can change at run time: certificates.
+func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload(ctx) }
+
+// Addrs returns what the server listens on for clients, as HOST:PORT.
+func (s *Server) Addrs() (c2s, c2sTLS []string) { return s.parts.Listeners.Addrs() }
+
+// modules is the whole server, as fx sees it; its parts are put into p.
+func modules(o Options, store storage.Store, p *parts) fx.Option {
+	return fx.Options(
+		fx.Supply(o, o.Config, o.Log, fx.Annotate(store, fx.As(new(storage.Store)))),
+		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
+			events := &fxevent.ZapLogger{Logger: log.Named("fx")}
+			events.UseLogLevel(zapcore.DebugLevel)
+			events.UseErrorLevel(zapcore.DebugLevel) // Start returns them
+			return events
+		}),
+		fx.StartTimeout(startTime),
+		fx.StopTimeout(o.Config.Limits.ShutdownTime+stopTime),
+		Auth,
+		Extensions,
+		Core,
+		Listeners,
+		Admin,
+		fx.Invoke(func(lc fx.Lifecycle, all parts) {
+			*p = all
+			lifecycle(lc, p)
+		}),
+	)
+}

@@ -1,0 +1,331 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/fx"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// setup returns options with a configuration of its own folder, free ports and
+// a log that can be looked at.
+func setup(t *testing.T, yaml string) (Options, *observer.ObservedLogs, *bytes.Buffer) {
+	t.Helper()
+	c, err := config.Parse(filepath.Join(t.TempDir(), "c.yaml"), []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.DebugLevel)
+	out := &bytes.Buffer{}
+	return Options{Config: c, Version: "v1", Stdout: out, Log: zap.New(core)}, logs, out
+}
+
+const loopback = "listen: {c2s: \"127.0.0.1:0\", c2s-tls: \"127.0.0.1:0\"}\n"
+
+func start(t *testing.T, o Options) *Server {
+	t.Helper()
+	s, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func stop(t *testing.T, s *Server) {
+	t.Helper()
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGraphIsComplete(t *testing.T) {
+	o, _, _ := setup(t, loopback)
+	if err := fx.ValidateApp(modules(o, memory.New(), &parts{})); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExtensions: each extension that can be configured is wired under the same
+// name, and registers itself under it.
+func TestExtensions(t *testing.T) {
+	o, _, _ := setup(t, loopback)
+	x, err := newExtensions(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(all []extension.Registration) (out []string) {
+		for _, r := range all {
+			out = append(out, r.Name)
+		}
+		slices.Sort(out)
+		return out
+	}
+	var known []string
+	for _, k := range config.Known {
+		known = append(known, k.Name)
+	}
+	slices.Sort(known)
+	if got := names(x.Registrations); !slices.Equal(got, known) {
+		t.Errorf("registrations %v, configuration has %v", got, known)
+	}
+
+	o, _, _ = setup(t, "extensions: {ping: {enabled: false}, version: {enabled: false}}")
+	if x, err = newExtensions(o); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(x.Registrations); !slices.Equal(got, []string{"register", "time"}) {
+		t.Errorf("registrations %v", got)
+	}
+}
+
+// TestOrderHoldsEveryStage: who sees stanzas has its place in extensions.go.
+func TestOrderHoldsEveryStage(t *testing.T) {
+	o, _, _ := setup(t, loopback)
+	x, err := newExtensions(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range x.Registrations {
+		for _, h := range r.Stages {
+			if !slices.Contains(x.Order[h.Stage], r.Name) {
+				t.Errorf("%s has a handler for stage %v, but no place in order", r.Name, h.Stage)
+			}
+		}
+	}
+}
+
+// greet opens a stream and reads until text comes.
+func greet(t *testing.T, address, domain, text string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "<stream:stream to='%s' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", domain); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	var got strings.Builder
+	for !strings.Contains(got.String(), text) {
+		part, err := r.ReadString('>')
+		got.WriteString(part)
+		if err != nil {
+			t.Fatalf("read %q, then %v; want %s", got.String(), err, text)
+		}
+	}
+	return conn, r
+}
+
+// TestServe starts a whole server, talks to it, and stops it under a client.
+func TestServe(t *testing.T) {
+	o, logs, out := setup(t, loopback+"domains: [a.test]\nregistration: {mode: open}\n")
+	s := start(t, o)
+	c2s, c2sTLS := s.Addrs()
+	if len(c2s) != 1 || len(c2sTLS) != 1 {
+		t.Fatalf("addresses %v, %v", c2s, c2sTLS)
+	}
+	ready := logs.FilterMessage("ready").All()
+	if len(ready) != 1 || fmt.Sprint(ready[0].ContextMap()["c2s"]) != fmt.Sprint(c2s) || fmt.Sprint(ready[0].ContextMap()["c2s-tls"]) != fmt.Sprint(c2sTLS) {
+		t.Errorf("ready: %+v", ready)
+	}
+	if out.Len() > 0 {
+		t.Errorf("with a configuration file, standard output has %q", out)
+	}
+	if n := logs.FilterMessageSnippet("hexmpp user add admin@a.test --config " + o.Config.File).Len(); n != 1 {
+		t.Errorf("%d lines say how to make an account", n)
+	}
+	_, r := greet(t, c2s[0], "a.test", "</stream:features>")
+
+	_, err := Start(t.Context(), o)
+	var held *datadir.Held
+	if !errors.As(err, &held) || held.PID != os.Getpid() {
+		t.Errorf("a second server on the same folder: %v", err)
+	}
+
+	if err := s.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	stop(t, s)
+	rest, err := io.ReadAll(r)
+	if err != nil || !strings.Contains(string(rest), "system-shutdown") || !strings.HasSuffix(string(rest), "</stream:stream>") {
+		t.Errorf("RFC 6120 4.9.3.20: the client read %q, %v", rest, err)
+	}
+	if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n > 0 {
+		t.Errorf("errors were logged: %v", logs.FilterLevelExact(zap.ErrorLevel).All())
+	}
+	for _, name := range []string{"lock", "run"} { // nothing stale but the empty lock
+		text, err := os.ReadFile(filepath.Join(o.Config.Data, name))
+		if err == nil && len(text) > 0 {
+			t.Errorf("%s is left with %q", name, text)
+		}
+	}
+
+	// The same folder again: everything is closed.
+	s = start(t, o)
+	stop(t, s)
+}
+
+// TestFirstAccount: without a file an account is made, once, and its password
+// is the one that was printed.
+func TestFirstAccount(t *testing.T) {
+	o, _, out := setup(t, loopback+"domains: [localhost]\n")
+	o.Config.File = "" // as config.Load("") has it
+	s := start(t, o)
+	var address, password string
+	for line := range strings.Lines(out.String()) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "address" {
+			address = f[1]
+		} else if len(f) == 2 && f[0] == "password" {
+			password = f[1]
+		}
+	}
+	if address != "admin@localhost" || len(password) < 20 {
+		t.Errorf("printed %q", out)
+	}
+	if err := s.parts.Auth.VerifyPassword(t.Context(), jid.MustParse("admin@localhost"), password); err != nil {
+		t.Errorf("the printed password: %v", err)
+	}
+	stop(t, s)
+	out.Reset()
+	s = start(t, o)
+	if out.Len() > 0 {
+		t.Errorf("the second start prints %q", out)
+	}
+	stop(t, s)
+}
+
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o, _, _ := setup(t, fmt.Sprintf("listen: {c2s: %q, c2s-tls: \"127.0.0.1:0\"}", l.Addr()))
+	_, err = Start(t.Context(), o)
+	if err == nil || !strings.HasPrefix(err.Error(), "listen.c2s: "+l.Addr().String()+" is in use by another program") {
+		t.Fatalf("error %v", err)
+	}
+	// All that was started has been stopped: the folder can be used.
+	o.Config.Listen.C2S = nil
+	stop(t, start(t, o))
+}
+
+// TestMissingFamily: an address that the machine does not have is a warning as
+// long as another one of the key is there. 192.0.2.0/24 is for documentation.
+func TestMissingFamily(t *testing.T) {
+	o, logs, _ := setup(t, `listen: {c2s: ["127.0.0.1:0", "192.0.2.1:0"]}`)
+	s := start(t, o)
+	if c2s, _ := s.Addrs(); len(c2s) != 1 {
+		t.Errorf("listens on %v", c2s)
+	}
+	if n := logs.FilterMessage("an address is not listened on").Len(); n != 1 {
+		t.Errorf("%d warnings", n)
+	}
+	stop(t, s)
+
+	o, _, _ = setup(t, `listen: {c2s: ["127.0.0.1:0"], c2s-tls: ["192.0.2.1:0"]}`)
+	if _, err := Start(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), "listen.c2s-tls: this machine does not have the address 192.0.2.1:0") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWarningsAreLogged(t *testing.T) {
+	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", http: \"127.0.0.1:0\"}\ns2s: {mode: open}\nplugins: {muc: {}}\n")
+	stop(t, start(t, o))
+	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
+		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())
+	}
+}
+
+// TestOffline: accounts without a server are the same accounts.
+func TestOffline(t *testing.T) {
+	o, _, _ := setup(t, loopback+"domains: [a.test]\n")
+	if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	romeo := jid.MustParse("romeo@a.test")
+	ctx := t.Context()
+	users, closeUsers, err := OpenUsers(ctx, o.Config, o.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := users.AddUser(ctx, romeo, "pw"); err != nil {
+		t.Error(err)
+	}
+	if err := users.AddUser(ctx, jid.MustParse("x@b.test"), "pw"); err == nil {
+		t.Error("an account of a domain that is not hosted was made")
+	}
+	if _, err := users.ListUsers(ctx, "b.test", "", 10); err == nil {
+		t.Error("accounts of a domain that is not hosted were listed")
+	}
+	if err := closeUsers(); err != nil {
+		t.Error(err)
+	}
+	s := start(t, o)
+	defer stop(t, s)
+	if err := s.parts.Auth.VerifyPassword(ctx, romeo, "pw"); err != nil {
+		t.Error(err)
+	}
+	if err := s.parts.Admin.RemoveUser(ctx, romeo); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	for _, c := range []struct {
+		format   string
+		terminal bool
+		json     bool
+	}{{"auto", true, false}, {"auto", false, true}, {"console", false, false}, {"json", true, true}} {
+		var out syncBuffer
+		log, err := NewLog(config.Log{Level: "info", Format: c.format}, &out, c.terminal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Debug("hidden")
+		log.Info("shown", zap.Duration("took", time.Second))
+		var line map[string]any
+		isJSON := json.Unmarshal(out.Bytes(), &line) == nil
+		if isJSON != c.json || !strings.Contains(out.String(), "shown") || strings.Contains(out.String(), "hidden") {
+			t.Errorf("%+v: %s", c, out.String())
+		}
+		if isJSON && (line["msg"] != "shown" || line["level"] != "info" || line["took"] != "1s") {
+			t.Errorf("line %v", line)
+		}
+	}
+	if _, err := NewLog(config.Log{Level: "loud"}, io.Discard, false); err == nil {
+		t.Error("an unknown level is accepted")
+	}
+}
+
+type syncBuffer struct {
+	sync.Mutex
+	bytes.Buffer
+}

@@ -1,0 +1,249 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	registry "github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	memory "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+// failing is a store whose commits fail.
+type failing struct {
+	storage.Store
+	err   error
+	tries int
+}
+
+func (f *failing) Commit(context.Context, []storage.Op) error { f.tries++; return f.err }
+
+func hostsWith(s storage.Store, a Accounts) (*Hosts, *router) {
+	h := New(Deps{Domains: []string{"example.test"}, Store: s, Accounts: a, Sessions: registry.New(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, Workers: 2})
+	r := &router{}
+	h.Start(r)
+	return h, r
+}
+
+// A commit that fails applies nothing, and says to the sender what it may know.
+func TestFailedCommit(t *testing.T) {
+	for _, row := range []struct {
+		rule  string
+		err   error
+		want  stanza.Condition
+		tries int
+	}{
+		{"a conflict is tried three times", storage.ErrConflict, stanza.ResourceConstraint, conflictRetries},
+		{"the account was removed", storage.ErrNotFound, stanza.ItemNotFound, 1},
+		{"the disk is full", errors.New("disk full"), stanza.InternalServerError, 1},
+	} {
+		s := &failing{Store: memory.New(), err: row.err}
+		h, r := hostsWith(s, nil)
+		runs := 0
+		err := run(t, h.NewGuest(&extension.Registration{Name: "test"}, nil, nil), func(_ context.Context, h *extension.Host) error {
+			runs++
+			h.Store.Put(romeo, "k", nil)
+			return h.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo}))
+		})
+		if err == nil || stanza.AsError(err).Condition != row.want || s.tries != row.tries || runs != row.tries || len(r.routed) != 0 {
+			t.Errorf("%s: %v, %d tries, %d runs, %d sent", row.rule, err, s.tries, runs, len(r.routed))
+		}
+		stop(t, h)
+	}
+}
+
+// A handler that fails when it runs again has failed.
+func TestConflictThenRefusal(t *testing.T) {
+	s := &failing{Store: memory.New(), err: storage.ErrConflict}
+	h, _ := hostsWith(s, nil)
+	defer stop(t, h)
+	g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
+	for name, second := range map[string]error{"refuses": stanza.Err(stanza.Forbidden, ""), "writes no more": nil} {
+		runs := 0
+		err := run(t, g, func(_ context.Context, h *extension.Host) error {
+			if runs++; runs == 2 {
+				return second
+			}
+			h.Store.Put(romeo, "k", nil)
+			return nil
+		})
+		if err != second || runs != 2 {
+			t.Errorf("%s: %v, %d runs", name, err, runs)
+		}
+	}
+}
+
+func TestSendAs(t *testing.T) {
+	h, r := hostsWith(memory.New(), nil)
+	defer stop(t, h)
+	msg := stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: server}, stanza.El("", "body"))
+	granted := h.NewGuest(&extension.Registration{Name: "test"}, []extension.Permission{extension.SendAsAccount}, nil)
+	for _, row := range []struct {
+		g    *Guest
+		from string
+		ok   bool
+	}{{granted, "romeo@example.test/x", true}, {granted, "romeo@far.test", false}, {granted, "example.test", false}, {h.NewGuest(&extension.Registration{Name: "poor"}, nil, nil), "romeo@example.test", false}} {
+		r.submitted = nil
+		err := run(t, row.g, func(_ context.Context, h *extension.Host) error {
+			return h.Stanzas.SendAs(jid.MustParse(row.from), msg)
+		})
+		if row.ok && (err != nil || len(r.submitted) != 1 || r.submitted[0].From != romeo.Bare() || r.submitted[0].Content() != msg.Content()) {
+			t.Errorf("%s: %v, %v", row.from, err, r.submitted)
+		}
+		if !row.ok && (!errors.Is(err, extension.ErrPermission) || len(r.submitted) != 0) {
+			t.Errorf("%s: %v, %v", row.from, err, r.submitted)
+		}
+	}
+	if msg.From != server {
+		t.Error("the extension's stanza was changed")
+	}
+}
+
+// noted is a source of accounts that notes what is asked of it.
+type noted struct{ calls []string }
+
+func (n *noted) note(call string) error { n.calls = append(n.calls, call); return nil }
+
+func (n *noted) VerifyPassword(context.Context, jid.JID, string) error { return n.note("verify") }
+func (n *noted) Create(context.Context, jid.JID, string) error         { return n.note("create") }
+func (n *noted) SetPassword(context.Context, jid.JID, string) error    { return n.note("set") }
+func (n *noted) Remove(context.Context, jid.JID) error                 { return n.note("remove") }
+func (n *noted) Get(context.Context, jid.JID) (auth.Account, error) {
+	return auth.Account{}, n.note("get")
+}
+func (n *noted) List(context.Context, string, string, int) ([]auth.Account, error) {
+	return nil, n.note("list")
+}
+
+func TestAccountsNeedThePermission(t *testing.T) {
+	a := &noted{}
+	h, _ := hostsWith(memory.New(), a)
+	defer stop(t, h)
+	calls := []func(context.Context, extension.Accounts) error{
+		func(ctx context.Context, x extension.Accounts) error { return x.VerifyPassword(ctx, romeo, "pw") },
+		func(ctx context.Context, x extension.Accounts) error { return x.Create(ctx, romeo, "pw") },
+		func(ctx context.Context, x extension.Accounts) error { return x.SetPassword(ctx, romeo, "pw") },
+		func(ctx context.Context, x extension.Accounts) error { return x.Remove(ctx, romeo) },
+		func(ctx context.Context, x extension.Accounts) error { _, err := x.Get(ctx, romeo); return err },
+		func(ctx context.Context, x extension.Accounts) error {
+			_, err := x.List(ctx, "example.test", "", 1)
+			return err
+		},
+	}
+	for _, permitted := range []bool{false, true} {
+		var granted []extension.Permission
+		if permitted {
+			granted = []extension.Permission{extension.ManageAccounts}
+		}
+		g := h.NewGuest(&extension.Registration{Name: "test"}, granted, nil)
+		a.calls = nil
+		for i, call := range calls {
+			err := run(t, g, func(ctx context.Context, h *extension.Host) error { return call(ctx, h.Accounts) })
+			if permitted && err != nil || !permitted && !errors.Is(err, extension.ErrPermission) {
+				t.Errorf("call %d, permitted %v: %v", i, permitted, err)
+			}
+		}
+		if want := len(calls); permitted && len(a.calls) != want || !permitted && len(a.calls) != 0 {
+			t.Errorf("permitted %v: %v", permitted, a.calls)
+		}
+	}
+}
+
+// receiver notes how its session ended.
+type receiver struct{ ended *stream.Error }
+
+func (r *receiver) Deliver(*transport.Batch, *stanza.Stanza) bool { return true }
+func (r *receiver) End(_ *transport.Batch, e *stream.Error)       { r.ended = e }
+
+func TestSessionsOfHost(t *testing.T) {
+	h, _ := hostsWith(memory.New(), nil)
+	defer stop(t, h)
+	var x, y receiver
+	h.Sessions.Claim(cluster.Entry{JID: romeo, Receiver: &x})
+	h.Sessions.Claim(cluster.Entry{JID: jid.MustParse("juliet@example.test/y"), Receiver: &y})
+	end := func(_ context.Context, h *extension.Host) error {
+		if of := h.Sessions.Of(romeo); len(of) != 1 || of[0].JID != romeo {
+			t.Error(of)
+		}
+		return h.Sessions.End(romeo, "not-authorized", "removed")
+	}
+	if err := run(t, h.NewGuest(&extension.Registration{Name: "poor"}, nil, nil), end); !errors.Is(err, extension.ErrPermission) || x.ended != nil {
+		t.Error(err)
+	}
+	g := h.NewGuest(&extension.Registration{Name: "test"}, []extension.Permission{extension.ManageAccounts}, nil)
+	failed := errors.New("no")
+	if err := run(t, g, func(ctx context.Context, h *extension.Host) error { end(ctx, h); return failed }); err != failed || x.ended != nil {
+		t.Error("a handler that failed ended a session")
+	}
+	if err := run(t, g, end); err != nil || x.ended == nil || x.ended.Condition != stream.NotAuthorized || x.ended.Text != "removed" || y.ended != nil {
+		t.Error(err, x.ended, y.ended)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	h, _ := hostsWith(memory.New(), nil)
+	defer stop(t, h)
+	get := func(guest, name string) (secret []byte) {
+		if err := run(t, h.NewGuest(&extension.Registration{Name: guest}, nil, nil), func(ctx context.Context, h *extension.Host) (err error) {
+			secret, err = h.Secrets.Secret(ctx, name)
+			return err
+		}); err != nil || len(secret) != 32 {
+			t.Error(err, secret)
+		}
+		return secret
+	}
+	if a := get("a", "n"); !bytes.Equal(a, get("a", "n")) || bytes.Equal(a, get("b", "n")) || bytes.Equal(a, get("a", "m")) {
+		t.Error("secrets are not the same, or shared")
+	}
+}
+
+// What a Write handler asks for does not hold up the stanza, and is done all
+// the same.
+func TestDetach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, writes := range []bool{true, false} {
+			for _, fail := range []bool{true, false} {
+				s := &failing{Store: memory.New()}
+				if fail {
+					s.err = errors.New("disk full")
+				}
+				h, r := hostsWith(s, nil)
+				g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
+				var fx Effects
+				if err := fx.Collect(g, func(_ context.Context, h *extension.Host) error {
+					if writes {
+						h.Store.Put(romeo, "k", nil)
+					}
+					return h.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo}))
+				}); err != nil {
+					t.Error(err)
+				}
+				var b transport.Batch
+				fx.Detach(&b)
+				stop(t, h) // waits for it
+				if sent := len(r.routed) == 1; sent != (!fail || !writes) || (s.tries == 1) != writes {
+					t.Errorf("writes %v, fail %v: sent %v, %d commits", writes, fail, sent, s.tries)
+				}
+			}
+		}
+		h, _ := hostsWith(memory.New(), nil)
+		defer stop(t, h)
+		var fx Effects
+		var b transport.Batch
+		fx.Detach(&b) // nothing was asked for
+	})
+}

@@ -1,0 +1,292 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	registry "github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// handle is a stage handler without a Host.
+type handle = func(*extension.Envelope) (extension.Verdict, error)
+
+func handler(stage extension.Stage, f handle) extension.StageHandler {
+	return extension.StageHandler{Stage: stage, Class: extension.Decide,
+		Handle: func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+			return f(e)
+		}}
+}
+
+func guests(t *testing.T, regs ...extension.Registration) (out []*host.Guest) {
+	t.Helper()
+	h := host.New(host.Deps{Domains: []string{"example.test"}, Store: store.New(), Sessions: registry.New(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, Workers: 1})
+	t.Cleanup(func() {
+		if err := h.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range regs {
+		out = append(out, h.NewGuest(&regs[i], regs[i].Permissions, nil))
+	}
+	return out
+}
+
+// one returns a pipeline with one handler, and runs an envelope through it.
+func one(t *testing.T, h extension.StageHandler) func(*stanza.Stanza) (*stanza.Stanza, pipeline.Outcome, *stanza.Error) {
+	t.Helper()
+	p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{h.Stage: {"one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(s *stanza.Stanza) (*stanza.Stanza, pipeline.Outcome, *stanza.Error) {
+		e := extension.Envelope{Stanza: s}
+		var fx host.Effects
+		o, refusal := p.Run(h.Stage, &e, &fx)
+		return e.Stanza, o, refusal
+	}
+}
+
+var (
+	from = jid.MustParse("romeo@example.test/x")
+	to   = jid.MustParse("juliet@example.test")
+)
+
+func message(typ string, children ...*stanza.Element) *stanza.Stanza {
+	return stanza.New(stanza.Header{Kind: stanza.Message, Type: typ, ID: "1", From: from, To: to}, children...)
+}
+
+// The order is the list's, whatever the order of registration; several
+// handlers of one extension keep theirs.
+func TestOrder(t *testing.T) {
+	var seen []string
+	see := func(name string) handle {
+		return func(*extension.Envelope) (extension.Verdict, error) {
+			seen = append(seen, name)
+			return extension.Verdict{}, nil
+		}
+	}
+	regs := []extension.Registration{
+		{Name: "a", Stages: []extension.StageHandler{handler(extension.Submit, see("a1")), handler(extension.Deliver, see("a-deliver")), handler(extension.Submit, see("a2"))}},
+		{Name: "b", Stages: []extension.StageHandler{handler(extension.Submit, see("b"))}},
+		{Name: "c", Stages: []extension.StageHandler{handler(extension.Submit, see("c"))}},
+	}
+	p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"c", "not enabled", "a", "b"}, extension.Deliver: {"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stage, want := range map[extension.Stage]string{extension.Submit: "c a1 a2 b", extension.Deliver: "a-deliver", extension.Write: "", extension.Undelivered: ""} {
+		seen = nil
+		e := extension.Envelope{Stanza: message("")}
+		var fx host.Effects
+		if o, _ := p.Run(stage, &e, &fx); o != pipeline.Pass || strings.Join(seen, " ") != want {
+			t.Errorf("stage %d: %v", stage, seen)
+		}
+		if p.Wants(stage, stanza.Message) != (want != "") {
+			t.Errorf("stage %d: Wants is wrong", stage)
+		}
+	}
+	if _, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"a", "b"}, extension.Deliver: {"a"}}); err == nil || !strings.Contains(err.Error(), "c has a handler") {
+		t.Error(err)
+	}
+}
+
+// A verdict that ends the stanza's way keeps it from those behind.
+func TestFirstDecisionHolds(t *testing.T) {
+	behind := 0
+	for action, want := range map[extension.Action]pipeline.Outcome{
+		extension.Drop: pipeline.Drop, extension.Handled: pipeline.Drop, extension.Refuse: pipeline.Refused, extension.Pass: pipeline.Pass,
+	} {
+		regs := []extension.Registration{
+			{Name: "a", Stages: []extension.StageHandler{handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { return extension.Verdict{Action: action}, nil })}},
+			{Name: "b", Stages: []extension.StageHandler{handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { behind++; return extension.Verdict{}, nil })}},
+		}
+		p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"a", "b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind = 0
+		e := extension.Envelope{Stanza: message("")}
+		var fx host.Effects
+		o, refusal := p.Run(extension.Submit, &e, &fx)
+		if o != want || (behind == 1) != (want == pipeline.Pass) || (refusal != nil) != (want == pipeline.Refused) {
+			t.Errorf("action %d: outcome %d, refusal %v, %d behind", action, o, refusal, behind)
+		}
+	}
+}
+
+func TestMatch(t *testing.T) {
+	iq := func(typ string) *stanza.Stanza {
+		return stanza.New(stanza.Header{Kind: stanza.IQ, Type: typ}, stanza.El("urn:x", "q"))
+	}
+	presence := func(typ string) *stanza.Stanza {
+		return stanza.New(stanza.Header{Kind: stanza.Presence, Type: typ})
+	}
+	body, other := stanza.El("", "body"), stanza.El("urn:x", "body")
+	for _, row := range []struct {
+		rule string
+		m    extension.Match
+		s    *stanza.Stanza
+		want bool
+	}{
+		{"nothing matches anything", extension.Match{}, message(""), true},
+		{"nothing matches anything", extension.Match{}, presence("unavailable"), true},
+		{"kind", extension.Match{Kinds: []stanza.Kind{stanza.Message}}, message(""), true},
+		{"kind", extension.Match{Kinds: []stanza.Kind{stanza.Message}}, iq("get"), false},
+		{"one of two kinds", extension.Match{Kinds: []stanza.Kind{stanza.Presence, stanza.IQ}}, iq("get"), true},
+		{"RFC 6121 5.2.2 no type is normal", extension.Match{Types: []string{stanza.Normal}}, message(""), true},
+		{"RFC 6121 5.2.2 an unknown type is normal", extension.Match{Types: []string{stanza.Normal}}, message("nonsense"), true},
+		{"RFC 6121 5.2.2 normal", extension.Match{Types: []string{stanza.Normal}}, message("normal"), true},
+		{"RFC 6121 5.2.2 chat is not", extension.Match{Types: []string{stanza.Normal}}, message("chat"), false},
+		{"one of two types", extension.Match{Types: []string{stanza.Chat, stanza.Headline}}, message("headline"), true},
+		{"RFC 6121 4.7.1 presence without type is available", extension.Match{Types: []string{""}}, presence(""), true},
+		{"RFC 6121 4.7.1 presence without type is not normal", extension.Match{Types: []string{stanza.Normal}}, presence(""), false},
+		{"iq by type", extension.Match{Types: []string{stanza.Set}}, iq("get"), false},
+		{"child", extension.Match{Child: &extension.Name{Local: "body"}}, message("", body), true},
+		{"child in the content namespace", extension.Match{Child: &extension.Name{Space: "jabber:client", Local: "body"}}, message("", body), true},
+		{"child of another namespace", extension.Match{Child: &extension.Name{Local: "body"}}, message("", other), false},
+		{"child that comes second", extension.Match{Child: &extension.Name{Local: "body"}}, message("", other, body), true},
+		{"any child of a namespace", extension.Match{Child: &extension.Name{Space: "urn:x"}}, message("", body, other), true},
+		{"no child", extension.Match{Child: &extension.Name{Local: "body"}}, message(""), false},
+		{"type and child", extension.Match{Types: []string{"chat"}, Child: &extension.Name{Local: "body"}}, message("", body), false},
+		{"all of it", extension.Match{Kinds: []stanza.Kind{stanza.Message}, Types: []string{"chat"}, Child: &extension.Name{Local: "body"}}, message("chat", body), true},
+	} {
+		called := false
+		h := handler(extension.Deliver, func(*extension.Envelope) (extension.Verdict, error) { called = true; return extension.Verdict{}, nil })
+		h.Match = row.m
+		if _, o, _ := one(t, h)(row.s); called != row.want || o != pipeline.Pass {
+			t.Errorf("%s: %s: called %v", row.rule, row.s, called)
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	body, x := stanza.El("", "body").WithText("hi"), stanza.El("urn:x", "x")
+	elsewhere := stanza.Header{Kind: stanza.Message, Type: "chat", ID: "2", From: jid.MustParse("mallory@example.test"), To: jid.MustParse("far.test")}
+	for _, row := range []struct {
+		rule string
+		v    extension.Verdict
+		want string
+	}{
+		{"pass", extension.Verdict{Error: stanza.Err(stanza.Gone, "")}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
+		{"replace keeps to and from", extension.Verdict{Action: extension.Replace, Stanza: stanza.New(elsewhere, stanza.El("urn:y", "y"))},
+			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='2' type='chat'><y xmlns='urn:y'/></message>"},
+		{"replace by nothing", extension.Verdict{Action: extension.Replace}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
+		{"replace by another kind", extension.Verdict{Action: extension.Replace, Stanza: stanza.New(stanza.Header{Kind: stanza.IQ})},
+			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
+		{"patch", extension.Verdict{Action: extension.Patch, Remove: []extension.Name{{Local: "body"}}, Append: []*stanza.Element{stanza.El("urn:z", "z"), nil}},
+			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><x xmlns='urn:x'/><z xmlns='urn:z'/></message>"},
+		{"patch by namespace", extension.Verdict{Action: extension.Patch, Remove: []extension.Name{{Space: "urn:x"}, {Space: "urn:nothing"}}},
+			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body></message>"},
+		{"patch nothing", extension.Verdict{Action: extension.Patch}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
+	} {
+		s := message("", body, x)
+		before := s.String()
+		got, o, _ := one(t, handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { return row.v, nil }))(s)
+		if got.String() != row.want || o != pipeline.Pass {
+			t.Errorf("%s: outcome %d\ngot  %s\nwant %s", row.rule, o, got, row.want)
+		}
+		if s.String() != before {
+			t.Errorf("%s: the stanza itself, which others share, was changed", row.rule)
+		}
+	}
+	_, o, refusal := one(t, handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) {
+		return extension.Verdict{Action: extension.Refuse, Error: stanza.Err(stanza.Gone, "moved")}, nil
+	}))(message(""))
+	if o != pipeline.Refused || refusal == nil || refusal.Condition != stanza.Gone {
+		t.Error(o, refusal)
+	}
+	if _, o, refusal = one(t, handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) {
+		return extension.Verdict{Action: extension.Refuse}, nil
+	}))(message("")); o != pipeline.Refused || refusal == nil {
+		t.Error("a refusal without a reason:", o, refusal)
+	}
+}
+
+// What a handler does to the envelope that it is shown changes nothing.
+func TestEnvelopeIsShown(t *testing.T) {
+	got, o, _ := one(t, handler(extension.Submit, func(e *extension.Envelope) (extension.Verdict, error) {
+		e.Stanza, e.Account = message("chat"), to
+		return extension.Verdict{}, nil
+	}))(message(""))
+	if got.Type != "" || o != pipeline.Pass {
+		t.Error(got, o)
+	}
+}
+
+func TestObserveAndPolicy(t *testing.T) {
+	fail := errors.New("disk full")
+	for _, row := range []struct {
+		rule    string
+		class   extension.Class
+		policy  extension.Policy
+		verdict extension.Action
+		err     error
+		panics  bool
+		want    pipeline.Outcome
+		refusal stanza.Condition
+	}{
+		{"a verdict of Observe is ignored", extension.Observe, extension.Closed, extension.Drop, nil, false, pipeline.Pass, ""},
+		{"a verdict of Observe is ignored", extension.Observe, extension.Closed, extension.Refuse, nil, false, pipeline.Pass, ""},
+		{"an error of Observe is ignored", extension.Observe, extension.Closed, extension.Pass, fail, false, pipeline.Pass, ""},
+		{"a panic of Observe is ignored", extension.Observe, extension.Closed, extension.Pass, nil, true, pipeline.Pass, ""},
+		{"Closed: an error refuses", extension.Decide, extension.Closed, extension.Pass, fail, false, pipeline.Refused, stanza.InternalServerError},
+		{"Closed: the error is told if it is for the peer", extension.Decide, extension.Closed, extension.Pass, stanza.Err(stanza.Forbidden, ""), false, pipeline.Refused, stanza.Forbidden},
+		{"Closed: a panic refuses", extension.Decide, extension.Closed, extension.Pass, nil, true, pipeline.Refused, stanza.InternalServerError},
+		{"Open: an error passes", extension.Decide, extension.Open, extension.Drop, fail, false, pipeline.Pass, ""},
+		{"Open: a panic passes", extension.Decide, extension.Open, extension.Drop, nil, true, pipeline.Pass, ""},
+		{"Open: a verdict holds", extension.Decide, extension.Open, extension.Drop, nil, false, pipeline.Drop, ""},
+	} {
+		h := handler(extension.Deliver, func(*extension.Envelope) (extension.Verdict, error) {
+			if row.panics {
+				panic("at the disco")
+			}
+			return extension.Verdict{Action: row.verdict}, row.err
+		})
+		h.Class, h.Policy = row.class, row.policy
+		_, o, refusal := one(t, h)(message(""))
+		if o != row.want || (refusal == nil) != (row.refusal == "") || refusal != nil && refusal.Condition != row.refusal {
+			t.Errorf("%s: outcome %d, %v", row.rule, o, refusal)
+		}
+	}
+}
+
+// What a failed handler asked for is not done; what the others asked for is.
+func TestEffectsOfFailedHandlers(t *testing.T) {
+	put := func(key string, err error) extension.StageHandler {
+		return extension.StageHandler{Stage: extension.Deliver, Class: extension.Decide, Policy: extension.Open,
+			Handle: func(_ context.Context, h *extension.Host, _ *extension.Envelope) (extension.Verdict, error) {
+				h.Store.Put(jid.JID{}, key, []byte("v"))
+				return extension.Verdict{}, err
+			}}
+	}
+	p, err := pipeline.New(guests(t, extension.Registration{Name: "a", Stages: []extension.StageHandler{put("kept", nil), put("failed", errors.New("no"))}}), extension.Order{extension.Deliver: {"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := store.New()
+	var fx host.Effects
+	e := extension.Envelope{Stanza: message("")}
+	p.Run(extension.Deliver, &e, &fx)
+	if !fx.Pending() {
+		t.Fatal("nothing to commit")
+	}
+	if err := fx.Commit(t.Context(), s); err != nil || fx.Pending() {
+		t.Fatal(err)
+	}
+	list, err := s.Scan(t.Context(), "a", jid.JID{}, "", "", 10)
+	if err != nil || len(list) != 1 || list[0].Key != "kept" {
+		t.Error(list, err)
+	}
+}

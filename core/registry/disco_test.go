@@ -1,0 +1,196 @@
+package registry_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	sessions "github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+func newRegistry(t *testing.T, regs ...extension.Registration) (*registry.Registry, error) {
+	t.Helper()
+	h := host.New(host.Deps{Domains: []string{"example.test", "example.net"}, Store: store.New(), Sessions: sessions.New(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, Workers: 1})
+	t.Cleanup(func() {
+		if err := h.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return registry.New(h, []string{"example.test", "example.net"}, regs)
+}
+
+// ask asks a claim as romeo; node "" asks without one.
+func ask(t *testing.T, c registry.Claim, space, to, node string) (string, error) {
+	t.Helper()
+	q := stanza.El(space, "query")
+	if node != "" {
+		q.Attrs = append(q.Attrs, stanza.At("node", node))
+	}
+	h := stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: "1", From: jid.MustParse("romeo@example.test/x")}
+	if to != "" {
+		h.To = jid.MustParse(to)
+	}
+	s := stanza.New(h, q)
+	e, err := c.Handler.Handle(t.Context(), nil, extension.IQ{Stanza: s, Child: s.Children()[0]})
+	if err != nil {
+		return "", err
+	}
+	return string(e.Append(nil, "")), nil
+}
+
+func TestDisco(t *testing.T) {
+	form := stanza.El("jabber:x:data", "x")
+	r, err := newRegistry(t,
+		extension.Registration{Name: "b", Server: extension.Disco{Features: []string{"urn:z", "urn:a", registry.NSInfo}, Identities: []extension.Identity{{Category: "pubsub", Type: "pep"}}},
+			Account: extension.Disco{Features: []string{"urn:acc"}, Forms: []*stanza.Element{form}}},
+		extension.Registration{Name: "a", Server: extension.Disco{Features: []string{"urn:m", "urn:a"}, Identities: []extension.Identity{{Category: "pubsub", Type: "pep"}, {Category: "auth", Type: "cert", Name: "n"}}},
+			Components: []extension.Component{{Domain: "z.$domain"}, {Domain: "a.$domain", Disco: extension.Disco{Features: []string{"urn:c", "urn:c"}}}}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const f, i = "<query xmlns='http://jabber.org/protocol/disco#info'>", "<query xmlns='http://jabber.org/protocol/disco#items'"
+	always := "<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/disco#items'/>"
+	account := f + "<identity category='account' type='registered'/>" + always + "<feature var='urn:acc'/><x xmlns='jabber:x:data'/></query>"
+	for _, row := range []struct{ rule, space, to, want string }{
+		{"XEP-0030 3.1 each feature once, sorted", registry.NSInfo, "example.test", f + "<identity category='auth' type='cert' name='n'/><identity category='pubsub' type='pep'/>" +
+			"<identity category='server' type='im' name='hexmpp'/>" + always + "<feature var='urn:a'/><feature var='urn:m'/><feature var='urn:z'/></query>"},
+		{"XEP-0030 3.1 the own account", registry.NSInfo, "romeo@example.test", account},
+		{"RFC 6120 10.3.3 no to is the own account", registry.NSInfo, "", account},
+		{"XEP-0030 4.1 components of all domains, sorted", registry.NSItems, "example.test", i + "><item jid='a.example.net'/><item jid='a.example.test'/><item jid='z.example.net'/><item jid='z.example.test'/></query>"},
+		{"XEP-0030 4.1 the own account has none", registry.NSItems, "romeo@example.test", i + "/>"},
+	} {
+		to := extension.ToOwnAccount
+		if row.to == "example.test" {
+			to = extension.ToServer
+		}
+		c, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Get, to)
+		if !ok {
+			t.Errorf("%s: nobody answers", row.rule)
+			continue
+		}
+		if got, err := ask(t, c, row.space, row.to, ""); err != nil || got != row.want {
+			t.Errorf("%s: %v\ngot  %s\nwant %s", row.rule, err, got, row.want)
+		}
+		if _, err := ask(t, c, row.space, row.to, "urn:node"); err == nil || stanza.AsError(err).Condition != stanza.ItemNotFound {
+			t.Errorf("XEP-0030 7 unknown node, %s: %v", row.rule, err)
+		}
+		if _, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Set, to); ok {
+			t.Errorf("XEP-0030 3.1 a set is answered: %s", row.rule)
+		}
+		if _, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Get, extension.ToAccount); ok {
+			t.Errorf("XEP-0030 8 strangers are answered for an account: %s", row.rule)
+		}
+	}
+	c := r.Component("a.example.test")
+	claim, ok := c.Disco(stanza.Child{Space: registry.NSInfo, Local: "query"}, stanza.Get)
+	if got, err := ask(t, claim, registry.NSInfo, "a.example.test", ""); !ok || err != nil || got != f+always+"<feature var='urn:c'/></query>" {
+		t.Error(got, err)
+	}
+	if _, err := ask(t, claim, registry.NSInfo, "a.example.test", "x"); err == nil || stanza.AsError(err).Condition != stanza.ItemNotFound {
+		t.Error(err)
+	}
+	claim, _ = c.Disco(stanza.Child{Space: registry.NSItems, Local: "query"}, stanza.Get)
+	if got, err := ask(t, claim, registry.NSItems, "a.example.test", ""); err != nil || got != i+"/>" {
+		t.Error(got, err)
+	}
+	if _, ok := c.Disco(stanza.Child{Space: registry.NSInfo, Local: "query"}, stanza.Set); ok {
+		t.Error("a component answers a set")
+	}
+	if r.Component("b.example.test") != nil || r.Hosted("a.example.test") || !r.Hosted("example.net") || r.Default() != "example.test" {
+		t.Error("domains")
+	}
+}
+
+func TestItemsOfComponent(t *testing.T) {
+	fails := stanza.Err(stanza.Forbidden, "")
+	var fail error
+	r, err := newRegistry(t, extension.Registration{Name: "a", Components: []extension.Component{{Domain: "a.example.org",
+		Items: func(context.Context, *extension.Host, extension.IQ) ([]extension.Item, error) {
+			return []extension.Item{{JID: jid.MustParse("r@a.example.org"), Node: "n&", Name: "N"}, {JID: jid.MustParse("a.example.org")}}, fail
+		}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim, ok := r.Component("a.example.org").Disco(stanza.Child{Space: registry.NSItems, Local: "query"}, stanza.Get)
+	if !ok || claim.Handler.Inline {
+		t.Error("Items may wait")
+	}
+	want := "<query xmlns='http://jabber.org/protocol/disco#items'><item jid='r@a.example.org' node='n&amp;' name='N'/><item jid='a.example.org'/></query>"
+	if got, err := ask(t, claim, registry.NSItems, "a.example.org", ""); err != nil || got != want {
+		t.Error(got, err)
+	}
+	fail = fails
+	if _, err := ask(t, claim, registry.NSItems, "a.example.org", ""); err != fails {
+		t.Error(err)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	handle := func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) { return nil, nil }
+	iq := func(name, typ string, to extension.To) extension.Registration {
+		return extension.Registration{Name: name, IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", Type: typ, To: to, Handle: handle}}}
+	}
+	for _, row := range []struct {
+		rule string
+		regs []extension.Registration
+		want string // part of the error, "" for none
+	}{
+		{"one payload, two addressees", []extension.Registration{iq("a", "", extension.ToServer), iq("b", "", extension.ToAccount|extension.ToOwnAccount)}, ""},
+		{"get and set", []extension.Registration{iq("a", "get", extension.ToServer), iq("b", "set", extension.ToServer)}, ""},
+		{"both types over one", []extension.Registration{iq("a", "set", extension.ToServer), iq("b", "", extension.ToServer|extension.ToStream)}, "a and b both claim iq set <q xmlns='urn:x'/>"},
+		{"no addressee", []extension.Registration{iq("a", "", 0)}, "a: an iq handler needs"},
+		{"service discovery", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToServer, Handle: handle}}}}, "disco and a both claim iq get"},
+		{"service discovery of other accounts is free", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToAccount, Handle: handle}}}}, ""},
+		{"the name disco is taken", []extension.Registration{{Name: "disco"}}, `two extensions are called "disco"`},
+		{"no name", []extension.Registration{{}}, "without a name"},
+		{"a component that is an account", []extension.Registration{{Name: "a", Components: []extension.Component{{Domain: "x@$domain"}}}}, "is not a domain"},
+	} {
+		_, err := newRegistry(t, row.regs...)
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: %v, want %q", row.rule, err, row.want)
+		}
+	}
+}
+
+func TestStreamFeatures(t *testing.T) {
+	feature := func(before, secure bool, name string) extension.StreamFeature {
+		return extension.StreamFeature{Before: before, Secure: secure, Element: func(domain string) *stanza.Element {
+			if domain != "example.test" {
+				return nil
+			}
+			return stanza.El("urn:f", name)
+		}}
+	}
+	r, err := newRegistry(t, extension.Registration{Name: "a", StreamFeatures: []extension.StreamFeature{feature(true, true, "secure"), feature(true, false, "before"), feature(false, false, "after")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		domain         string
+		before, secure bool
+		want           []string
+	}{
+		{"example.test", true, true, []string{"secure", "before"}}, {"example.test", true, false, []string{"before"}},
+		{"example.test", false, true, []string{"after"}}, {"example.net", true, true, nil},
+	} {
+		var got []string
+		for _, e := range r.StreamFeatures(row.domain, row.before, row.secure) {
+			got = append(got, e.Local)
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%+v: %v", row, got)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+// kernel counts what sessions tell it.
+type kernel struct {
+	mu              sync.Mutex
+	left, overflows int
+}
+
+func (k *kernel) Leave(*transport.Batch, *Session) { k.mu.Lock(); defer k.mu.Unlock(); k.left++ }
+func (k *kernel) Overflow(*Session)                { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
+
+func newSession(t *testing.T, max int) (*Session, *kernel, *conn) {
+	t.Helper()
+	pipe, err := pipeline.New(nil, extension.Order{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, c := &kernel{}, &conn{}
+	closing := func(e *stream.Error) string { return string(e.Condition) }
+	return New(jid.MustParse("a@example.test/x"), extension.Origin{}, NewOutbox(c, max), closing, pipe, k), k, c
+}
+
+func TestEndIsOnce(t *testing.T) {
+	s, k, c := newSession(t, 1<<20)
+	if !s.Claimed(7) || s.Fence() != 7 {
+		t.Error("not claimed")
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { var b transport.Batch; s.End(&b, stream.Err(stream.Conflict, "")) })
+		all.Go(func() { var b transport.Batch; s.End(&b, nil) })
+		all.Go(func() { var b transport.Batch; s.Deliver(&b, message("1", "x")) })
+	}
+	all.Wait()
+	if k.left != 1 || c.closes.Load() != 1 {
+		t.Errorf("left %d times, closed %d times", k.left, c.closes.Load())
+	}
+	if out := string(s.out.Drain(nil, 1<<20)); !strings.HasSuffix(out, "conflict") || strings.Count(out, "conflict") != 1 {
+		t.Error(out)
+	}
+	var b transport.Batch
+	if s.Deliver(&b, message("2", "x")) {
+		t.Error("a session that has ended takes stanzas")
+	}
+	if s.Claimed(8) {
+		t.Error("a session that has ended is claimed")
+	}
+	if _, ok := s.SetPresence(message("1", "x")); ok {
+		t.Error("a session that has ended is available")
+	}
+	if s.Direct(jid.MustParse("b@example.test"), true) {
+		t.Error("a session that has ended sends presence")
+	}
+}
+
+func TestOverflowEndsTheSession(t *testing.T) {
+	s, k, c := newSession(t, 2000)
+	var b transport.Batch
+	taken := 0
+	for s.Deliver(&b, message("1", strings.Repeat("x", 500))) {
+		taken++
+	}
+	if taken != 2 || k.overflows != 1 || k.left != 1 || c.closes.Load() != 1 {
+		t.Errorf("took %d, overflows %d, left %d, closed %d", taken, k.overflows, k.left, c.closes.Load())
+	}
+	if s.Deliver(&b, message("2", "x")) || k.overflows != 1 {
+		t.Error("counted again")
+	}
+	if out := string(s.out.Drain(nil, 1<<20)); strings.Count(out, "<message ") != taken || !strings.HasSuffix(out, "resource-constraint") {
+		t.Error(out)
+	}
+}
+
+func TestDirectedPresenceIsBounded(t *testing.T) {
+	s, _, _ := newSession(t, 1000)
+	to := func(i int) jid.JID { return jid.MustParse(fmt.Sprintf("b%d@example.test", i)) }
+	for i := range maxDirected {
+		if !s.Direct(to(i), true) {
+			t.Fatalf("refused at %d", i)
+		}
+	}
+	if s.Direct(to(maxDirected), true) {
+		t.Error("no bound")
+	}
+	if !s.Direct(to(0), true) {
+		t.Error("one that is known is refused")
+	}
+	if !s.Direct(to(0), false) || !s.Direct(to(maxDirected), true) {
+		t.Error("room is not given back")
+	}
+	s.SetPresence(stanza.New(stanza.Header{Kind: stanza.Presence}))
+	if last, directed := s.TakePresence(); last == nil || len(directed) != maxDirected {
+		t.Error(last, len(directed))
+	}
+	if last, directed := s.TakePresence(); last != nil || len(directed) != 0 {
+		t.Error("taken twice")
+	}
+}

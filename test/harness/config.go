@@ -1,0 +1,73 @@
+package harness
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Config is what a test may want to differ from the defaults of the harness.
+// The zero value is one domain, TLS required, closed registration, no rate
+// limits.
+type Config struct {
+	Domains      []string // default example.test
+	Registration string   // closed or open; default closed
+	ClearText    bool     // permits login without TLS
+	SelfSigned   bool     // leaves the certificates to the server
+	Rates        bool     // limits.rates: true
+	Admins       []string
+	Limits       Limits
+
+	// Extra is YAML at top level, appended as it is.
+	Extra string
+}
+
+// Limits are the keys below "limits" that tests set. A zero field is left out.
+type Limits struct {
+	UnauthenticatedTime time.Duration // limits.unauthenticated-time
+	StanzaBytes         int           // limits.stanza-bytes
+}
+
+// listeners are the addresses that the harness picked for one server.
+type listeners struct{ c2s, c2sTLS string }
+
+// yaml writes the configuration file. This is the one place that knows the keys.
+func (c Config) yaml(data, certificates string, at listeners) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("domains: [%s]", strings.Join(c.Domains, ", "))
+	line("data: %q", data)
+	line("listen:")
+	line("  c2s: %q", at.c2s)
+	line("  c2s-tls: %q", at.c2sTLS)
+	line("tls:")
+	if !c.SelfSigned {
+		line("  certificates: %q", certificates)
+	}
+	line("  required: %t", !c.ClearText)
+	line("registration:")
+	line("  mode: %s", c.Registration)
+	line("limits:")
+	line("  rates: %t", c.Rates)
+	if d := c.Limits.UnauthenticatedTime; d > 0 {
+		line("  unauthenticated-time: %s", d)
+	}
+	if n := c.Limits.StanzaBytes; n > 0 {
+		line("  stanza-bytes: %d", n)
+	}
+	if len(c.Admins) > 0 {
+		line("admins: [%s]", strings.Join(c.Admins, ", "))
+	}
+	b.WriteString(c.Extra)
+	return b.String()
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Domains) == 0 {
+		c.Domains = []string{"example.test"}
+	}
+	if c.Registration == "" {
+		c.Registration = "closed"
+	}
+	return c
+}
