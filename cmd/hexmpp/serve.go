@@ -35,6 +35,8 @@ func (c *serveCmd) Run(ctx context.Context, e *env) error {
 	if err != nil || server == nil {
 		return err
 	}
+	// From here on signals do what they say.
+	server.Ready()
 	for open := true; open; {
 		select {
 		case s := <-signals:
@@ -52,8 +54,8 @@ func (c *serveCmd) Run(ctx context.Context, e *env) error {
 	return stop(server, signals, e)
 }
 
-// start starts the server; a signal meanwhile gives up. It returns nil and no
-// error if that was asked for.
+// start starts the server; a signal to stop, or the end of ctx, gives up. Then
+// it returns nil and no error, and nothing runs.
 func start(ctx context.Context, signals <-chan os.Signal, o wire.Options) (*wire.Server, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -66,20 +68,20 @@ func start(ctx context.Context, signals <-chan os.Signal, o wire.Options) (*wire
 		server, err := wire.Start(ctx, o)
 		done <- result{server, err}
 	}()
-	asked := false
 	for {
 		select {
 		case r := <-done:
 			switch {
-			case r.err == nil && asked:
+			case ctx.Err() == nil:
+				return r.server, r.err
+			case r.err == nil:
 				return nil, r.server.Stop()
-			case asked && errors.Is(r.err, context.Canceled):
+			case errors.Is(r.err, context.Canceled):
 				return nil, nil
 			}
-			return r.server, r.err
+			return nil, r.err
 		case s := <-signals:
 			if s != syscall.SIGHUP { // what is starting reads everything anyway
-				asked = true
 				cancel()
 			}
 		}

@@ -36,8 +36,9 @@ type Config struct {
 	Storage      Storage
 	Registration Registration
 	Limits       Limits
-	Admins       []jid.JID // bare
-	Extensions   map[string]*Extension
+	Admins       []jid.JID             // bare
+	Extensions   map[string]*Extension // every one of Known
+	Version      Version
 	Plugins      map[string]*Plugin
 	S2S          S2S
 	Log          Log
@@ -68,7 +69,8 @@ type Storage struct {
 
 // Registration says who may make an account (XEP-0077).
 type Registration struct {
-	Mode string
+	Mode        string
+	MinPassword int // characters
 }
 
 // Limits bound what peers can ask of the server.
@@ -93,7 +95,12 @@ type Limits struct {
 type Extension struct {
 	Enabled bool
 	Run     string
-	Options map[string]any
+}
+
+// Version has the options of the extension version.
+type Version struct {
+	HideVersion bool
+	OS          string
 }
 
 // Plugin configures a plugin. This version reads it and does not use it yet.

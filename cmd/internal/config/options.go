@@ -26,12 +26,16 @@ const (
 	FormatJSON    = "json"
 )
 
-// Known lists the extensions that are part of hexmpp, with what each is for.
-var Known = []struct{ Name, Doc string }{
-	{"ping", "Answers pings (XEP-0199)."},
-	{"version", "Tells the name and version of the server (XEP-0092)."},
-	{"time", "Tells the time of the server (XEP-0202)."},
-	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077)."},
+// Known lists the extensions that are part of hexmpp: what each is for, and the
+// options of its own, if it has any.
+var Known = []struct {
+	Name, Doc string
+	options   func(c *Config) []option
+}{
+	{"ping", "Answers pings (XEP-0199).", nil},
+	{"version", "Tells the name and version of the server (XEP-0092).", versionOptions},
+	{"time", "Tells the time of the server (XEP-0202).", nil},
+	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077).", nil},
 }
 
 // options is the table of every option, bound to the fields of c.
@@ -57,7 +61,9 @@ func options(c *Config) []option {
 		}},
 		{key: "registration", doc: "Accounts made by users themselves (XEP-0077).", section: []option{
 			{key: "mode", value: one(&c.Registration.Mode, choice(RegistrationClosed, RegistrationOpen)), preset: RegistrationClosed,
-				doc: "With open, anybody who can connect can make an account. With closed, `hexmpp user add` makes them."},
+				doc: "With open, anybody who can connect can make an account: five from one address at once, then one a minute, unless limits.rates is false. With closed, `hexmpp user add` makes them."},
+			{key: "min-password", value: one(&c.Registration.MinPassword, number(1, 100)), preset: "1",
+				doc: "How many characters a password must have that a user chooses here."},
 		}},
 		{key: "limits", section: limitOptions(&c.Limits),
 			doc: "Bounds on what a client can ask of the server."},
@@ -133,16 +139,29 @@ func extensionOptions(c *Config) []option {
 	for i, known := range Known {
 		e := &Extension{}
 		c.Extensions[known.Name] = e
+		own := []option{}
+		if known.options != nil {
+			own = known.options(c)
+		}
 		table[i] = option{key: known.Name, doc: known.Doc, section: []option{
 			{key: "enabled", value: one(&e.Enabled, boolean), preset: "true",
 				doc: "Whether it runs."},
 			{key: "run", value: one(&e.Run, choice(RunInside, RunProcess)), preset: RunInside,
 				doc: "Where it runs. A process of its own comes with a later version."},
-			{key: "options", value: free(&e.Options), preset: "{}",
-				doc: "Options of the extension; so far none has any."},
+			{key: "options", section: own,
+				doc: "Options of the extension itself."},
 		}}
 	}
 	return table
+}
+
+func versionOptions(c *Config) []option {
+	return []option{
+		{key: "hide-version", value: one(&c.Version.HideVersion, boolean), preset: "false",
+			doc: "Whether to keep the version of hexmpp to itself."},
+		{key: "os", value: one(&c.Version.OS, text), preset: `""`,
+			doc: "What to tell as the operating system; by default nothing is told."},
+	}
 }
 
 var pluginName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
@@ -226,8 +245,6 @@ func check(c *Config, r *reader) {
 	for _, known := range Known {
 		if e := c.Extensions[known.Name]; e.Run == RunProcess {
 			bad("extensions."+known.Name+".run", "this version of hexmpp runs extensions inside only; use %s", RunInside)
-		} else if len(e.Options) > 0 {
-			bad("extensions."+known.Name+".options", "%s has no options", known.Name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,12 +28,18 @@ func Reference() string {
 				fmt.Fprintf(&b, "| `%s` | %s |\n", e.key, cell(e.doc))
 			}
 			b.WriteString("\nEach is a section with these keys:\n")
-			rows(&b, "", o.section[0].section)
+			rows(&b, o.section[0].section)
+			for _, e := range o.section {
+				if own := optionsOf(e); len(own) > 0 {
+					fmt.Fprintf(&b, "\nThe options of %s:\n", e.key)
+					rows(&b, own)
+				}
+			}
 		case o.entries != nil:
 			fmt.Fprintf(&b, "\nEach %s is a section with these keys:\n", o.entries.name)
-			rows(&b, "", pluginTable)
+			rows(&b, pluginTable)
 		default:
-			rows(&b, "", o.section)
+			rows(&b, o.section)
 		}
 	}
 	b.WriteString("\n## An example with everything\n\n" +
@@ -57,11 +64,20 @@ localhost that listens on loopback addresses only.
 - SIGHUP or ` + "`hexmpp reload`" + ` reads certificates again. Any other change needs a restart.
 `
 
-func rows(b *strings.Builder, prefix string, table []option) {
+func rows(b *strings.Builder, table []option) {
 	b.WriteString("\n| Key | Value | Default | Meaning |\n| --- | --- | --- | --- |\n")
 	for _, o := range table {
-		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, o.key, cell(o.value.kind()), cell(presetText(o)), cell(o.doc))
+		kind, preset := "a section", "`{}`"
+		if o.value != nil {
+			kind, preset = o.value.kind(), presetText(o)
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", o.key, cell(kind), cell(preset), cell(o.doc))
 	}
+}
+
+// optionsOf returns the options that an extension has of its own.
+func optionsOf(e option) []option {
+	return e.section[slices.IndexFunc(e.section, func(o option) bool { return o.key == "options" })].section
 }
 
 func presetText(o option) string {
@@ -93,7 +109,11 @@ func example(b *strings.Builder, indent string, table []option) {
 		case o.key == "extensions":
 			fmt.Fprintf(b, "%s:\n", o.key)
 			for _, e := range o.section {
-				fmt.Fprintf(b, "  %s: {enabled: true, run: inside, options: {}} # %s\n", e.key, e.doc)
+				own := make([]string, 0, 2)
+				for _, o := range optionsOf(e) {
+					own = append(own, o.key+": "+o.preset)
+				}
+				fmt.Fprintf(b, "  %s: {enabled: true, run: inside, options: {%s}} # %s\n", e.key, strings.Join(own, ", "), e.doc)
 			}
 		default:
 			fmt.Fprintf(b, "%s%s:\n", indent, o.key)

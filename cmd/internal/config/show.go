@@ -54,6 +54,8 @@ func (c *Config) show(lines *[][2]string, indent, path string, table []option) {
 				*lines = append(*lines, [2]string{indent + "  " + name + ":"})
 				c.show(lines, indent+"    ", join(at, name), o.entries.get(name))
 			}
+		case len(o.section) == 0:
+			add(o.key+": {}", "default")
 		default:
 			add(o.key+":", "")
 			c.show(lines, indent+"  ", at, o.section)

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"context"
-
 	"go.uber.org/fx"
 	"go.uber.org/zap"
 
@@ -42,15 +40,4 @@ func lifecycle(lc fx.Lifecycle, p *parts) {
 	// Clients last: whatever they ask for is there. To stop is to accept no
 	// more, to let the kernel end all streams, and to cut off those left.
 	lc.Append(fx.StartStopHook(p.Listeners.Start, p.Listeners.Stop))
-	lc.Append(fx.StartStopHook(p.ready, p.stopping))
 }
-
-// ready tells who waits for it that clients can connect.
-func (p *parts) ready() {
-	c2s, c2sTLS := p.Listeners.Addrs()
-	p.Log.Info("ready",
-		zap.Strings("domains", p.Config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS),
-		zap.String("data", p.Config.Data), zap.String("version", p.Options.Version))
-}
-
-func (p *parts) stopping(context.Context) { p.Log.Info("stopping") }

@@ -36,7 +36,7 @@ type Options struct {
 
 // Bounds of start and stop, behind what the configuration allows for the stop.
 const (
-	startTime = 5 * time.Minute // migrations of a large database included
+	startTime = time.Minute // without the storage, whose migrations take what they take
 	stopTime  = 30 * time.Second
 	lockTime  = 10 * time.Second // that a command may hold the data folder
 )
@@ -51,7 +51,8 @@ type Server struct {
 }
 
 // Start starts a server. When it returns without an error the server accepts
-// connections; the caller stops it with Stop. ctx bounds the start alone.
+// connections, and the caller stops it with Stop. The end of ctx gives up what
+// may take long: waiting for the data folder and opening the storage.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	for _, w := range o.Config.Warnings() {
 		o.Log.Warn(w)
@@ -63,20 +64,31 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{lock: lock, config: o.Config}
-	starting, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
 	// The storage is opened before the rest is made, for the rest is made of it.
-	if s.store, err = openStore(starting, o.Config, o.Log); err != nil {
+	if s.store, err = openStore(ctx, o.Config, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
 	s.app = fx.New(modules(o, s.store, &s.parts))
 	if err = s.app.Err(); err == nil {
+		// Not cut short by ctx: fx would stop what it has started with the
+		// same context, that is, not at all.
+		starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
+		defer cancel()
 		err = s.app.Start(starting)
 	}
 	if err != nil {
 		return nil, errors.Join(dig.RootCause(err), s.close())
 	}
 	return s, nil
+}
+
+// Ready logs that clients can connect, and where; whoever has started this
+// process waits for that line.
+func (s *Server) Ready() {
+	c2s, c2sTLS := s.Addrs()
+	s.parts.Log.Info("ready",
+		zap.Strings("domains", s.config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS),
+		zap.String("data", s.config.Data), zap.String("version", s.parts.Options.Version))
 }
 
 // close gives back what Start took for itself.
@@ -87,6 +99,7 @@ func (s *Server) close() error { return errors.Join(s.store.Close(), s.lock.Rele
 func (s *Server) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTime+stopTime)
 	defer cancel()
+	s.parts.Log.Info("stopping")
 	err := s.app.Stop(ctx)
 	if err != nil {
 		err = fmt.Errorf("stop: %w", err)

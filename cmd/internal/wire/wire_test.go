@@ -151,6 +151,7 @@ func TestServe(t *testing.T) {
 	if len(c2s) != 1 || len(c2sTLS) != 1 {
 		t.Fatalf("addresses %v, %v", c2s, c2sTLS)
 	}
+	s.Ready()
 	ready := logs.FilterMessage("ready").All()
 	if len(ready) != 1 || fmt.Sprint(ready[0].ContextMap()["c2s"]) != fmt.Sprint(c2s) || fmt.Sprint(ready[0].ContextMap()["c2s-tls"]) != fmt.Sprint(c2sTLS) {
 		t.Errorf("ready: %+v", ready)
