@@ -227,6 +227,7 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
 	}
+	k.c2s.Resumables.Stop()
 	return errors.Join(late, k.stop(ctx, k.registry.Guests()))
 }
 
@@ -236,7 +237,20 @@ func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
 	k.presence.Leave(b, s)
 }
 
+// Lost implements session.Kernel.
+func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
+	var waits []transport.Wait
+	for _, l := range lost {
+		if w := k.router.Lost(b, s.JID, l); w != nil {
+			waits = append(waits, w)
+		}
+	}
+	if w := transport.Sequence(waits); w != nil {
+		k.hosts.Spawn(w)
+	}
+}
+
 // Overflow implements session.Kernel.
 func (k *Kernel) Overflow(s *session.Session) {
-	k.ports.Log.Warn("session ended: its client does not read (limits.outbox-bytes is reached)", zap.Stringer("jid", s.JID))
+	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }

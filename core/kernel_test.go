@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,6 +144,7 @@ func with(regs ...extension.Registration) func(*core.Options, *core.Ports) {
 type client struct {
 	w       *world
 	s       transport.Stream
+	mu      sync.Mutex
 	out     []byte
 	closing bool
 	gone    bool
@@ -150,6 +152,8 @@ type client struct {
 }
 
 func (c *client) Flush() {
+	c.mu.Lock() // timers of the kernel flush, too
+	defer c.mu.Unlock()
 	for n := -1; !c.gone && !c.stuck && n != len(c.out); {
 		n = len(c.out)
 		c.out = c.s.Drain(c.out, 16<<10)
@@ -206,6 +210,8 @@ func (c *client) drop() {
 
 // take returns what the client was sent since the last call.
 func (c *client) take() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	out := string(c.out)
 	c.out = nil
 	return out

@@ -7,16 +7,23 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
-// receive takes a stanza of a bound client: check, stamp, Submit.
+// receive takes a stanza of a bound client: count, check, stamp, Submit.
 func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait {
-	st := t.Stanza
 	sess := s.session.Load()
+	if sess == nil || !sess.Begin(s) { // taken over by another stream
+		s.state = ended
+		return nil
+	}
+	return sess.Busy(s.submit(b, t, sess))
+}
+
+func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Session) transport.Wait {
+	st := t.Stanza
 	if t.Malformed == "from" || !st.From.IsZero() && st.From != sess.JID && st.From != s.user {
 		s.fail(b, stream.Err(stream.InvalidFrom, "")) // RFC 6120 4.9.3.9
 		return nil
@@ -87,7 +94,7 @@ func (s *Stream) answer(b *transport.Batch, st *stanza.Stanza, err *stanza.Error
 // send queues a stanza of the stream itself. A client that does not read its
 // answers loses the stream, not an answer (RFC 6120 8.2.3). A Wait may call it.
 func (s *Stream) send(b *transport.Batch, st *stanza.Stanza) {
-	if s.out.Stanza(b, st, jid.JID{}) == session.Full {
+	if s.direct(b, st) == session.Full {
 		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
 	}
 }

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 			o.unavailable(s, r, st)
 		}
 	}, func(b *transport.Batch, err error) {
-		s.Deliver(b, st.ErrorReply(stanza.AsError(err)))
+		s.Send(b, st.ErrorReply(stanza.AsError(err)))
 	}), nil
 }
 
@@ -44,9 +45,9 @@ func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.S
 		if !other.Available {
 			continue
 		}
-		other.Receiver.Deliver(o.b, to(st, own))
+		other.Receiver.Deliver(o.b, cluster.Delivery{Stanza: st, To: own})
 		if before == nil && other.JID != s.JID {
-			s.Deliver(o.b, to(other.Presence, own))
+			s.Send(o.b, to(other.Presence, own))
 		}
 	}
 	if before == nil {
@@ -64,7 +65,7 @@ func (o *outgoing) initial(s *session.Session, snap *roster.Snapshot) {
 		}
 		if it.State.Has(roster.PendingIn) {
 			if st := parseRequest(it.Request); st != nil {
-				s.Deliver(o.b, st)
+				s.Send(o.b, st)
 			}
 		}
 	}
@@ -78,7 +79,7 @@ func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza
 	if before != nil {
 		o.p.Sessions.Update(s.Entry())
 		o.tellGone(r, st)
-		s.Deliver(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
+		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
 	}
 	o.tellDirected(r, st, s.TakeDirected())
 }
@@ -96,7 +97,7 @@ func (o *outgoing) tellGone(r *roster.Account, st *stanza.Stanza) {
 	}
 	for _, other := range o.p.Sessions.Sessions(own) {
 		if other.Available {
-			other.Receiver.Deliver(o.b, to(st, own))
+			other.Receiver.Deliver(o.b, cluster.Delivery{Stanza: st, To: own})
 		}
 	}
 }

@@ -3,6 +3,7 @@ package presence
 import (
 	"context"
 	"errors"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -71,7 +72,7 @@ func (o *outgoing) subscribed(ctx context.Context, st *stanza.Stanza) error {
 func (o *outgoing) deliver(st *stanza.Stanza) {
 	for _, s := range o.p.Sessions.Sessions(st.To) {
 		if st.Type == stanza.Subscribe && s.Available || st.Type != stanza.Subscribe && (s.Interested || s.Available) {
-			s.Receiver.Deliver(o.b, st)
+			s.Receiver.Deliver(o.b, cluster.Delivery{Stanza: st})
 		}
 	}
 }

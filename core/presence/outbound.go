@@ -19,7 +19,7 @@ func (p *Presence) outbound(s *session.Session, st *stanza.Stanza) transport.Wai
 		if err := o.subscription(ctx, st); err != nil {
 			h := st.Header
 			h.From = s.JID // the error is for this session
-			s.Deliver(o.b, st.With(h).ErrorReply(rosterError(err)))
+			s.Send(o.b, st.With(h).ErrorReply(rosterError(err)))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package presence
 import (
 	"context"
 	"crypto/rand"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
@@ -14,7 +15,7 @@ import (
 // section 2).
 func (p *Presence) RosterIQ(b *transport.Batch, s *session.Session, st *stanza.Stanza) transport.Wait {
 	query := st.Element(st.Children()[0])
-	refuse := func(b *transport.Batch, err error) { s.Deliver(b, st.ErrorReply(rosterError(err))) }
+	refuse := func(b *transport.Batch, err error) { s.Send(b, st.ErrorReply(rosterError(err))) }
 	if query.Local != "query" {
 		refuse(b, stanza.Err(stanza.BadRequest, "a roster iq holds a query"))
 		return nil
@@ -45,10 +46,10 @@ func (o *outgoing) get(s *session.Session, a *roster.Account, st *stanza.Stanza,
 	snap := a.Snapshot()
 	reply := st.Reply(stanza.Result)
 	if ver := query.Attr("ver"); ver != "" && ver == snap.Ver() {
-		s.Deliver(o.b, stanza.New(reply))
+		s.Send(o.b, stanza.New(reply))
 		return
 	}
-	s.Deliver(o.b, stanza.New(reply, snap.Query()))
+	s.Send(o.b, stanza.New(reply, snap.Query()))
 }
 
 // set changes or removes an item (2.3 to 2.5).
@@ -73,7 +74,7 @@ func (o *outgoing) set(ctx context.Context, s *session.Session, st *stanza.Stanz
 			o.end(a, before)
 		}
 		o.push(a, before, after)
-		s.Deliver(o.b, stanza.New(st.Reply(stanza.Result)))
+		s.Send(o.b, stanza.New(st.Reply(stanza.Result)))
 	})
 }
 
@@ -101,7 +102,7 @@ func (o *outgoing) push(a *roster.Account, before, after *roster.Item) {
 	payload := a.Snapshot().Push(after)
 	for _, s := range o.p.Sessions.Sessions(a.Owner) {
 		if s.Interested {
-			s.Receiver.Deliver(o.b, stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Set, ID: rand.Text(), To: s.JID}, payload))
+			s.Receiver.Deliver(o.b, cluster.Delivery{Stanza: stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Set, ID: rand.Text(), To: s.JID}, payload)})
 		}
 	}
 }

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -60,7 +61,7 @@ func (r *Router) full(b *transport.Batch, e *extension.Envelope) transport.Wait 
 // (RFC 6121 8.5.3.1); without that session an iq is refused and presence is
 // ignored (8.5.3.2.2, 8.5.3.2.3).
 func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, e.Stanza) {
+	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, cluster.Delivery{Stanza: e.Stanza}) {
 		return nil
 	}
 	if e.Stanza.Kind == stanza.Presence {
@@ -92,7 +93,7 @@ func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transpor
 	}
 	for _, s := range r.Sessions.Sessions(e.Stanza.To.Bare()) {
 		if s.Available {
-			s.Receiver.Deliver(b, e.Stanza)
+			s.Receiver.Deliver(b, cluster.Delivery{Stanza: e.Stanza})
 		}
 	}
 	return nil

@@ -211,19 +211,30 @@ func (o *Outbox) Drain(dst []byte, max int) []byte {
 		*it = item{}
 		o.next++
 	}
-	if o.next == len(o.items) {
+	o.compact()
+	if m := o.managed; m != nil && !m.asked && !o.closed && m.due(&o.limits) {
+		m.asked = true
+		dst = append(dst, askRequest...)
+	}
+	return dst
+}
+
+// compact gives back the slots of what is written. A queue that is never quite
+// empty must not grow for that.
+func (o *Outbox) compact() {
+	switch {
+	case o.next == len(o.items):
 		o.next, o.scheduled = 0, false
 		if cap(o.items) > idleItems {
 			o.items = nil
 		} else {
 			o.items = o.items[:0]
 		}
+	case o.next >= 64 && o.next > len(o.items)/2:
+		n := copy(o.items, o.items[o.next:])
+		clear(o.items[n:])
+		o.items, o.next = o.items[:n], 0
 	}
-	if m := o.managed; m != nil && !m.asked && !o.closed && m.due(&o.limits) {
-		m.asked = true
-		dst = append(dst, askRequest...)
-	}
-	return dst
 }
 
 // written notes that a stanza was handed to the connection.
