@@ -143,14 +143,12 @@ func serve(t *testing.T, p *port) (*Client, *Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Stop(context.Background()); err != nil {
+		if err := s.Stop(context.Background()); err != nil { // for some tests the second Stop
 			t.Error(err)
 		}
 		os.Remove(filepath.Dir(socket))
 	})
-	c := NewClient(socket)
-	t.Cleanup(c.Close)
-	return c, s
+	return NewClient(socket), s
 }
 
 // TestPort runs the same calls against the port itself and through the socket.
@@ -339,11 +337,51 @@ func TestStopCutsOff(t *testing.T) {
 	}
 }
 
+// TestStopAnswers: whoever asks while the server stops gets an answer, or is
+// told that no server is running; nothing is done without an answer.
+func TestStopAnswers(t *testing.T) {
+	for range 5 {
+		p := &port{accounts: map[jid.JID]string{}}
+		c, s := serve(t, p)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		added := 0
+		first := make(chan struct{}, 8)
+		for g := range 8 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					err := c.AddUser(context.Background(), jid.MustParse(fmt.Sprintf("u%d-%d@a.test", g, i)), "x")
+					if i == 0 {
+						first <- struct{}{}
+					}
+					if errors.Is(err, ErrNotRunning) {
+						return
+					}
+					if err != nil {
+						t.Errorf("neither an answer nor ErrNotRunning: %v", err)
+						return
+					}
+					mu.Lock()
+					added++
+					mu.Unlock()
+				}
+			})
+		}
+		<-first
+		if err := s.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if added != len(p.accounts) {
+			t.Errorf("%d accounts were made, %d answers told so", len(p.accounts), added)
+		}
+	}
+}
+
 func TestNotRunning(t *testing.T) {
 	folder := t.TempDir()
 	socket := filepath.Join(folder, "run", "admin.sock")
 	c := NewClient(socket)
-	defer c.Close()
 	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("no folder: %v", err)
 	}

@@ -43,8 +43,9 @@ func NewClient(socket string) *Client {
 	c.http = &http.Client{
 		Timeout: time.Minute,
 		Transport: &http.Transport{
-			MaxIdleConns:    1,
-			IdleConnTimeout: 10 * time.Second,
+			// A connection that was kept could be closed by a server that stops
+			// just when a request is on its way.
+			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return c.dial(ctx)
 			},
@@ -52,9 +53,6 @@ func NewClient(socket string) *Client {
 	}
 	return c
 }
-
-// Close ends idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	err := checkFolder(filepath.Dir(c.socket))

@@ -39,8 +39,14 @@ type Server struct {
 	deps    Deps
 	http    *http.Server
 	running chan struct{} // a slot for each request that is handled
-	done    chan struct{} // closed when the goroutine of Start has ended
+
+	listener *net.UnixListener // nil until Start
+	done     chan struct{}     // closed when the goroutine of Start has ended
 }
+
+// drainTime is how long Stop accepts who has connected before the socket was
+// removed. They are there already, so this is about a busy machine only.
+const drainTime = 100 * time.Millisecond
 
 // New returns a Server. It starts nothing.
 func New(o Options, d Deps) (*Server, error) {
@@ -81,7 +87,7 @@ func (s *Server) Start() error {
 	if err := os.Remove(s.options.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("adminapi: %w", err)
 	}
-	l, err := net.Listen("unix", s.options.Socket)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.options.Socket, Net: "unix"})
 	if err != nil {
 		return fmt.Errorf("adminapi: %w", err)
 	}
@@ -89,28 +95,52 @@ func (s *Server) Start() error {
 	if err := os.Chmod(s.options.Socket, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("adminapi: %w", err), l.Close())
 	}
-	s.done = make(chan struct{})
+	l.SetUnlinkOnClose(false) // Stop does it, earlier
+	s.listener, s.done = l, make(chan struct{})
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(drained{l}); !errors.Is(err, net.ErrClosed) {
 			s.deps.Log.Error("the admin socket stopped answering", zap.Error(err))
 		}
 	}()
 	return nil
 }
 
-// Stop waits until running requests are answered, or ctx ends, and removes the
-// socket. It does nothing if Start was not called or failed.
+// drained is a listener that counts as closed when its deadline has passed.
+type drained struct{ *net.UnixListener }
+
+func (d drained) Accept() (net.Conn, error) {
+	conn, err := d.UnixListener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return conn, err
+}
+
+// Stop removes the socket and waits until who has connected before is
+// answered, or ctx ends. It does nothing if Start was not called or failed, and
+// when it is called again.
+//
+// So a client either finds no socket, and knows that nothing was done, or has
+// its answer; a command line that comes at this moment can try again.
 func (s *Server) Stop(ctx context.Context) error {
-	if s.done == nil {
+	l := s.listener
+	if l == nil {
 		return nil
 	}
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("adminapi: requests did not end in time: %w", err), s.http.Close())
+	s.listener = nil
+	err := os.Remove(s.options.Socket)
+	if err := l.SetDeadline(time.Now().Add(drainTime)); err != nil {
+		return errors.Join(fmt.Errorf("adminapi: %w", err), s.http.Close())
 	}
 	<-s.done
-	return err
+	if late := s.http.Shutdown(ctx); late != nil {
+		err = errors.Join(err, fmt.Errorf("requests did not end in time: %w", late), s.http.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("adminapi: %w", err)
+	}
+	return nil
 }
 
 func (s *Server) handler() http.Handler {

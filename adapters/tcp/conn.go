@@ -21,7 +21,7 @@ type socket interface {
 	// write takes what fits; errAgain, with n possibly above zero, means that
 	// conn.writable will be called when more fits.
 	write(p []byte) (int, error)
-	// closeWrite sends FIN.
+	// closeWrite sends FIN; errAgain is as with write.
 	closeWrite() error
 	close()
 }
@@ -186,8 +186,9 @@ func (c *conn) StartTLS() { c.startTLS = true }
 
 // Close implements transport.Conn.
 func (c *conn) Close() {
-	// A Wait or a peer that doesn't read must not hold up the end for ever.
-	c.setDeadline(c.srv.opts.WriteTimeout)
+	// A Wait must not hold up the end for ever. All other phases that take
+	// time have a deadline already.
+	c.deadline.CompareAndSwap(0, time.Now().Add(c.srv.opts.WriteTimeout).UnixNano())
 	c.post(turnClose)
 }
 

@@ -5,14 +5,18 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // Close writes what is pending, says close_notify, and then ends.
@@ -200,7 +204,7 @@ func TestStop(t *testing.T) {
 		})
 		t.Run("never started", func(t *testing.T) {
 			srv, err := New(Options{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Portable: portable},
-				Deps{NewStream: func(transport.Peer, transport.Conn) transport.Stream { return nil }})
+				Deps{NewStream: newNoStream})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +222,7 @@ func TestStartErrors(t *testing.T) {
 	bothBackends(t, func(t *testing.T, portable bool) {
 		h := start(t, portable, nil, nil)
 		srv, err := New(Options{Listeners: []Listener{{Addr: "127.0.0.1:0"}, {Addr: h.plain}}, Portable: portable},
-			Deps{NewStream: func(transport.Peer, transport.Conn) transport.Stream { return nil }})
+			Deps{NewStream: newNoStream})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +287,7 @@ func TestReadyListener(t *testing.T) {
 func TestStreamRefused(t *testing.T) {
 	bothBackends(t, func(t *testing.T, portable bool) {
 		srv, err := New(Options{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Portable: portable},
-			Deps{NewStream: func(transport.Peer, transport.Conn) transport.Stream { return nil }})
+			Deps{NewStream: newNoStream})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,6 +329,31 @@ func TestPendingBound(t *testing.T) {
 	}
 	if err := s.wantClosed(); !errors.Is(err, errPeerStuck) {
 		t.Errorf("Closed(%v)", err)
+	}
+}
+
+// Out of file descriptors: the administrator is told the fix, once, and
+// accepting goes on when there are some again.
+func TestAcceptErrors(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	srv, err := New(Options{Listeners: []Listener{{Addr: "127.0.0.1:0"}}},
+		Deps{NewStream: newNoStream, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	srv.serve(&listener{name: "test"}, func() error {
+		if calls++; calls == 4 {
+			close(srv.stop)
+			return net.ErrClosed
+		}
+		return fmt.Errorf("accept: %w", syscall.EMFILE)
+	})
+	if calls != 4 {
+		t.Errorf("%d calls", calls)
+	}
+	if all := logs.All(); len(all) != 1 || !strings.Contains(fmt.Sprint(all[0].ContextMap()["fix"]), "ulimit -n") {
+		t.Errorf("logged %v", all)
 	}
 }
 

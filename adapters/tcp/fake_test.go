@@ -291,3 +291,6 @@ func bothBackends(t *testing.T, f func(t *testing.T, portable bool)) {
 	t.Run("loops", func(t *testing.T) { f(t, false) })
 	t.Run("portable", func(t *testing.T) { f(t, true) })
 }
+
+// newNoStream refuses every connection.
+func newNoStream(transport.Peer, transport.Conn) transport.Stream { return nil }

@@ -53,12 +53,11 @@ type netSocket struct {
 	taken  chan struct{} // the input was taken: read on
 	closed chan struct{}
 
-	mu      sync.Mutex // guards all below
-	in      []byte     // read, not taken yet
-	inErr   error      // what comes after in
-	out     []byte     // being written; nil if nothing is
-	outErr  error
-	closing bool // FIN is wanted after out
+	mu     sync.Mutex // guards all below
+	in     []byte     // read, not taken yet
+	inErr  error      // what comes after in
+	out    []byte     // being written; nil if nothing is
+	outErr error
 }
 
 // inputSize is the size of a connection's buffer: one that sends much takes
@@ -125,7 +124,7 @@ func (s *netSocket) write(p []byte) (int, error) {
 	return len(s.out), nil
 }
 
-// writeOut writes what is in flight, and FIN if that came meanwhile.
+// writeOut writes what is in flight.
 func (s *netSocket) writeOut() {
 	s.mu.Lock()
 	out := s.out
@@ -133,26 +132,17 @@ func (s *netSocket) writeOut() {
 	_, err := s.nc.Write(out)
 	s.mu.Lock()
 	s.out, s.outErr = nil, err
-	fin := s.closing
 	s.mu.Unlock()
-	if fin {
-		_ = s.sendFin()
-	}
 	s.c.writable()
 }
 
 func (s *netSocket) closeWrite() error {
 	s.mu.Lock()
-	s.closing = true
 	inFlight := s.out != nil
 	s.mu.Unlock()
 	if inFlight {
-		return nil // writeOut does it
+		return errAgain
 	}
-	return s.sendFin()
-}
-
-func (s *netSocket) sendFin() error {
 	t, ok := s.nc.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported

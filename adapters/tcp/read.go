@@ -78,6 +78,10 @@ func (c *conn) readTLS(b *round) outcome {
 	full := false // the last read filled its buffer, so there may be more
 	for taken := 0; ; {
 		for t.held {
+			if len(t.in) == 0 && t.end == nil && strip.empty(t.conn) {
+				t.held, t.in = false, nil
+				break
+			}
 			n, err := t.conn.Read(*plain)
 			if n > 0 && c.feed(b, (*plain)[:n]) {
 				t.in = bytes.Clone(t.in)

@@ -90,3 +90,10 @@ func (s *stripper) idle(c *tls.Conn) *bytes.Buffer {
 	}
 	return field[bytes.Buffer](c, s.raw)
 }
+
+// empty reports whether c certainly has no input of its own, which saves
+// asking it.
+func (s *stripper) empty(c *tls.Conn) bool {
+	raw := s.idle(c)
+	return raw != nil && raw.Len() == 0
+}

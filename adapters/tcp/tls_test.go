@@ -302,7 +302,7 @@ func TestOldTLSRefused(t *testing.T) {
 		t.Error("TLS 1.1 was accepted")
 	}
 	if _, err := New(Options{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, MinVersion: tls.VersionTLS11},
-		Deps{NewStream: func(transport.Peer, transport.Conn) transport.Stream { return nil }}); err == nil {
+		Deps{NewStream: newNoStream}); err == nil {
 		t.Error("MinVersion 1.1 was accepted")
 	}
 }

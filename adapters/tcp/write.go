@@ -187,8 +187,10 @@ func (c *conn) writeAll() bool {
 			if w.left.Load() {
 				continue // an alert that the reading side has just written
 			}
+			if err := c.sock.closeWrite(); err == errAgain {
+				return false
+			} // any other failure is a reset by the peer, which reading tells
 			w.ended = true
-			_ = c.sock.closeWrite() // fails if the peer has reset; reading tells
 			c.post(turnFin)
 		case want&wantTLS != 0:
 			w.want.And(^wantTLS)

@@ -32,7 +32,6 @@ func withUsers(ctx context.Context, cfg *config.Config, do func(admin.Users) err
 		return err
 	}
 	client := adminapi.NewClient(socket)
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, busyTime)
 	defer cancel()
 	tick := time.NewTicker(busyRetry)
@@ -77,7 +76,6 @@ func withServer(cfg *config.Config, do func(*adminapi.Client) error) error {
 		return err
 	}
 	client := adminapi.NewClient(socket)
-	defer client.Close()
 	err = do(client)
 	if errors.Is(err, adminapi.ErrNotRunning) {
 		return errors.New("no server is running on the data folder " + cfg.Data + ": start it with hexmpp serve, or name its configuration with --config")

@@ -46,8 +46,10 @@ type Rosters interface {
 	// that is not there, has an empty roster.
 	Roster(ctx context.Context, owner jid.JID) (Roster, error)
 	// ChangeRoster puts and removes items in one transaction and sets the
-	// version to base+1. ErrConflict if the version is not base any more;
-	// ErrNotFound if there is no such account.
+	// version to base+1, also if there is nothing to do. An item that is not
+	// there is removed without an error. ErrConflict if the version is not base
+	// any more; ErrNotFound if there is no such account; ErrInvalid by
+	// CheckRoster.
 	ChangeRoster(ctx context.Context, owner jid.JID, base uint64, put []RosterItem, remove []jid.JID) error
 }
 
@@ -56,19 +58,20 @@ var ErrQuota = errors.New("storage: quota reached")
 
 // OfflineMessage is a message that waits for its recipient (XEP-0160).
 type OfflineMessage struct {
-	ID    uint64 // grows with each message of all accounts; set by AddOffline
-	Stamp time.Time
-	XML   []byte // the stanza, jabber:client declared
+	ID    uint64    // grows with each message of all accounts; set by AddOffline
+	Stamp time.Time // kept to the microsecond, given back in UTC
+	XML   []byte    // the stanza, jabber:client declared; at most MaxValue
 }
 
 // Offline keeps messages for accounts that are not online. They belong to
 // accounts and are removed with them.
 type Offline interface {
 	// AddOffline stores a message, and returns its ID, if fewer than quota are
-	// stored for the owner: ErrQuota; ErrNotFound if there is no such account.
+	// stored for the owner: ErrQuota; ErrNotFound if there is no such account;
+	// ErrInvalid by CheckOffline.
 	AddOffline(ctx context.Context, owner jid.JID, m OfflineMessage, quota int) (uint64, error)
-	// OfflineMessages returns at most limit messages behind the ID after, in
-	// order.
+	// OfflineMessages returns at most limit messages behind the ID after (0 for
+	// the first), in order of their IDs; none for an account that is not there.
 	OfflineMessages(ctx context.Context, owner jid.JID, after uint64, limit int) ([]OfflineMessage, error)
 	// DeleteOffline deletes messages of the owner; IDs that are not there are
 	// skipped.

@@ -3,6 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -15,7 +17,7 @@ var ErrInvalid = errors.New("storage: invalid call")
 // Bounds in bytes. What is over them gets ErrInvalid.
 const (
 	MaxKey   = 1024    // of Op.Key
-	MaxValue = 1 << 20 // of Op.Value
+	MaxValue = 1 << 20 // of Op.Value, of all of a RosterItem together, of OfflineMessage.XML
 	MaxName  = 255     // of Op.Space and of the name of a Secret
 )
 
@@ -54,6 +56,8 @@ func checkOp(op *Op) error {
 		return errors.New("empty space")
 	case len(op.Space) > MaxName:
 		return fmt.Errorf("space of %d bytes, the limit is %d", len(op.Space), MaxName)
+	case !isText(op.Space):
+		return errors.New("space is no text")
 	case op.Key == "":
 		return errors.New("empty key")
 	case len(op.Key) > MaxKey:
@@ -88,6 +92,89 @@ func CheckAccount(user jid.JID, keys []Key) error {
 func CheckName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("%w: name of %d bytes, allowed are 1 to %d", ErrInvalid, len(name), MaxName)
+	}
+	if !isText(name) {
+		return fmt.Errorf("%w: name %q is no text", ErrInvalid, name)
+	}
+	return nil
+}
+
+// isText tells whether every database can keep s as text: UTF-8 without NUL,
+// which PostgreSQL has no place for.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// CheckRoster tells whether a call of Rosters.ChangeRoster keeps the rules that
+// need no look into the store: owner and contacts are bare JIDs, no contact is
+// named twice, groups are unique and not empty, names are text. It returns nil
+// or an error that wraps ErrInvalid. It is for adapters.
+func CheckRoster(owner jid.JID, put []RosterItem, remove []jid.JID) error {
+	if !owner.IsBare() {
+		return fmt.Errorf("%w: owner has a resourcepart", ErrInvalid)
+	}
+	seen := make(map[jid.JID]struct{}, len(put)+len(remove))
+	contact := func(c jid.JID) error {
+		if c.IsZero() || !c.IsBare() {
+			return fmt.Errorf("%w: contact %q is no bare JID", ErrInvalid, c)
+		}
+		if _, twice := seen[c]; twice {
+			return fmt.Errorf("%w: contact %s is named twice", ErrInvalid, c)
+		}
+		seen[c] = struct{}{}
+		return nil
+	}
+	for i := range put {
+		if err := contact(put[i].Contact); err != nil {
+			return err
+		}
+		if err := checkRosterItem(&put[i]); err != nil {
+			return fmt.Errorf("%w: contact %s: %w", ErrInvalid, put[i].Contact, err)
+		}
+	}
+	for _, c := range remove {
+		if err := contact(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRosterItem(item *RosterItem) error {
+	switch item.Subscription {
+	case SubNone, SubTo, SubFrom, SubBoth:
+	default:
+		return fmt.Errorf("no subscription %q", item.Subscription)
+	}
+	if !isText(item.Name) {
+		return errors.New("name is no text")
+	}
+	size := len(item.Name) + len(item.Request)
+	seen := make(map[string]struct{}, len(item.Groups))
+	for _, g := range item.Groups {
+		if _, twice := seen[g]; twice || g == "" {
+			return fmt.Errorf("group %q is empty or named twice", g)
+		}
+		if !isText(g) {
+			return errors.New("group is no text")
+		}
+		seen[g] = struct{}{}
+		size += len(g)
+	}
+	if size > MaxValue {
+		return fmt.Errorf("item of %d bytes, the limit is %d", size, MaxValue)
+	}
+	return nil
+}
+
+// CheckOffline tells whether a message can be stored for owner: nil, or an
+// error that wraps ErrInvalid. It is for adapters.
+func CheckOffline(owner jid.JID, m OfflineMessage) error {
+	if !owner.IsBare() {
+		return fmt.Errorf("%w: owner has a resourcepart", ErrInvalid)
+	}
+	if len(m.XML) == 0 || len(m.XML) > MaxValue {
+		return fmt.Errorf("%w: message of %d bytes, allowed are 1 to %d", ErrInvalid, len(m.XML), MaxValue)
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
-// Package storage is the port to what hexmpp keeps: accounts, which are a real
-// table that an administrator can query, and Map, the ordered store that every
-// extension gets. Rosters, spool and archive join it with the features that
-// need them.
+// Package storage is the port to what hexmpp keeps: accounts, rosters and
+// offline messages, which are real tables that an administrator can query, and
+// Map, the ordered store that every extension gets. Spool and archive join it
+// with the features that need them.
 //
 // # Rules for an implementation
 //
@@ -10,6 +10,8 @@
 //   - Calls are safe for use by many goroutines. Writes of concurrent callers
 //     may share one transaction on disk, but each fails or succeeds by itself.
 //   - Keys are the canonical string of a JID.
+//   - Names and other text (Space, names of secrets, roster items) are UTF-8
+//     without NUL, since not every database has other text.
 //   - An error that is none of those named here is wrapped in ErrUnavailable:
 //     the store could not do its work, and a retry may succeed.
 //   - A cancelled context may abandon a read; a write that was handed over
@@ -117,6 +119,8 @@ type Store interface {
 	Accounts
 	Map
 	Secrets
+	Rosters
+	Offline
 	// Close flushes and ends; calls after it get ErrUnavailable.
 	Close() error
 }

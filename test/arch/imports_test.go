@@ -70,6 +70,7 @@ var rules = []rule{
 // adapted names the libraries that an adapter exists for, or plainly needs.
 var adapted = map[string][]string{
 	"adapters/storage/sql":          {"github.com/jmoiron/sqlx", "github.com/pressly/goose", "modernc.org/sqlite", "github.com/lib/pq"},
+	"adapters/certs":                {"golang.org/x/net/idna"},
 	"adapters/tcp":                  {"golang.org/x/sys"},
 	"adapters/auth/local":           {"golang.org/x/text"},
 	"adapters/adminapi":             {"api"},

@@ -143,9 +143,14 @@ func TestSlowClients(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				c := loris.start(t)
-				go dripInto(c.Net(), loris.drip) // ends with the connection, at the latest when the test drops it
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					dripInto(c.Net(), loris.drip)
+				}()
 				hangup(t, c.Net())
 				c.Drop()
+				<-done
 			})
 		}
 	})

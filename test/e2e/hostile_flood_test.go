@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -35,8 +37,7 @@ func floods(t *testing.T, h *hostile) {
 		watchPeak(t, h, func() {
 			c := online(t, h.Server, account(t, h.Server, "romeo"), "", 0)
 			message := fmt.Sprintf("<message to='%s'><body>%s</body></message>", c.JID, strings.Repeat("x", 32<<10))
-			writeUntilRefused(t, c, message, 96<<20)
-			c.Drop()
+			overwhelm(t, c, message)
 		})
 	})
 }
@@ -91,23 +92,35 @@ func unreadAnswers(t *testing.T, h *hostile) {
 	watchPeak(t, h, func() {
 		c := bound(t, h)
 		request := fmt.Sprintf("<iq type='get' id='%s' to='%s'>%s</iq>", strings.Repeat("i", 900), domain, ping)
-		writeUntilRefused(t, c, request, 96<<20)
-		c.Drop()
+		overwhelm(t, c, request)
 	})
 	goodClient(t, h)
 }
 
-// writeUntilRefused repeats a stanza without reading, until so many bytes are
-// out or the server takes no more: it stopped reading, or hung up.
-func writeUntilRefused(t *testing.T, c *xmppc.Conn, stanza string, bytes int) {
+// overwhelm repeats a stanza that brings an answer, and doesn't read. The
+// server either stops reading, or has ended the stream when the client looks.
+func overwhelm(t *testing.T, c *xmppc.Conn, stanza string) {
 	t.Helper()
 	piece := []byte(strings.Repeat(stanza, 1+(64<<10)/len(stanza)))
-	for sent := 0; sent < bytes; sent += len(piece) {
+	for sent := 0; sent < 96<<20; sent += len(piece) {
 		c.Net().SetWriteDeadline(time.Now().Add(5 * time.Second))
 		if _, err := c.Net().Write(piece); err != nil {
 			t.Logf("refused after %d KiB: %v", sent>>10, err)
+			c.Drop()
 			return
 		}
+	}
+	for n := 0; ; n++ {
+		e, err := c.TryNext()
+		if err == nil && !e.Is(xmppc.NSStream, "error") {
+			continue
+		}
+		if ne := (net.Error)(nil); errors.As(err, &ne) && ne.Timeout() {
+			t.Error("after 96 MiB that were not read the stream goes on")
+		}
+		t.Logf("the end comes after %d answers: %s, %v", n, e.Condition(), err)
+		c.Drop()
+		return
 	}
 }
 

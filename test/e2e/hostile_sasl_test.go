@@ -71,7 +71,6 @@ var badSASL = join(
 		"RFC 6120 6.4 a client that says success", "<success xmlns='"+xmppc.NSSASL+"'/>",
 	),
 	rows(openedInTLS, failureOrError("malformed-request", "not-authorized", "incorrect-encoding", "policy-violation"),
-		"RFC 6120 6.4.2 elements inside auth", auth("PLAIN", "<a>"+b64("\x00romeo\x00x")+"</a>"),
 		"RFC 6120 6.4.2 a huge initial response", auth("PLAIN", b64(strings.Repeat("x", 24<<10))),
 		"RFC 5802 5.1 a huge nonce", auth("SCRAM-SHA-256", b64("n,,n=romeo,r="+strings.Repeat("x", 24<<10))),
 	),
@@ -82,7 +81,7 @@ var badSASL = join(
 var scramLies = []badInput{
 	{"RFC 6120 6.4.4 abort in the middle", midScram, []string{"<abort xmlns='" + xmppc.NSSASL + "'/>"}, failure("aborted")},
 	{"RFC 6120 6.5.5 a response that is no base64", midScram, []string{response("%%%")}, failure("incorrect-encoding")},
-	{"RFC 5802 7 an empty client-final", midScram, []string{response("=")}, failure("malformed-request", "not-authorized")},
+	{"RFC 5802 7 an empty client-final", midScram, []string{response("")}, failure("malformed-request", "not-authorized")},
 	{"RFC 5802 7 a client-final of another exchange", midScram,
 		[]string{response(b64("c=biws,r=abcdefgh,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))}, failure("malformed-request", "not-authorized")},
 	{"RFC 5802 3 a bad proof", openedInTLS, nil, lie(func(final string) string {

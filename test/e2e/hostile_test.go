@@ -188,10 +188,10 @@ func ended(t *testing.T, c *xmppc.Conn) {
 const (
 	// Connections that have just ended may still be closing; the heap grows and
 	// shrinks by the collector's pace, and the runtime gives memory back slowly.
-	// A leak of one stanza buffer a row would be 64 KiB times a hundred rows.
-	spareMemory      = 48 << 20
+	// The floods below send four times as much, and the rows together some 20 MiB.
+	spareMemory      = 24 << 20
 	spareDescriptors = 2
-	spareGoroutines  = 6
+	spareGoroutines  = 3 // the database's pool and the runtime's own come and go
 )
 
 func backToNormal(t *testing.T, h *hostile, before harness.Usage) {

@@ -100,6 +100,43 @@ func TestStreamHeader(t *testing.T) {
 		romeo.Sync()
 	})
 
+	t.Run("RFC 6120 4.7.2 without to: the server names a domain, or refuses by host-unknown or improper-addressing", func(t *testing.T) {
+		for _, to := range []string{"", "to=''"} {
+			c := xmppc.Dial(t, s.C2S)
+			c.SendOpening(opening("version='1.0' " + to))
+			h := c.ExpectHeader()
+			e := c.Next()
+			if e.Is(xmppc.NSStream, "features") && h.Attr("from") == domain {
+				continue
+			}
+			if cond := e.Condition(); cond != "host-unknown" && cond != "improper-addressing" {
+				t.Errorf("answer %s%s", h.Raw, e.Raw)
+			}
+		}
+	})
+
+	t.Run("RFC 6120 4.8.3 no default namespace: each stanza declares its own", func(t *testing.T) {
+		c := direct(t, s, domain)
+		header := fmt.Sprintf("<stream:stream xmlns:stream='%s' to='%s' version='1.0'>", xmppc.NSStream, domain)
+		c.SendOpening(header)
+		c.ExpectHeader()
+		e := c.Next()
+		if e.Condition() == "invalid-namespace" {
+			return // it may be refused
+		}
+		c.Features = e
+		if e := c.TryPlain("", account(t, s, "romeo"), secret); !e.Is(xmppc.NSSASL, "success") {
+			t.Fatalf("PLAIN: %s", e.Raw)
+		}
+		c.SendOpening(header)
+		c.ExpectHeader()
+		c.ExpectFeatures()
+		c.Sendf("<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='%s'/></iq>", xmppc.NSBind)
+		if res := c.Answer("b"); res.Attr("type") != "result" {
+			t.Errorf("bind: %s", res.Raw)
+		}
+	})
+
 	t.Run("RFC 6120 4.8.5 another prefix for the stream namespace works or gets bad-namespace-prefix", func(t *testing.T) {
 		c := xmppc.Dial(t, s.C2S)
 		c.SendOpening(fmt.Sprintf("<s:stream xmlns:s='%s' xmlns='%s' to='%s' version='1.0'>", xmppc.NSStream, xmppc.NSClient, domain))

@@ -306,6 +306,19 @@ func fill(r *Registry) []jid.JID {
 	return jids
 }
 
+// BenchmarkSessionHot looks up few sessions among many, as chat does; the
+// others below look up all of them, so that each one is a cache miss or more.
+func BenchmarkSessionHot(b *testing.B) {
+	r := New()
+	jids := fill(r)[:64]
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, ok := r.Session(jids[i%64]); !ok {
+			b.Fatal("not found")
+		}
+	}
+}
+
 func BenchmarkSession(b *testing.B) {
 	r := New()
 	jids := fill(r)

@@ -85,18 +85,8 @@ func (o Options) group(list []*stanza.Element) ([]group, error) {
 // encode appends an element as it is stored: XML that stands on its own. A
 // result is written the same way, so that the bound on bytes holds for it, too.
 func (o Options) encode(dst []byte, e *stanza.Element) ([]byte, error) {
-	if declared(e, NS) > o.MaxBytes {
+	if dst = e.Append(dst, NS); len(dst) > o.MaxBytes {
 		return nil, o.tooBig()
-	}
-	start := len(dst)
-	dst = e.Append(dst, NS)
-	if len(dst) > o.MaxBytes {
-		return nil, o.tooBig()
-	}
-	// Namespaces are declared anew where they are used. That may take more
-	// declarations, or one level more, than is read again.
-	if _, err := decode(dst[start:]); err != nil {
-		return nil, stanza.Err(stanza.PolicyViolation, "The element has too many namespaces, or is too deep.")
 	}
 	return dst, nil
 }
@@ -104,25 +94,6 @@ func (o Options) encode(dst []byte, e *stanza.Element) ([]byte, error) {
 // decode returns the answer to a get: a query with what is stored.
 func decode(text []byte) (*stanza.Element, error) {
 	return stanza.ParseElement("<query xmlns='"+NS+"'>"+string(text)+"</query>", "")
-}
-
-// declared counts the bytes of namespaces that Append will declare in e. One
-// long declaration, used by thousands of short elements, would make far more of
-// a stanza than the stream let in: this tells before it is written.
-func declared(e *stanza.Element, scope string) int {
-	n := 0
-	if e.Space != scope {
-		n = len(e.Space)
-	}
-	for _, a := range e.Attrs {
-		n += len(a.Space)
-	}
-	for _, c := range e.Nodes {
-		if c.Element != nil {
-			n += declared(c.Element, e.Space)
-		}
-	}
-	return n
 }
 
 // tooBig is a policy-violation (RFC 6120 8.3.3.12): to wait does not help.

@@ -94,11 +94,11 @@ func getOther(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.E
 
 // set is section 3.2: the vCard is always replaced as a whole.
 func (o Options) set(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
-	// Not q.Payload: of what it can't read it returns the name alone, which
-	// would look like a vCard without content.
-	card, err := stanza.ParseElement(q.Content()[q.Child.Start:q.Child.End], "")
+	// Not q.Payload: of what can't be read it would return the name alone, which
+	// looks like a vCard without content.
+	card, err := q.ParseChild(q.Child)
 	if err != nil {
-		return nil, unreadable()
+		return nil, stanza.Err(stanza.BadRequest, "")
 	}
 	owner := q.From.Bare()
 	if blank(card) {

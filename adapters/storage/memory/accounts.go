@@ -80,6 +80,8 @@ func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
 			delete(s.buckets, b)
 		}
 	}
+	delete(s.rosters, user)
+	delete(s.offline, user)
 	return nil
 }
 

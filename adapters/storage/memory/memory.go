@@ -22,7 +22,10 @@ type Store struct {
 	accounts map[jid.JID]storage.Account
 	buckets  map[bucket]map[string]storage.Entry
 	secrets  map[string][]byte
-	revision uint64 // of the latest write to any entry, so it grows over deletions too
+	rosters  map[jid.JID]*roster
+	offline  map[jid.JID][]storage.OfflineMessage // in order of their IDs
+	lastID   uint64                               // of the latest message, so that IDs grow over deletions too
+	revision uint64                               // of the latest write to any entry, so it grows over deletions too
 }
 
 // bucket is where entries of one space and owner are.
@@ -39,6 +42,8 @@ func New() *Store {
 		accounts: make(map[jid.JID]storage.Account),
 		buckets:  make(map[bucket]map[string]storage.Entry),
 		secrets:  make(map[string][]byte),
+		rosters:  make(map[jid.JID]*roster),
+		offline:  make(map[jid.JID][]storage.OfflineMessage),
 	}
 }
 

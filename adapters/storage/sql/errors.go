@@ -17,7 +17,8 @@ var (
 // named tells errors of the port, which are results and no failures.
 func named(err error) bool {
 	return errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrExists) ||
-		errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrInvalid)
+		errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrInvalid) ||
+		errors.Is(err, storage.ErrQuota)
 }
 
 // wrap gives an error of an operation its outside form: it names the

@@ -71,6 +71,9 @@ func (s *Store) entryQueries(owner jid.JID) *entryQueries {
 func (s *Store) Get(ctx context.Context, space string, owner jid.JID, key string) (storage.Entry, error) {
 	e := storage.Entry{Key: key}
 	err := s.read(ctx)
+	if err == nil && storage.CheckName(space) != nil {
+		err = storage.ErrNotFound // nothing can be there
+	}
 	if err == nil {
 		args := withOwnerArgs(owner, space, []byte(key))
 		err = s.entryQueries(owner).get.QueryRowContext(ctx, args...).Scan(&e.Revision, &e.Value)
@@ -94,7 +97,7 @@ func (s *Store) Scan(ctx context.Context, space string, owner jid.JID, prefix, a
 }
 
 func (s *Store) scan(ctx context.Context, space string, owner jid.JID, prefix, after string, limit int) ([]storage.Entry, error) {
-	if err := s.read(ctx); err != nil {
+	if err := s.read(ctx); err != nil || storage.CheckName(space) != nil {
 		return nil, err
 	}
 	from := max(prefix, after+"\x00") // the first key behind after is after and a zero byte

@@ -12,6 +12,8 @@ type queries struct {
 	account      *sqlx.Stmt
 	listAccounts *sqlx.Stmt
 	secret       *sqlx.Stmt
+	roster       *sqlx.Stmt
+	offline      *sqlx.Stmt
 	owned        entryQueries // entries of accounts
 	own          entryQueries // entries of extensions themselves
 }
@@ -28,6 +30,8 @@ func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
 		{&q.account, selectAccount},
 		{&q.listAccounts, selectAccounts},
 		{&q.secret, selectSecret},
+		{&q.roster, selectRoster},
+		{&q.offline, selectOffline},
 		{&q.owned.get, accountEntries.get},
 		{&q.owned.scan, accountEntries.scan},
 		{&q.own.get, extensionEntries.get},

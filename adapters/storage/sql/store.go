@@ -3,10 +3,11 @@
 //
 // Every write goes through one goroutine (writer.go), which puts all that wait
 // at that moment into one transaction and answers them when it is committed.
-// Reads go through a pool of connections and see the last commit. Accounts are
-// tables that an administrator may query; migrations/ says what is in them.
+// Reads go through a pool of connections and see the last commit. Accounts,
+// rosters and offline messages are tables that an administrator may query;
+// migrations/ says what is in them.
 //
-// It leaves out what no feature needs yet: rosters, spool and archive.
+// It leaves out what no feature needs yet: spool and archive.
 package sql
 
 import (

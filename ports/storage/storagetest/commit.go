@@ -59,6 +59,8 @@ func testCommit(t *testing.T, open Open) {
 		{"an owner with a resourcepart", storage.Op{Space: "s", Owner: jid.MustParse("romeo@example.org/x"), Key: "k"}, storage.ErrInvalid},
 		{"an empty key", storage.Op{Space: "s"}, storage.ErrInvalid},
 		{"an empty space", storage.Op{Key: "k"}, storage.ErrInvalid},
+		{"a space with NUL", storage.Op{Space: "s\x00", Key: "k"}, storage.ErrInvalid},
+		{"a space that is not UTF-8", storage.Op{Space: "s\xff", Key: "k"}, storage.ErrInvalid},
 		{"a key over the bound", storage.Op{Space: "s", Key: strings.Repeat("k", storage.MaxKey+1)}, storage.ErrInvalid},
 		{"a space over the bound", storage.Op{Space: strings.Repeat("s", storage.MaxName+1), Key: "k"}, storage.ErrInvalid},
 		{"a value over the bound", storage.Op{Space: "s", Key: "k", Value: make([]byte, storage.MaxValue+1)}, storage.ErrInvalid},

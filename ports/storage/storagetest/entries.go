@@ -30,6 +30,8 @@ func testEntries(t *testing.T, open Open) {
 		absent(t, s, "s", nobody, "k")
 		absent(t, s, "s", romeo, "")
 		absent(t, s, "", romeo, "k")
+		absent(t, s, "s\x00", romeo, "k")
+		absent(t, s, "s\xff", jid.JID{}, "k")
 	})
 	t.Run("spaces and owners are apart", func(t *testing.T) {
 		s := start(t, open, romeo, juliet)
@@ -38,14 +40,14 @@ func testEntries(t *testing.T, open Open) {
 		for range 2 { // the second round overwrites
 			want := make(map[[2]string]string)
 			for _, owner := range []jid.JID{{}, romeo, juliet} {
-				for _, space := range []string{"s", "t", "%", "s\x00"} {
+				for _, space := range []string{"s", "t", "%", "s "} {
 					v := value()
 					want[[2]string{owner.String(), space}] = v
 					put(t, s, storage.Op{Space: space, Owner: owner, Key: "k", Value: []byte(v)})
 				}
 			}
 			for _, owner := range []jid.JID{{}, romeo, juliet} {
-				for _, space := range []string{"s", "t", "%", "s\x00"} {
+				for _, space := range []string{"s", "t", "%", "s "} {
 					get(t, s, space, owner, "k", want[[2]string{owner.String(), space}])
 				}
 			}
@@ -174,6 +176,9 @@ func testScan(t *testing.T, open Open) {
 		}
 		if page, err := s.Scan(t.Context(), "unknown", romeo, "", "", 10); err != nil || len(page) != 0 {
 			t.Errorf("unknown space: got %v, %v", page, err)
+		}
+		if page, err := s.Scan(t.Context(), "s\x00", romeo, "", "", 10); err != nil || len(page) != 0 {
+			t.Errorf("a space that is no text: got %v, %v", page, err)
 		}
 	})
 }

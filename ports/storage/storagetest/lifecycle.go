@@ -34,7 +34,7 @@ func testSecrets(t *testing.T, open Open) {
 	t.Run("names have secrets of their own, stores too", func(t *testing.T) {
 		seen := make(map[string]string)
 		for n, s := range []storage.Store{start(t, open), start(t, open)} {
-			for _, name := range []string{"a", "b", "a\x00", "%", "é"} {
+			for _, name := range []string{"a", "b", "a ", "%", "é"} {
 				secret, err := s.Secret(ctx, name)
 				if err != nil {
 					t.Fatal(err)
@@ -58,9 +58,9 @@ func testSecrets(t *testing.T, open Open) {
 			t.Errorf("got %x, %v, want %x", b, err, kept)
 		}
 	})
-	t.Run("ErrInvalid for an empty or too long name", func(t *testing.T) {
+	t.Run("ErrInvalid for a name that is empty, too long or no text", func(t *testing.T) {
 		s := start(t, open)
-		for _, name := range []string{"", strings.Repeat("n", storage.MaxName+1)} {
+		for _, name := range []string{"", strings.Repeat("n", storage.MaxName+1), "a\x00", "a\xff"} {
 			_, err := s.Secret(ctx, name)
 			is(t, "Secret", err, storage.ErrInvalid)
 		}
@@ -93,6 +93,19 @@ var calls = []struct {
 		return s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: "new"}})
 	}},
 	{"Secret", true, func(ctx context.Context, s storage.Store) error { _, err := s.Secret(ctx, "new"); return err }},
+	{"Roster", false, func(ctx context.Context, s storage.Store) error { _, err := s.Roster(ctx, romeo); return err }},
+	{"ChangeRoster", true, func(ctx context.Context, s storage.Store) error {
+		return s.ChangeRoster(ctx, romeo, 0, []storage.RosterItem{contact(juliet)}, nil)
+	}},
+	{"AddOffline", true, func(ctx context.Context, s storage.Store) error {
+		_, err := s.AddOffline(ctx, romeo, message("new"), 10)
+		return err
+	}},
+	{"OfflineMessages", false, func(ctx context.Context, s storage.Store) error {
+		_, err := s.OfflineMessages(ctx, romeo, 0, 1)
+		return err
+	}},
+	{"DeleteOffline", true, func(ctx context.Context, s storage.Store) error { return s.DeleteOffline(ctx, romeo, []uint64{1}) }},
 	{"RemoveAccount", true, func(ctx context.Context, s storage.Store) error { return s.RemoveAccount(ctx, romeo) }},
 }
 
@@ -219,12 +232,19 @@ func testDurable(t *testing.T, open Open, reopen Reopen) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	full := rosterOf(t, s, romeo, 0, contact(juliet), contact(nobody))
+	kept, deleted := add(t, s, romeo, "kept"), add(t, s, romeo, "deleted")
+	if err := s.DeleteOffline(ctx, romeo, []uint64{deleted}); err != nil {
+		t.Fatal(err)
+	}
 	s = reopen(t, s)
 
 	t.Run("what was committed is there", func(t *testing.T) {
 		sameAccount(t, s, account(romeo))
 		get(t, s, "s", romeo, "k", "v")
 		get(t, s, "s", jid.JID{}, "k", "w")
+		sameRoster(t, s, romeo, full)
+		waiting(t, s, romeo, stored{kept, "kept"})
 	})
 	t.Run("what was removed is gone", func(t *testing.T) {
 		_, err := s.Account(ctx, juliet)
@@ -235,6 +255,11 @@ func testDurable(t *testing.T, open Open, reopen Reopen) {
 		put(t, s, storage.Op{Space: "s", Key: "latest", Value: []byte("y")})
 		if r := get(t, s, "s", jid.JID{}, "latest", "y"); r <= before {
 			t.Errorf("revision %d, before the restart it was %d", r, before)
+		}
+	})
+	t.Run("IDs of messages go on behind those of deleted ones", func(t *testing.T) {
+		if id := add(t, s, romeo, "next"); id <= deleted {
+			t.Errorf("ID %d, before the restart one had %d", id, deleted)
 		}
 	})
 	t.Run("secrets are the same", func(t *testing.T) {

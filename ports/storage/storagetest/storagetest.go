@@ -32,6 +32,12 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 	t.Run("MapCommit", func(t *testing.T) { testCommit(t, open) })
 	t.Run("MapRevisions", func(t *testing.T) { testRevisions(t, open) })
 	t.Run("MapConcurrent", func(t *testing.T) { testConcurrent(t, open) })
+	t.Run("Rosters", func(t *testing.T) { testRosters(t, open) })
+	t.Run("RostersVersions", func(t *testing.T) { testRosterVersions(t, open) })
+	t.Run("RostersConcurrent", func(t *testing.T) { testRosterConcurrent(t, open) })
+	t.Run("Offline", func(t *testing.T) { testOffline(t, open) })
+	t.Run("OfflinePaging", func(t *testing.T) { testOfflinePaging(t, open) })
+	t.Run("OfflineQuota", func(t *testing.T) { testQuota(t, open) })
 	t.Run("Secrets", func(t *testing.T) { testSecrets(t, open) })
 	t.Run("Lifecycle", func(t *testing.T) { testLifecycle(t, open) })
 	if reopen != nil {
@@ -115,7 +121,7 @@ func is(t *testing.T, what string, err, want error) {
 	}
 }
 
-var named = []error{storage.ErrNotFound, storage.ErrExists, storage.ErrConflict, storage.ErrUnavailable, storage.ErrInvalid}
+var named = []error{storage.ErrNotFound, storage.ErrExists, storage.ErrConflict, storage.ErrUnavailable, storage.ErrInvalid, storage.ErrQuota}
 
 // cancelled is a context that has ended.
 func cancelled(t *testing.T) context.Context {

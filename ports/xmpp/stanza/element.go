@@ -26,7 +26,8 @@ import (
 // xmlns='jabber:client' there (and would be read back under that name).
 //
 // Names and namespaces come from code or from ParseElement; Append writes
-// names unchecked.
+// names unchecked. What ParseElement returned, Append writes in a form that
+// ParseElement takes again, as the same tree.
 type Element struct {
 	Space, Local string
 	Attrs        []Attr
@@ -123,8 +124,18 @@ func (e *Element) Elements() []*Element {
 
 // Append appends e as XML. scope is the default namespace in force where it is
 // written ("" for the content namespace); e declares its own if it differs.
-// Prefixes are made for attributes in a namespace and declared on their element.
+// Prefixes are made for attributes in a namespace. They are declared on the
+// outermost elements that need them, and used by all inside.
+//
+// A namespace is written again wherever an element needs it and does not inherit
+// it. Of a tree that came on a stream that is no danger: xmlstream bounds it.
 func (e *Element) Append(dst []byte, scope string) []byte {
+	var few [4]string
+	return e.append(dst, scope, few[:0])
+}
+
+// append is Append where the prefixes n0, n1, ... stand for the namespaces of bound.
+func (e *Element) append(dst []byte, scope string, bound []string) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, e.Local...)
 	if !sameSpace(e.Space, scope) {
@@ -140,14 +151,14 @@ func (e *Element) Append(dst []byte, scope string) []byte {
 		}
 		dst = append(dst, '\'')
 	}
-	dst = e.appendAttrs(dst)
+	dst, bound = e.appendAttrs(dst, bound)
 	if len(e.Nodes) == 0 {
 		return append(dst, "/>"...)
 	}
 	dst = append(dst, '>')
 	for _, n := range e.Nodes {
 		if n.Element != nil {
-			dst = n.Element.Append(dst, scope)
+			dst = n.Element.append(dst, scope, bound)
 		} else {
 			dst = AppendText(dst, n.Text)
 		}
@@ -168,23 +179,26 @@ func contentSpace(space string) bool {
 	return space == "" || space == xmpp.NSClient || space == xmpp.NSServer
 }
 
-func (e *Element) appendAttrs(dst []byte) []byte {
-	for i, a := range e.Attrs {
+// appendAttrs returns bound with the prefixes that it declared.
+func (e *Element) appendAttrs(dst []byte, bound []string) ([]byte, []string) {
+	for i := range e.Attrs {
+		a := &e.Attrs[i]
 		dst = append(dst, ' ')
 		switch a.Space {
 		case "":
 		case xmpp.NSXML:
 			dst = append(dst, "xml:"...)
 		default:
-			// The prefix is numbered by the first attribute of its namespace.
-			first := slices.IndexFunc(e.Attrs, func(b Attr) bool { return b.Space == a.Space })
-			if first == i {
-				dst = appendPrefix(append(dst, "xmlns:"...), first)
+			n := slices.Index(bound, a.Space)
+			if n < 0 {
+				n = len(bound)
+				bound = append(bound, a.Space)
+				dst = appendPrefix(append(dst, "xmlns:"...), n)
 				dst = append(dst, "='"...)
 				dst = AppendAttr(dst, a.Space)
 				dst = append(dst, "' "...)
 			}
-			dst = appendPrefix(dst, first)
+			dst = appendPrefix(dst, n)
 			dst = append(dst, ':')
 		}
 		dst = append(dst, a.Local...)
@@ -192,7 +206,7 @@ func (e *Element) appendAttrs(dst []byte) []byte {
 		dst = AppendAttr(dst, a.Value)
 		dst = append(dst, '\'')
 	}
-	return dst
+	return dst, bound
 }
 
 func appendPrefix(dst []byte, n int) []byte {

@@ -47,6 +47,7 @@ func TestElementLookup(t *testing.T) {
 
 func TestElementAppend(t *testing.T) {
 	client := stanza.El(xmpp.NSClient, "message").Add(stanza.El("", "body"), stanza.El(xmpp.NSClient, "thread"))
+	x, y := stanza.Attr{Space: "urn:x", Local: "q", Value: "1"}, stanza.Attr{Space: "urn:y", Local: "q", Value: "2"}
 	tests := []struct {
 		name  string
 		e     *stanza.Element
@@ -71,7 +72,10 @@ func TestElementAppend(t *testing.T) {
 		{"xml:lang", stanza.El("", "a", stanza.Attr{Space: xmpp.NSXML, Local: "lang", Value: "de"}), "", "<a xml:lang='de'/>"},
 		{"attributes in namespaces", stanza.El("", "a", stanza.At("p", "1"), stanza.Attr{Space: "urn:x", Local: "q", Value: "2"},
 			stanza.Attr{Space: "urn:y", Local: "q", Value: "3"}, stanza.Attr{Space: "urn:x", Local: "r", Value: "4"}), "",
-			"<a p='1' xmlns:n1='urn:x' n1:q='2' xmlns:n2='urn:y' n2:q='3' n1:r='4'/>"},
+			"<a p='1' xmlns:n0='urn:x' n0:q='2' xmlns:n1='urn:y' n1:q='3' n0:r='4'/>"},
+		{"a prefix is declared once for all inside, and again beside", stanza.El("", "a").Add(
+			stanza.El("", "b", x).Add(stanza.El("", "c", x, y).Add(stanza.El("", "d", y, x)), stanza.El("", "e", y)), stanza.El("", "f", y)), "",
+			"<a><b xmlns:n0='urn:x' n0:q='1'><c n0:q='1' xmlns:n1='urn:y' n1:q='2'><d n1:q='2' n0:q='1'/></c><e xmlns:n1='urn:y' n1:q='2'/></b><f xmlns:n0='urn:y' n0:q='2'/></a>"},
 		{"text and children in order", stanza.El("", "a").WithText("<1>").Add(stanza.El("", "b")).WithText("&2"), "", "<a>&lt;1&gt;<b/>&amp;2</a>"},
 	}
 	for _, tt := range tests {
@@ -156,8 +160,8 @@ func TestParseElement(t *testing.T) {
 
 func TestParseElementRefuses(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("<a>", n) + strings.Repeat("</a>", n) }
-	if _, err := stanza.ParseElement(deep(256), ""); err != nil {
-		t.Errorf("256 levels: %v", err)
+	if _, err := stanza.ParseElement(deep(512), ""); err != nil {
+		t.Errorf("512 levels: %v", err)
 	}
 	attrs := func(n int, name string) (s string) {
 		for i := range n {
@@ -219,7 +223,7 @@ func TestParseElementRefuses(t *testing.T) {
 		{"CDATA without end", "<a><![CDATA[x</a>"},
 		{"noncharacter", "<a b='\uFFFF'/>"},
 		{"not UTF-8", "<a>\xff</a>"},
-		{"257 levels", deep(257)},
+		{"513 levels", deep(513)},
 		{"a hundred thousand levels", strings.Repeat("<a>", 100_000)},
 		{"257 attributes", "<a" + attrs(257, "a") + "/>"},
 		{"600 prefixes", "<a" + attrs(200, "xmlns:a") + "><b" + attrs(200, "xmlns:b") + "><c" + attrs(200, "xmlns:c") + "/></b></a>"},
@@ -229,6 +233,40 @@ func TestParseElementRefuses(t *testing.T) {
 			e, err := stanza.ParseElement(tt.in, "")
 			if !errors.Is(err, stanza.ErrSyntax) || e != nil {
 				t.Errorf("%.60q: %+v, %v", tt.in, e, err)
+			}
+		})
+	}
+}
+
+// What ParseElement takes at its bounds, it takes again when Append has written
+// it: prefixes in force are used again, not declared anew at each level.
+func TestRoundTripAtTheBounds(t *testing.T) {
+	declare := func(from, to int) (s string) {
+		for i := from; i < to; i++ {
+			s += " xmlns:p" + strconv.Itoa(i) + "='urn:" + strconv.Itoa(i) + "'"
+		}
+		return s
+	}
+	use := func(from, to int) (s string) {
+		for i := from; i < to; i++ {
+			s += " p" + strconv.Itoa(i) + ":a=''"
+		}
+		return s
+	}
+	tests := []struct{ name, in string }{
+		{"512 prefixes, 256 attributes with each its own", "<a" + declare(0, 512) + "><b" + use(0, 256) + "/><c" + use(256, 512) + "><d" + use(0, 256) + "/></c></a>"},
+		{"30 prefixes used at each of 512 levels", "<a" + declare(0, 30) + ">" + strings.Repeat("<a"+use(0, 30)+">", 511) + strings.Repeat("</a>", 512)},
+		{"prefixes declared at each of 512 levels", strings.Repeat("<a xmlns:p0='urn:0' p0:a=''>", 512) + strings.Repeat("</a>", 512)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e, err := stanza.ParseElement(tt.in, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			roundTrip(t, e, "")
+			if n := len(e.Append(nil, "")); n > 2*len(tt.in) {
+				t.Errorf("%d bytes became %d", len(tt.in), n)
 			}
 		})
 	}
@@ -303,7 +341,7 @@ func FuzzParseElement(f *testing.F) {
 		"<a/>", "<a b='c'>d<e xmlns='f'/></a>", "<p:a xmlns:p='u' p:b='&#xA;'><![CDATA[x]]>&amp;</p:a>", "<a xmlns=''/>",
 		"<a xmlns='jabber:client'><b xmlns='urn:x'><c xmlns='jabber:server'/></b></a>", "<a\r\n>\r\r\n</a>", "<a><!-- --></a>",
 		"<\u00e9:\u00e9 xmlns:\u00e9='\u00e9'>\U0001F600</\u00e9:\u00e9>", "<a xml:lang='en' b=\"'\">]]&gt;</a>",
-		strings.Repeat("<a>", 300), "<a>&#x10FFFF;&#55296;</a>", "<a xmlns:n0='u' n0:a='1' b='2'/>",
+		strings.Repeat("<a>", 300), "<a xmlns:p='u' xmlns:q='v'><b p:c='' q:c=''><d q:c=''/></b><e q:c='' p:c=''/></a>", "<a>&#x10FFFF;&#55296;</a>", "<a xmlns:n0='u' n0:a='1' b='2'/>",
 	} {
 		f.Add(s, "")
 		f.Add(s, "urn:scope")
@@ -423,5 +461,29 @@ func BenchmarkParseElement(b *testing.B) {
 		if _, err := stanza.ParseElement(in, ""); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func BenchmarkElementAppend(b *testing.B) {
+	roster := stanza.El("jabber:iq:roster", "query", stanza.At("ver", "14"))
+	for i := range 40 {
+		roster.Add(stanza.El("jabber:iq:roster", "item", stanza.At("jid", "contact-"+strconv.Itoa(i)+"@example.org"), stanza.At("subscription", "both")).
+			Add(stanza.El("jabber:iq:roster", "group").WithText("Friends")))
+	}
+	prefixed := stanza.El("urn:a", "a")
+	for range 10 {
+		prefixed.Add(stanza.El("urn:a", "b", stanza.Attr{Space: "urn:x", Local: "c", Value: "1"}, stanza.Attr{Space: "urn:y", Local: "d", Value: "2"}))
+	}
+	for name, e := range map[string]*stanza.Element{
+		"ping": stanza.El("urn:xmpp:ping", "ping"), "roster": roster, "attributes in namespaces": prefixed,
+	} {
+		b.Run(name, func(b *testing.B) {
+			buf := make([]byte, 0, 16<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = e.Append(buf[:0], "")
+			}
+			b.ReportMetric(float64(len(buf)), "bytes")
+		})
 	}
 }

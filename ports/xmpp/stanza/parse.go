@@ -11,10 +11,12 @@ import (
 // ErrSyntax is returned by ParseElement.
 var ErrSyntax = errors.New("stanza: not a well-formed element")
 
-// Bounds of ParseElement. xmlstream's own limits are narrower.
+// Bounds of ParseElement. xmlstream's own limits are narrower, and Append keeps
+// within them: it writes the attributes that there are, and has no more prefixes
+// in force than those that the tree was read with.
 const (
-	maxDepth    = 256 // nesting of elements
-	maxAttrs    = 256 // attributes of one element, declarations included
+	maxDepth    = 512 // nesting of elements; leaves levels to wrap what came on a stream
+	maxAttrs    = 256 // attributes of one element, without declarations
 	maxBindings = 512 // prefixes in force at a time; bounds the time to look one up
 )
 
@@ -134,7 +136,7 @@ func (p *parser) element(scope string, depth int) (*Element, error) {
 // in p.bindings and other attributes in p.raw.
 func (p *parser) startTag(scope string) (newScope string, empty bool, err error) {
 	p.raw = p.raw[:0]
-	for n := 0; ; n++ {
+	for {
 		before := p.i
 		p.skipSpace()
 		switch {
@@ -144,8 +146,6 @@ func (p *parser) startTag(scope string) (newScope string, empty bool, err error)
 			return scope, false, nil
 		case before == p.i:
 			return "", false, p.fail("no space before an attribute")
-		case n == maxAttrs:
-			return "", false, p.fail("too many attributes")
 		}
 		a, err := p.attribute()
 		if err != nil {
@@ -161,6 +161,8 @@ func (p *parser) startTag(scope string) (newScope string, empty bool, err error)
 			if err := p.bind(a.local, a.value); err != nil {
 				return "", false, err
 			}
+		case len(p.raw) == maxAttrs:
+			return "", false, p.fail("too many attributes")
 		case !p.namesOnly:
 			p.raw = append(p.raw, a)
 		}

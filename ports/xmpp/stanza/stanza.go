@@ -19,6 +19,7 @@
 package stanza
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp"
@@ -187,14 +188,22 @@ func (s *Stanza) Child(space, local string) (Child, bool) {
 
 // Element parses one child of s into a tree. It costs allocations: most code
 // needs no more than Children. It is never nil: of a child that is not
-// canonical there is nothing but the name.
+// canonical there is nothing but the name. No stream lets such a child in, but
+// whoever takes an empty payload for an order to delete should ask ParseChild.
 func (s *Stanza) Element(c Child) *Element {
-	if c.Start <= c.End && uint64(c.End) <= uint64(len(s.content)) {
-		if e, err := ParseElement(s.content[c.Start:c.End], ""); err == nil {
-			return e
-		}
+	if e, err := s.ParseChild(c); err == nil {
+		return e
 	}
 	return El(c.Space, c.Local)
+}
+
+// ParseChild is Element that fails for a child that is not canonical. The error
+// wraps ErrSyntax.
+func (s *Stanza) ParseChild(c Child) (*Element, error) {
+	if c.Start > c.End || uint64(c.End) > uint64(len(s.content)) {
+		return nil, fmt.Errorf("%w: no child from %d to %d", ErrSyntax, c.Start, c.End)
+	}
+	return ParseElement(s.content[c.Start:c.End], "")
 }
 
 // Find returns the first child with this name as a tree, nil if there is none.

@@ -1,6 +1,7 @@
 package stanza_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -167,6 +168,9 @@ func TestElementIsNeverNil(t *testing.T) {
 	for _, c := range []stanza.Child{s.Children()[0], {Local: "q", Start: 9, End: 3}, {Local: "q", End: 99}} {
 		if e := s.Element(c); e == nil || e.Local != c.Local {
 			t.Errorf("%+v: %+v", c, e)
+		}
+		if e, err := s.ParseChild(c); e != nil || !errors.Is(err, stanza.ErrSyntax) {
+			t.Errorf("ParseChild of %+v: %+v, %v", c, e, err)
 		}
 	}
 }

@@ -4,7 +4,13 @@ package xmlstream
 // default. The stream error for whatever exceeds one is policy-violation
 // (RFC 6120 4.9.3.14), raised as soon as the limit is crossed.
 type Limits struct {
-	StanzaBytes int // a top-level element, in bytes (default 262,144; RFC 6120 13.12 wants 10,000 at least)
+	// StanzaBytes bounds a top-level element, in bytes (default 262,144; RFC 6120
+	// 13.12 wants 10,000 at least), and also what it would take to declare
+	// namespaces anew wherever one is used that was declared further out: one long
+	// name that thousands of short elements share. So a tree of the element, as
+	// stanza.Element.Append writes it, has at most 12 times as many bytes, the
+	// factor of 6 being that of the longest escape.
+	StanzaBytes int
 	Depth       int // nesting below the stream element (default 64)
 	Attributes  int // attributes of one element, namespace declarations included (default 32)
 }
@@ -23,6 +29,10 @@ const (
 	// maxDeclarations bounds the namespace declarations in force at one place,
 	// for the time that it takes to look up a prefix.
 	maxDeclarations = 128
+
+	// maxNamespace bounds the name of a namespace, in bytes as sent. Those in use
+	// have fewer than 100.
+	maxNamespace = 1024
 )
 
 // withDefaults fills in absent fields and keeps the others within what the

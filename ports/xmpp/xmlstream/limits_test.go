@@ -146,23 +146,35 @@ func TestBillionLaughs(t *testing.T) {
 }
 
 // A long namespace name that is declared once and used often must not be
-// written out each time.
-func TestRebuildingIsBounded(t *testing.T) {
-	for name, use := range map[string]string{
-		"elements":             "<p:a/>",
-		"attributes":           "<a p:b=''/>",
-		"elements in an outer": "<p:a><a xmlns='u'><p:a/></a></p:a>",
+// written out each time: not here, and not by those who write a payload again.
+func TestBorrowedNamespacesAreBounded(t *testing.T) {
+	long := strings.Repeat("u", maxNamespace)
+	for _, c := range []struct{ name, header, start, use, end string }{
+		{"elements", plainHeader, "<message xmlns:p='" + long + "'>", "<p:a/>", "</message>"},
+		{"attributes", plainHeader, "<message xmlns:p='" + long + "'>", "<a p:b=''/>", "</message>"},
+		{"elements in an outer", plainHeader, "<message xmlns:p='" + long + "'>", "<p:a><a xmlns='u'><p:a/></a></p:a>", "</message>"},
+		{"elements of a payload", plainHeader, "<message><x xmlns='v' xmlns:p='" + long + "'>", "<p:a/>", "</x></message>"},
+		{"attributes of a payload", plainHeader, "<message><x xmlns='v' xmlns:p='" + long + "'>", "<a p:b=''/>", "</x></message>"},
+		{"a default namespace in a prefixed element", plainHeader, "<message><p:x xmlns:p='v' xmlns='" + long + "'>", "<a/>", "</p:x></message>"},
+		{"two by turns", plainHeader, "<message><p:x xmlns:p='v' xmlns='" + long + "'>", "<a><p:a/></a>", "</p:x></message>"},
+		{"of the stream header", strings.Replace(plainHeader, ">", " xmlns:p='"+long+"'>", 1), "<message><x xmlns='v'>", "<p:a/>", "</x></message>"},
+		{"not in a stanza", plainHeader, "<x xmlns='v' xmlns:p='" + long + "'>", "<p:a/>", "</x>"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := opened(t, plainHeader, Limits{StanzaBytes: 100_000})
-			in := "<message xmlns:p='" + strings.Repeat("u", 50_000) + "'>" + strings.Repeat(use, 40_000/len(use)) + "</message>"
+		t.Run(c.name, func(t *testing.T) {
+			r := opened(t, c.header, Limits{StanzaBytes: 100_000})
+			in := c.start + strings.Repeat(c.use, 40_000/len(c.use)) + c.end
 			var got []string
 			n := allocated(func() { got = read(t, r, in) })
 			if !slices.Equal(got, []string{policyViolation}) {
 				t.Errorf("%d tokens", len(got))
 			}
-			if n > 100*100_000 {
+			if n > 10*100_000 {
 				t.Errorf("%d bytes allocated for a stanza of %d", n, len(in))
+			}
+			r = opened(t, c.header, Limits{StanzaBytes: 100_000})
+			few := 90_000 / (2 * (maxNamespace + 14))
+			if got := read(t, r, c.start+strings.Repeat(c.use, few)+c.end); len(got) != 1 || got[0] == policyViolation {
+				t.Errorf("%d uses are refused", few)
 			}
 		})
 	}

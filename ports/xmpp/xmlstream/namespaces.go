@@ -58,6 +58,9 @@ func (s *scanner) declare(b []byte, a *attribute) *stream.Error {
 		return fail(stream.PolicyViolation, "too many namespace declarations")
 	}
 	name := a.value.of(b)
+	if len(name) > maxNamespace {
+		return fail(stream.PolicyViolation, "the name of a namespace is too long")
+	}
 	if !a.value.plain {
 		name = expand(nil, name)
 	}
@@ -84,6 +87,28 @@ func (s *scanner) declare(b []byte, a *attribute) *stream.Error {
 		s.deflt = namespace(len(s.decls))
 	}
 	s.decls = append(s.decls, d)
+	return nil
+}
+
+// borrow counts what it would take to declare ns anew in the tag at hand, which
+// stands depth deep: Limits.StanzaBytes bounds the sum.
+func (s *scanner) borrow(ns namespace, depth int) *stream.Error {
+	n := len(" xmlns:n000=''")
+	switch {
+	case ns >= 0:
+		d := &s.decls[ns]
+		if int(d.depth) == depth { // the tag declares it itself
+			return nil
+		}
+		n += int(d.value.to - d.value.from)
+	case ns < undeclared:
+		n += len(s.scope.binding(ns).space)
+	case ns == streamDefault:
+		n += len(s.scope.deflt)
+	}
+	if s.borrowed += n; s.borrowed > s.limits.StanzaBytes {
+		return fail(stream.PolicyViolation, "element is too big with its namespaces declared")
+	}
 	return nil
 }
 

@@ -63,6 +63,7 @@ func describe(t testing.TB, tok Token) string {
 		if !slices.Equal(s.Children(), scanned.Children()) {
 			t.Fatalf("children are %v, package stanza finds %v in %q", s.Children(), scanned.Children(), s.Content())
 		}
+		checkRoundTrip(t, s)
 		line := string(s.Append(nil, jid.JID{}, ""))
 		if tok.Malformed != "" {
 			line += " malformed " + tok.Malformed

@@ -69,10 +69,6 @@ func (s *scanner) rebuild(b []byte, children []stanza.Child) (string, []stanza.C
 	if err != nil {
 		return "", nil, err
 	}
-	limit := s.limits.StanzaBytes
-	if declarations(e) > limit {
-		return "", nil, fail(stream.PolicyViolation, "element is too big with its namespaces declared")
-	}
 	var out []byte
 	for _, n := range e.Nodes {
 		if n.Element == nil {
@@ -86,28 +82,10 @@ func (s *scanner) rebuild(b []byte, children []stanza.Child) (string, []stanza.C
 			Start: uint32(start), End: uint32(len(out)),
 		})
 	}
-	if len(out) > limit {
-		return "", nil, fail(stream.PolicyViolation, "element is too big with its namespaces declared")
+	if len(out) > s.limits.StanzaBytes {
+		return "", nil, fail(stream.PolicyViolation, "element is too big in canonical form")
 	}
 	return string(out), children, nil
-}
-
-// declarations returns about how many bytes it takes to declare the namespaces
-// below e: a long one that is used often would grow without bound.
-func declarations(e *stanza.Element) (n int) {
-	for _, c := range e.Nodes {
-		if c.Element == nil {
-			continue
-		}
-		if c.Element.Space != e.Space {
-			n += len(c.Element.Space)
-		}
-		for _, a := range c.Element.Attrs {
-			n += len(a.Space)
-		}
-		n += declarations(c.Element)
-	}
-	return n
 }
 
 // extraAttributes writes the further attributes of a stanza's start tag, and

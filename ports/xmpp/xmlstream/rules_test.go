@@ -298,6 +298,9 @@ var streamRules = []rule{
 	{"RFC 6120 4.9.3.14 declarations are attributes", `<a xmlns='u' ` + attributes(32), policyViolation},
 	{"RFC 6120 4.9.3.14 as deep as allowed", strings.Repeat("<a>", 64) + strings.Repeat("</a>", 64), "{content}" + strings.Repeat("<a>", 63) + "<a/>" + strings.Repeat("</a>", 63)},
 	{"RFC 6120 4.9.3.14 too deep", strings.Repeat("<a>", 65), policyViolation},
+	{"RFC 6120 4.9.3.14 a namespace with a name of 1024 bytes", `<message><a xmlns='` + strings.Repeat("u", 1024) + `'/></message>`, `<message><a xmlns='` + strings.Repeat("u", 1024) + `'/></message>`},
+	{"RFC 6120 4.9.3.14 a namespace with a longer name", `<message><a xmlns='` + strings.Repeat("u", 1025) + `'/></message>`, policyViolation},
+	{"RFC 6120 4.9.3.14 the same for a prefix", `<message><a xmlns:p='` + strings.Repeat("u", 1020) + `&amp;'/></message>`, policyViolation},
 	{"RFC 6120 4.9.3.14 too many declarations in force", strings.Repeat(`<a xmlns:a='1' xmlns:b='2' xmlns:c='3'>`, 43), policyViolation},
 }
 

@@ -29,6 +29,7 @@ type scanner struct {
 	deflt    namespace     // the default namespace that the tag at hand declares
 	decls    []declaration // namespace declarations in force, inner ones last
 	stack    []openElement // elements that are open
+	borrowed int           // bytes; see borrow
 
 	item    item // what the item turned out to be
 	root    root // what is known of the element itself
@@ -79,7 +80,7 @@ const (
 func (s *scanner) begin(sc *scope, l Limits, where place, declAllowed bool) {
 	s.scope, s.limits, s.place, s.declAllowed = sc, l, where, declAllowed
 	s.state, s.pos = afterLT, 1
-	s.decls, s.stack = s.decls[:0], s.stack[:0]
+	s.decls, s.stack, s.borrowed = s.decls[:0], s.stack[:0], 0
 	s.item, s.outside, s.rewrite = anElement, false, false
 	s.root.known = known{}
 	s.root.extra, s.root.children = s.root.extra[:0], s.root.children[:0]

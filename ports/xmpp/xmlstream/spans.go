@@ -37,6 +37,7 @@ type value struct {
 type attribute struct {
 	name  qname
 	value value
+	space namespace // of its prefix, once checkPrefixed has looked it up
 }
 
 // in returns what the value means: a part of text if it can be.

@@ -11,6 +11,7 @@ import (
 type openElement struct {
 	name     span
 	outer    int16     // how many declarations are in force outside of it
+	space    namespace // its own
 	deflt    namespace // the default namespace inside it
 	content  bool      // it is in a content namespace
 	inherits bool      // deflt is a content namespace
@@ -101,6 +102,12 @@ func (s *scanner) startTag(b []byte, i int, empty bool) (done bool, err *stream.
 		}
 		e.content = s.isContent(ns)
 	}
+	e.space = ns
+	if depth > 1 && ns != s.stack[depth-2].space {
+		if err = s.borrow(ns, depth); err != nil {
+			return false, err
+		}
+	}
 	if s.prefixed > 0 {
 		if err = s.checkPrefixed(b, depth); err != nil {
 			return false, err
@@ -144,14 +151,18 @@ func (s *scanner) checkPrefixed(b []byte, depth int) *stream.Error {
 		if ns == undeclared {
 			return fail(stream.NotWellFormed, "prefix without a declaration")
 		}
+		if err := s.borrow(ns, depth); err != nil {
+			return err
+		}
 		s.lean(ns, depth, false)
+		a.space = ns
 		if s.prefixed == 1 {
 			return nil
 		}
 		for j := range s.attrs[:i] {
 			other := &s.attrs[j]
 			if s.foreign(b, other) && bytes.Equal(a.name.local(b), other.name.local(b)) &&
-				s.sameNamespace(b, ns, s.lookup(b, other.name.prefix(b))) {
+				s.sameNamespace(b, ns, other.space) {
 				return fail(stream.NotWellFormed, "attribute given twice in one namespace")
 			}
 		}

@@ -146,14 +146,14 @@ func (c *Conn) TryNext() (*Element, error) {
 		tok, err := c.dec.Token()
 		if err != nil {
 			c.talk.note("S: -- " + err.Error() + " --")
-			return nil, fmt.Errorf("%w: %v", ErrConnection, err)
+			return nil, fmt.Errorf("%w: %w", ErrConnection, err)
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
 			e, err := c.element(tok)
 			if err != nil {
 				c.talk.note("S: -- " + err.Error() + " --")
-				return nil, fmt.Errorf("%w: inside <%s>: %v", ErrConnection, tok.Name.Local, err)
+				return nil, fmt.Errorf("%w: inside <%s>: %w", ErrConnection, tok.Name.Local, err)
 			}
 			e.Raw = c.in.cut(start, c.dec.InputOffset())
 			c.talk.note("S: " + e.Raw)

@@ -1,0 +1,118 @@
+package sql
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"strings"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// deletedAtOnce is the number of messages that one statement deletes.
+const deletedAtOnce = 64
+
+const (
+	selectOffline = `
+		SELECT id, stamp, xml FROM offline_messages
+		WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND id > ? ORDER BY id LIMIT ?`
+	insertOffline = `
+		INSERT INTO offline_messages (owner, stamp, xml) SELECT ?, ?, ?
+		WHERE (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = ? LIMIT ?) AS stored) < ?
+		RETURNING id`
+)
+
+var deleteOffline = `DELETE FROM offline_messages WHERE owner = ? AND id IN (?` + strings.Repeat(", ?", deletedAtOnce-1) + `)`
+
+// AddOffline implements storage.Offline. The quota is counted in the index,
+// by the statement that inserts.
+func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {
+	op := "store a message for " + owner.String()
+	if err := storage.CheckOffline(owner, m); err != nil {
+		return 0, s.dialect.wrap(op, err)
+	}
+	stamp, xml := m.Stamp.UnixMicro(), bytes.Clone(m.XML)
+	var kept uint64 // not a result of this call: the job may still run when it has given up
+	err := s.write(ctx, op, func(t *tx) error {
+		id, err := t.accountID(owner)
+		if err != nil {
+			return err
+		}
+		added, err := t.first(insertOffline, []any{id, stamp, xml, id, max(quota, 0), quota}, &kept)
+		if err == nil && !added {
+			err = storage.ErrQuota
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return kept, nil
+}
+
+// OfflineMessages implements storage.Offline.
+func (s *Store) OfflineMessages(ctx context.Context, owner jid.JID, after uint64, limit int) ([]storage.OfflineMessage, error) {
+	page, err := s.offlineMessages(ctx, owner, after, limit)
+	if err != nil {
+		return nil, s.dialect.wrap("read messages of "+owner.String(), err)
+	}
+	return page, nil
+}
+
+func (s *Store) offlineMessages(ctx context.Context, owner jid.JID, after uint64, limit int) ([]storage.OfflineMessage, error) {
+	if err := s.read(ctx); err != nil || !owner.IsBare() || after >= math.MaxInt64 {
+		return nil, err
+	}
+	rows, err := s.queries.offline.QueryContext(ctx, owner.Domain(), owner.Local(), int64(after), max(limit, 0))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var page []storage.OfflineMessage
+	for rows.Next() {
+		var m storage.OfflineMessage
+		var stamp int64
+		if err := rows.Scan(&m.ID, &stamp, &m.XML); err != nil {
+			return nil, err
+		}
+		m.Stamp = unixMicro(stamp)
+		page = append(page, m)
+	}
+	return page, rows.Err()
+}
+
+// DeleteOffline implements storage.Offline.
+func (s *Store) DeleteOffline(ctx context.Context, owner jid.JID, ids []uint64) error {
+	op := "delete messages of " + owner.String()
+	there := make([]int64, 0, len(ids))
+	for _, id := range ids {
+		if id <= math.MaxInt64 {
+			there = append(there, int64(id))
+		}
+	}
+	if len(there) == 0 || !owner.IsBare() {
+		return s.dialect.wrap(op, s.read(ctx))
+	}
+	return s.write(ctx, op, func(t *tx) error {
+		var account int64
+		found, err := t.first(selectAccountID, []any{owner.Domain(), owner.Local()}, &account)
+		if err != nil || !found {
+			return err
+		}
+		for from := 0; from < len(there); from += deletedAtOnce {
+			args := make([]any, 1+deletedAtOnce)
+			args[0] = account
+			for i := range deletedAtOnce {
+				args[1+i] = 0 // names no message
+				if from+i < len(there) {
+					args[1+i] = there[from+i]
+				}
+			}
+			if _, err := t.exec(deleteOffline, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
