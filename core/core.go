@@ -54,7 +54,6 @@ type Ports struct {
 	Verifier    auth.Verifier
 	Accounts    auth.Accounts
 	Store       storage.Store
-	Rosters     storage.Rosters
 	Sessions    cluster.Registry
 	Extensions  []extension.Registration
 	Order       extension.Order
@@ -107,7 +106,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Store: p.Store, Log: p.Log}
 	k.presence = &presence.Presence{
-		Sessions: p.Sessions, Rosters: roster.New(p.Rosters, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
+		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
 	}
 	k.router.Presence = k.presence

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, change func(*core.Options, *core.Ports)) *world {
 func newPorts(p *core.Ports) {
 	*p = core.Ports{
 		Credentials: open{}, Verifier: open{}, Accounts: open{},
-		Store: store.New(), Rosters: &rosters{m: map[jid.JID]storage.Roster{}}, Sessions: registry.New(), Log: zap.NewNop(),
+		Store: &rosters{Store: store.New(), m: map[jid.JID]storage.Roster{}}, Sessions: registry.New(), Log: zap.NewNop(),
 	}
 }
 
@@ -100,8 +100,9 @@ func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
 	return g.Store.Commit(ctx, ops)
 }
 
-// rosters keeps rosters of accounts that need not exist.
+// rosters is a store that keeps rosters of accounts that need not exist.
 type rosters struct {
+	storage.Store
 	m    map[jid.JID]storage.Roster
 	fail error
 }
