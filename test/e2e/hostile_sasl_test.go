@@ -166,8 +166,10 @@ func guessing(t *testing.T, h *hostile) {
 				if !e.Is(xmppc.NSSASL, "failure") {
 					t.Fatalf("try %d: %s", tries, e.Raw)
 				}
-				if tries > 6 {
-					t.Fatal("the server lets one guess without end")
+				// What no password was looked at for is no guess, and may have a bound
+				// of its own: clients go down their list of mechanisms.
+				if most := map[bool]int{true: 20, false: 6}[name == "unknown mechanisms"]; tries > most {
+					t.Fatalf("the server lets one try more than %d times", most)
 				}
 			}
 		})
