@@ -21,6 +21,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/presence"
 	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/core/throttle"
@@ -41,6 +42,7 @@ type Options struct {
 	Domains     []string // hosted domains, at least one; the first is the default
 	TLSRequired bool     // nobody logs in on a stream that is not encrypted
 	Limits      Limits
+	Rosters     roster.Limits
 	Throttle    throttle.Options // of guessed passwords
 	Workers     int              // event handlers of extensions that run at once; default 4 a CPU
 	Version     string           // of the server, for administrators
@@ -103,7 +105,11 @@ func New(o Options, p Ports) (*Kernel, error) {
 		return nil, err
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Store: p.Store, Log: p.Log}
-	k.presence = presence.New(p.Sessions, k.router.Route, k.hosts.Spawn)
+	k.presence = &presence.Presence{
+		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
+		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
+	}
+	k.router.Presence = k.presence
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
@@ -220,6 +226,7 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
 	}
+	k.c2s.Resumables.Stop()
 	return errors.Join(late, k.stop(ctx, k.registry.Guests()))
 }
 
@@ -229,7 +236,20 @@ func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
 	k.presence.Leave(b, s)
 }
 
+// Lost implements session.Kernel.
+func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
+	var waits []transport.Wait
+	for _, l := range lost {
+		if w := k.router.Lost(b, s.JID, l); w != nil {
+			waits = append(waits, w)
+		}
+	}
+	if w := transport.Sequence(waits); w != nil {
+		k.hosts.Spawn(w)
+	}
+}
+
 // Overflow implements session.Kernel.
 func (k *Kernel) Overflow(s *session.Session) {
-	k.ports.Log.Warn("session ended: its client does not read (limits.outbox-bytes is reached)", zap.Stringer("jid", s.JID))
+	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }

@@ -3,10 +3,13 @@ package core_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,7 +79,7 @@ func newWorld(t *testing.T, change func(*core.Options, *core.Ports)) *world {
 func newPorts(p *core.Ports) {
 	*p = core.Ports{
 		Credentials: open{}, Verifier: open{}, Accounts: open{},
-		Store: store.New(), Sessions: registry.New(), Log: zap.NewNop(),
+		Store: &rosters{Store: store.New(), m: map[jid.JID]storage.Roster{}}, Sessions: registry.New(), Log: zap.NewNop(),
 	}
 }
 
@@ -95,6 +98,31 @@ func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
 		return g.fail
 	}
 	return g.Store.Commit(ctx, ops)
+}
+
+// rosters is a store that keeps rosters of accounts that need not exist.
+type rosters struct {
+	storage.Store
+	m    map[jid.JID]storage.Roster
+	fail error
+}
+
+func (r *rosters) Roster(_ context.Context, owner jid.JID) (storage.Roster, error) {
+	return r.m[owner], r.fail
+}
+
+func (r *rosters) ChangeRoster(_ context.Context, owner jid.JID, base uint64, put []storage.RosterItem, remove []jid.JID) error {
+	was := r.m[owner]
+	if r.fail != nil || was.Version != base {
+		return errors.Join(storage.ErrConflict, r.fail)
+	}
+	items := slices.DeleteFunc(slices.Clone(was.Items), func(i storage.RosterItem) bool {
+		return slices.Contains(remove, i.Contact) || slices.ContainsFunc(put, func(p storage.RosterItem) bool { return p.Contact == i.Contact })
+	})
+	items = append(items, put...)
+	slices.SortFunc(items, func(a, b storage.RosterItem) int { return strings.Compare(a.Contact.String(), b.Contact.String()) })
+	r.m[owner] = storage.Roster{Version: base + 1, Items: items}
+	return nil
 }
 
 func hostOps(space, key, value string) []storage.Op {
@@ -117,6 +145,7 @@ func with(regs ...extension.Registration) func(*core.Options, *core.Ports) {
 type client struct {
 	w       *world
 	s       transport.Stream
+	mu      sync.Mutex
 	out     []byte
 	closing bool
 	gone    bool
@@ -124,6 +153,8 @@ type client struct {
 }
 
 func (c *client) Flush() {
+	c.mu.Lock() // timers of the kernel flush, too
+	defer c.mu.Unlock()
 	for n := -1; !c.gone && !c.stuck && n != len(c.out); {
 		n = len(c.out)
 		c.out = c.s.Drain(c.out, 16<<10)
@@ -180,6 +211,8 @@ func (c *client) drop() {
 
 // take returns what the client was sent since the last call.
 func (c *client) take() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	out := string(c.out)
 	c.out = nil
 	return out

@@ -269,8 +269,8 @@ func TestNegotiationTime(t *testing.T) {
 			bound := s.name == "bound" || s.name == "available" || s.name == "half a stanza"
 			next := c.tick(start)
 			switch {
-			case bound && !next.IsZero():
-				t.Error("a bound stream wants ticks")
+			case bound && next.Before(start.Add(time.Minute)):
+				t.Error("a bound stream wants many ticks")
 			case !bound && (next.IsZero() || next.After(start.Add(20*time.Second))):
 				t.Errorf("the next tick is wanted %v", next)
 			}

@@ -72,7 +72,7 @@ func (s *Stream) sasl(b *transport.Batch, e *stanza.Element) transport.Wait {
 func (s *Stream) proceed(b *transport.Batch, r sasl.Result) transport.Wait {
 	switch r.Status {
 	case sasl.Challenge:
-		s.out.Raw(b, "<challenge xmlns='"+xmpp.NSSASL+"'>"+sasl.EncodeBase64(r.Data)+"</challenge>")
+		s.raw(b, "<challenge xmlns='"+xmpp.NSSASL+"'>"+sasl.EncodeBase64(r.Data)+"</challenge>")
 		return nil
 	case sasl.Success:
 		return s.succeed(b, r)
@@ -192,7 +192,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	if r.Data != nil {
 		data = sasl.EncodeBase64(r.Data)
 	}
-	s.out.Raw(b, "<success xmlns='"+xmpp.NSSASL+"'>"+data+"</success>")
+	s.raw(b, "<success xmlns='"+xmpp.NSSASL+"'>"+data+"</success>")
 	s.user, s.login, s.state = user, nil, authenticated
 	s.rd.SetLimits(s.srv.Limits.after())
 	s.rd.Reset()
@@ -212,7 +212,7 @@ func (s *Stream) refused(b *transport.Batch, c sasl.Condition, text string) tran
 	if text != "" {
 		f.Add(stanza.El(xmpp.NSSASL, "text", stanza.Attr{Space: xmpp.NSXML, Local: "lang", Value: serverLang}).WithText(text))
 	}
-	s.out.Raw(b, string(f.Append(nil, "")))
+	s.raw(b, string(f.Append(nil, "")))
 	if l.failures++; l.failures > s.srv.Limits.SASLAttempts {
 		s.fail(b, stream.Err(stream.PolicyViolation, "too many failed logins"))
 	}

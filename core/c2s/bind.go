@@ -72,7 +72,7 @@ func (s *Stream) claim(b *transport.Batch, full jid.JID) *stanza.Error {
 	}
 	origin := s.origin()
 	origin.Session = full
-	sess := session.New(full, origin, s.out, closing, s.srv.Pipeline, s.srv.Kernel)
+	sess := session.New(full, s, s.out.Load(), s.srv.Pipeline, s.srv.Kernel)
 	fence, replaced := s.srv.Sessions.Claim(cluster.Entry{JID: full, Receiver: sess})
 	if replaced != nil {
 		replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 
 	"github.com/hexmpp/hexmpp/core/sasl"
+	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -35,11 +36,11 @@ func (s *Stream) open(b *transport.Batch, h *stream.Header) {
 	s.domain = domain
 	if s.state == connected {
 		s.state = opened
-		s.out.Raw(b, s.features(s.beforeLogin()))
+		s.raw(b, s.features(s.beforeLogin()))
 		return
 	}
 	s.state = unbound
-	s.out.Raw(b, s.features(s.afterLogin()))
+	s.raw(b, s.features(s.afterLogin()))
 }
 
 // resolve returns the hosted domain that a header asks for, and why it can't be
@@ -144,11 +145,14 @@ func (s *Stream) beforeLogin() (list []*stanza.Element) {
 }
 
 // afterLogin lists resource binding, the session element that old clients want
-// (a no-op since RFC 6120), and what extensions offer.
+// (a no-op since RFC 6120), what rosters can do, and what extensions offer.
 func (s *Stream) afterLogin() []*stanza.Element {
 	list := []*stanza.Element{
 		stanza.El(xmpp.NSBind, "bind"),
 		stanza.El(xmpp.NSSession, "session").Add(stanza.El(xmpp.NSSession, "optional")),
+		stanza.El("urn:xmpp:features:rosterver", "ver"),    // RFC 6121 2.6.1
+		stanza.El(session.NSManagement, "sm"),              // XEP-0198 2
+		stanza.El("urn:xmpp:features:pre-approval", "sub"), // RFC 6121 3.4.1
 	}
 	return append(list, s.srv.Registry.StreamFeatures(s.domain, false, true)...)
 }

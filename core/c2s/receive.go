@@ -1,21 +1,29 @@
 package c2s
 
 import (
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
-// receive takes a stanza of a bound client: check, stamp, Submit.
+// receive takes a stanza of a bound client: count, check, stamp, Submit.
 func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait {
-	st := t.Stanza
 	sess := s.session.Load()
+	if sess == nil || !sess.Begin(s) { // taken over by another stream
+		s.state = ended
+		return nil
+	}
+	return sess.Busy(s.submit(b, t, sess))
+}
+
+func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Session) transport.Wait {
+	st := t.Stanza
 	if t.Malformed == "from" || !st.From.IsZero() && st.From != sess.JID && st.From != s.user {
 		s.fail(b, stream.Err(stream.InvalidFrom, "")) // RFC 6120 4.9.3.9
 		return nil
@@ -32,8 +40,8 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 			s.answer(b, st, err)
 			return nil
 		}
-		if s.streamIQ(b, st) {
-			return nil
+		if w, done := s.streamIQ(b, st); done {
+			return w
 		}
 	case stanza.Presence:
 		if subscription(st.Type) {
@@ -53,21 +61,27 @@ func (s *Stream) presence(b *transport.Batch, e *extension.Envelope) transport.W
 	return w
 }
 
-// streamIQ answers what belongs to the stream itself: a second bind is refused
-// (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
-func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) bool {
-	if st.Type != stanza.Set || !st.To.IsZero() && st.To.String() != s.domain {
-		return false
+// streamIQ answers what belongs to the stream and to the account's roster: a
+// second bind is refused (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
+func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wait, done bool) {
+	if st.Type != stanza.Get && st.Type != stanza.Set {
+		return nil, false
 	}
-	switch st.Children()[0].Space {
-	case xmpp.NSBind:
+	own := st.To.IsZero() || st.To == s.user
+	server := st.To.IsZero() || st.To.String() == s.domain
+	switch space := st.Children()[0].Space; {
+	case space == roster.NS && own:
+		return s.srv.Presence.RosterIQ(b, s.session.Load(), st), true
+	case st.Type != stanza.Set || !server:
+		return nil, false
+	case space == xmpp.NSBind:
 		s.answer(b, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
-	case xmpp.NSSession:
+	case space == xmpp.NSSession:
 		s.send(b, stanza.New(st.Reply(stanza.Result)))
 	default:
-		return false
+		return nil, false
 	}
-	return true
+	return nil, true
 }
 
 // answer sends an error back to this client.
@@ -80,7 +94,7 @@ func (s *Stream) answer(b *transport.Batch, st *stanza.Stanza, err *stanza.Error
 // send queues a stanza of the stream itself. A client that does not read its
 // answers loses the stream, not an answer (RFC 6120 8.2.3). A Wait may call it.
 func (s *Stream) send(b *transport.Batch, st *stanza.Stanza) {
-	if s.out.Stanza(b, st, jid.JID{}) == session.Full {
+	if s.direct(b, st) == session.Full {
 		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
 	}
 }

@@ -35,6 +35,8 @@ type Limits struct {
 	BindAttempts         int           // refused binds on one stream; default 10 (RFC 6120 7.7.3: 5 to 10)
 	OutboxBytes          int           // queued for a client that does not read; default 4 MiB
 	SessionsPerAccount   int           // default 100
+	Unacknowledged       int           // stanzas kept for a client that does not acknowledge (XEP-0198); default 1,000
+	ResumeTime           time.Duration // a session waits for another connection; default 10 min, negative: never
 }
 
 func (l *Limits) setDefaults() {
@@ -52,6 +54,10 @@ func (l *Limits) setDefaults() {
 	def(&l.BindAttempts, 10)
 	def(&l.OutboxBytes, 4<<20)
 	def(&l.SessionsPerAccount, 100)
+	def(&l.Unacknowledged, 1000)
+	if l.ResumeTime == 0 {
+		l.ResumeTime = 10 * time.Minute
+	}
 	if l.UnauthenticatedTime <= 0 {
 		l.UnauthenticatedTime = time.Minute
 	}
@@ -64,6 +70,10 @@ func (l *Limits) before() xmlstream.Limits {
 
 func (l *Limits) after() xmlstream.Limits {
 	return xmlstream.Limits{StanzaBytes: l.StanzaBytes, Depth: l.Depth, Attributes: l.Attributes}
+}
+
+func (l *Limits) outbox() session.OutboxLimits {
+	return session.OutboxLimits{Bytes: l.OutboxBytes, Kept: l.Unacknowledged}
 }
 
 // Options of client streams.
@@ -97,10 +107,11 @@ type Deps struct {
 type Server struct {
 	Options
 	Deps
+	Resumables *session.Resumables
 }
 
 // NewServer returns a Server.
 func NewServer(o Options, d Deps) *Server {
 	o.Limits.setDefaults()
-	return &Server{o, d}
+	return &Server{o, d, session.NewResumables(o.Limits.ResumeTime, d.Now)}
 }

@@ -36,7 +36,7 @@ type Stream struct {
 	conn transport.Conn
 	peer transport.Peer
 	rd   *xmlstream.Reader
-	out  *session.Outbox // any goroutine
+	out  atomic.Pointer[session.Outbox] // any goroutine; the session's, once bound
 
 	state    state
 	domain   string                          // hosted domain that the client asked for
@@ -59,13 +59,14 @@ type Stream struct {
 
 // New returns the stream of a connection.
 func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
-	return &Stream{
+	s := &Stream{
 		srv: srv, conn: conn, peer: peer,
 		rd:       xmlstream.NewReader(srv.Limits.before()),
-		out:      session.NewOutbox(conn, srv.Limits.OutboxBytes),
 		login:    &login{},
 		deadline: srv.Now().Add(srv.Limits.UnauthenticatedTime),
 	}
+	s.out.Store(session.NewOutbox(conn, srv.Limits.outbox()))
+	return s
 }
 
 // Feed implements transport.Stream: it reads token by token until the input is
@@ -121,7 +122,14 @@ func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	case opened:
 		return s.negotiate(b, t)
 	case unbound:
+		if t.Kind == xmlstream.Element && t.Element.Space == session.NSManagement {
+			return s.beforeBind(b, t.Element)
+		}
 		s.bind(b, t)
+		return nil
+	}
+	if t.Kind == xmlstream.Element && t.Element.Space == session.NSManagement {
+		s.manage(b, t.Element)
 		return nil
 	}
 	if t.Kind != xmlstream.Stanza {
@@ -177,7 +185,10 @@ func (s *Stream) secure() bool { return s.peer.TLS != nil || !s.srv.TLSRequired 
 
 // Tick implements transport.Stream: it ends negotiations that take too long.
 func (s *Stream) Tick(b *transport.Batch, now time.Time) time.Time {
-	if s.state >= bound {
+	switch {
+	case s.state == bound:
+		return s.tick(b, now)
+	case s.state == ended:
 		return time.Time{}
 	}
 	s.release(b, now)
@@ -196,14 +207,16 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // Drain implements transport.Stream.
-func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Drain(dst, max) }
+func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(dst, max) }
 
 // Closed implements transport.Stream.
 func (s *Stream) Closed(b *transport.Batch, err error) {
 	s.state = ended
-	s.out.Discard()
-	if sess := s.session.Load(); sess != nil {
+	if sess := s.session.Load(); sess == nil {
+		s.out.Load().Take()
+	} else if !sess.Detach(s) {
 		sess.End(b, nil)
+		sess.Bury(b)
 	}
 	if err != nil {
 		s.srv.Log.Debug("connection lost", zap.Stringer("addr", s.peer.Addr), zap.Stringer("user", s.user), zap.Error(err))
@@ -214,7 +227,7 @@ func (s *Stream) Closed(b *transport.Batch, err error) {
 // end answers the client's end of the stream (RFC 6120 4.4).
 func (s *Stream) end(b *transport.Batch) {
 	s.state = ended
-	s.out.Finish(b, "</stream:stream>")
+	s.out.Load().Finish(b, "</stream:stream>")
 	if sess := s.session.Load(); sess != nil {
 		sess.End(b, nil)
 	}
@@ -240,11 +253,12 @@ func (s *Stream) End(b *transport.Batch, e *stream.Error) {
 		s.greeted = true
 		dst = header(s.srv.Registry.Default(), jid.JID{}).AppendOpen(dst)
 	}
-	s.out.Finish(b, string(dst)+closing(e))
+	s.out.Load().Finish(b, string(dst)+s.Closing(e))
 }
 
-// closing makes the last bytes of a stream whose header was sent.
-func closing(e *stream.Error) string {
+// Closing implements session.Owner: the last bytes of a stream whose header was
+// sent.
+func (s *Stream) Closing(e *stream.Error) string {
 	return string(append(e.Append(nil, false), "</stream:stream>"...))
 }
 
@@ -254,7 +268,7 @@ func (s *Stream) greet(b *transport.Batch, h stream.Header) {
 	defer s.greeting.Unlock()
 	if !s.greeted {
 		s.greeted = true
-		s.out.Raw(b, string(h.AppendOpen(nil)))
+		s.raw(b, string(h.AppendOpen(nil)))
 	}
 }
 

@@ -24,9 +24,9 @@ func (s *Stream) startTLS(b *transport.Batch, e *stanza.Element) {
 		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
 	case s.peer.TLS != nil || !s.peer.TLSAvailable: // 5.4.2.2: <failure/> and the end of the stream
 		s.state = ended
-		s.out.Finish(b, "<failure xmlns='"+xmpp.NSTLS+"'/></stream:stream>")
+		s.out.Load().Finish(b, "<failure xmlns='"+xmpp.NSTLS+"'/></stream:stream>")
 	default:
-		s.out.Raw(b, "<proceed xmlns='"+xmpp.NSTLS+"'/>")
+		s.raw(b, "<proceed xmlns='"+xmpp.NSTLS+"'/>")
 		s.rd.Discard()
 		s.conn.StartTLS()
 	}

@@ -1,15 +1,15 @@
-// Package presence keeps who is told of a session's availability (RFC 6121
-// section 4): presence broadcast among the resources of an account, directed
-// presence, and the end of both.
+// Package presence keeps who is told of whose availability (RFC 6121 sections
+// 2 to 4): presence broadcast, probes, directed presence, subscriptions, and
+// the roster as clients edit it.
 //
-// What needs a roster (subscriptions of section 3, probes of 4.3) is not here
-// yet: nobody but the own resources is subscribed to an account.
+// broadcast.go has sections 4.2 to 4.5, directed.go 4.6, probe.go 4.3,
+// outbound.go and inbound.go section 3, roster.go section 2.
 package presence
 
 import (
-	"strconv"
-	"strings"
+	"context"
 
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -18,20 +18,18 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Route takes directed presence to wherever it is addressed.
+// Route takes a stanza to wherever it is addressed.
 type Route func(b *transport.Batch, e *extension.Envelope) transport.Wait
 
-// Presence has no state of its own: it is in the sessions and in the registry.
+// Presence has no state of its own: it is in the sessions, in the registry and
+// in the rosters.
 type Presence struct {
-	sessions cluster.Registry
-	route    Route
-	spawn    func(transport.Wait)
-}
-
-// New returns a Presence. route is the router's; spawn runs what nobody waits
-// for.
-func New(sessions cluster.Registry, route Route, spawn func(transport.Wait)) *Presence {
-	return &Presence{sessions, route, spawn}
+	Sessions cluster.Registry
+	Rosters  *roster.Rosters
+	Route    Route
+	Spawn    func(transport.Wait)         // runs what nobody waits for
+	Hosted   func(domain string) bool     // whether a domain is ours
+	Failed   func(what string, err error) // logs what the sender is not told
 }
 
 // FromClient handles presence that a client sent, from is stamped. An error is
@@ -41,99 +39,111 @@ func (p *Presence) FromClient(b *transport.Batch, s *session.Session, e *extensi
 	switch st.Type {
 	case "", stanza.Unavailable:
 		if st.To.IsZero() {
-			return nil, p.broadcast(b, s, st)
+			return p.broadcast(b, s, st)
 		}
-		if !s.Direct(st.To, st.Type == "") {
-			return nil, stanza.Err(stanza.ResourceConstraint, "directed presence to too many addresses")
+		return p.direct(b, s, e)
+	case stanza.Subscribe, stanza.Subscribed, stanza.Unsubscribe, stanza.Unsubscribed:
+		if st.To.IsZero() || st.To.Bare() == s.JID.Bare() {
+			return nil, stanza.Err(stanza.BadRequest, "presence of this type goes to a contact")
 		}
-		return p.route(b, e), nil
-	case stanza.TypeError, stanza.Subscribe, stanza.Subscribed, stanza.Unsubscribe, stanza.Unsubscribed, stanza.Probe:
+		return p.outbound(s, st), nil
+	case stanza.Probe: // the server's own business (4.3)
+		return nil, nil
+	case stanza.TypeError:
 		if st.To.IsZero() {
 			return nil, stanza.Err(stanza.BadRequest, "presence of this type needs an address")
 		}
-		return p.route(b, e), nil
+		return p.Route(b, e), nil
 	}
-	return nil, stanza.Err(stanza.BadRequest, "unknown type of presence") // RFC 6121 4.7.1
+	return nil, stanza.Err(stanza.BadRequest, "unknown type of presence") // 4.7.1
 }
 
-// broadcast handles presence without an address (RFC 6121 4.2, 4.4, 4.5): an
-// account is implicitly subscribed to its own presence.
-func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.Stanza) *stanza.Error {
-	entry := cluster.Entry{JID: s.JID, Fence: s.Fence(), Receiver: s}
-	if st.Type == "" {
-		prio, err := priority(st)
-		if err != nil {
-			return err
-		}
-		entry.Available, entry.Priority, entry.Presence = true, prio, st
+// Inbound handles presence to an account that is not merely passed on to its
+// sessions: subscriptions and probes. handled is false for all other types.
+func (p *Presence) Inbound(b *transport.Batch, e *extension.Envelope) (w transport.Wait, handled bool) {
+	switch e.Stanza.Type {
+	case stanza.Subscribe, stanza.Subscribed, stanza.Unsubscribe, stanza.Unsubscribed:
+		return p.inbound(e.Stanza), true
+	case stanza.Probe:
+		o := outgoing{p: p, b: b}
+		o.probed(e.Stanza)
+		return o.rest(), true
 	}
-	before, ok := s.SetPresence(entry.Presence)
-	if !ok || !entry.Available && before == nil {
-		return nil
-	}
-	p.sessions.Update(entry)
-	own := s.JID.Bare()
-	for _, other := range p.sessions.Sessions(own) {
-		if !other.Available && other.JID != s.JID {
-			continue
-		}
-		other.Receiver.Deliver(b, addressed(st, own))
-		if before == nil && other.JID != s.JID && other.Presence != nil { // initial presence
-			s.Deliver(b, addressed(other.Presence, own))
-		}
-	}
-	if !entry.Available {
-		p.tellDirected(b, s, st)
-	}
-	return nil
+	return nil, false
 }
 
-// Leave tells that a session is gone (RFC 6121 4.5.3, 4.6.4). The session is
-// in the registry no more.
-func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
-	gone := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: s.JID})
-	last, directed := s.TakePresence()
-	own := s.JID.Bare()
-	if last != nil {
-		for _, other := range p.sessions.Sessions(own) {
-			if other.Available {
-				other.Receiver.Deliver(b, addressed(gone, own))
+// outgoing is what one event makes the kernel send: by b, and by what routes
+// left to wait for, in order.
+type outgoing struct {
+	p     *Presence
+	b     *transport.Batch
+	waits []transport.Wait
+}
+
+// send routes a stanza, behind whatever waits already.
+func (o *outgoing) send(st *stanza.Stanza) {
+	if len(o.waits) > 0 {
+		o.waits = append(o.waits, o.p.later(func(_ context.Context, o *outgoing) { o.send(st) }))
+		return
+	}
+	if w := o.p.Route(o.b, &extension.Envelope{Stanza: st}); w != nil {
+		o.waits = append(o.waits, w)
+	}
+}
+
+// rest returns what is left to wait for.
+func (o *outgoing) rest() transport.Wait { return transport.Sequence(o.waits) }
+
+// later returns a Wait that runs f and then what f left to wait for.
+func (p *Presence) later(f func(ctx context.Context, o *outgoing)) transport.Wait {
+	return func(ctx context.Context) {
+		var b transport.Batch
+		o := outgoing{p: p, b: &b}
+		f(ctx, &o)
+		b.Flush()
+		if w := o.rest(); w != nil {
+			w(ctx)
+		}
+	}
+}
+
+// hold runs use with the session's roster: at once if it is in memory, else in
+// the Wait that is returned. That a roster can't be read is told by failed.
+func (p *Presence) hold(b *transport.Batch, s *session.Session, use func(o *outgoing, r *roster.Account), failed func(b *transport.Batch, err error)) transport.Wait {
+	owner := s.JID.Bare()
+	a := s.Roster()
+	if a == nil {
+		if a = p.Rosters.TryHold(owner); a != nil {
+			if a = s.KeepRoster(a); a == nil {
+				return nil // the session has ended
 			}
 		}
 	}
-	p.direct(b, gone, directed)
-}
-
-// tellDirected passes unavailable presence on to the targets of directed
-// presence and forgets them (RFC 6121 4.6.3).
-func (p *Presence) tellDirected(b *transport.Batch, s *session.Session, st *stanza.Stanza) {
-	_, directed := s.TakePresence()
-	p.direct(b, st, directed)
-}
-
-func (p *Presence) direct(b *transport.Batch, st *stanza.Stanza, targets []jid.JID) {
-	for _, to := range targets {
-		if w := p.route(b, &extension.Envelope{Stanza: addressed(st, to)}); w != nil {
-			p.spawn(w)
-		}
+	if a != nil {
+		o := outgoing{p: p, b: b}
+		use(&o, a)
+		return o.rest()
 	}
+	return p.later(func(ctx context.Context, o *outgoing) {
+		a, err := p.Rosters.Hold(ctx, owner)
+		if err != nil {
+			p.Failed("a roster could not be read", err)
+			failed(o.b, err)
+			return
+		}
+		if a = s.KeepRoster(a); a != nil {
+			use(o, a)
+		}
+	})
 }
 
-func addressed(st *stanza.Stanza, to jid.JID) *stanza.Stanza {
+// to returns the stanza with another address.
+func to(st *stanza.Stanza, addr jid.JID) *stanza.Stanza {
 	h := st.Header
-	h.To = to
+	h.To = addr
 	return st.With(h)
 }
 
-// priority reads <priority/> (RFC 6121 4.7.2.3).
-func priority(st *stanza.Stanza) (int8, *stanza.Error) {
-	e := st.Find("", "priority")
-	if e == nil {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(e.Text()), 10, 8)
-	if err != nil {
-		return 0, stanza.Err(stanza.BadRequest, "priority is a whole number from -128 to 127")
-	}
-	return int8(n), nil
+func unavailable(from jid.JID) *stanza.Stanza {
+	return stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: from})
 }

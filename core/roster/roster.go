@@ -70,22 +70,28 @@ func (i *Item) empty() bool { return !i.Listed && i.State == None && !i.Approved
 // Rosters gives rosters out. Its methods may be called by any goroutine; those
 // with a context read or write storage.
 type Rosters struct {
-	store    storage.Rosters
-	maxItems int
+	store  storage.Rosters
+	limits Limits
 
 	mu   sync.Mutex // guards held and Account.holders
 	held map[jid.JID]*Account
 }
 
-// DefaultMaxItems is how many contacts an account may have by default.
-const DefaultMaxItems = 1000
+// Limits bound a roster. A zero field means its default.
+type Limits struct {
+	Items    int // contacts in it; default 1,000
+	Requests int // of strangers that wait for an answer, and pre-approvals; default 200
+}
 
 // New returns Rosters over a store.
-func New(store storage.Rosters, maxItems int) *Rosters {
-	if maxItems <= 0 {
-		maxItems = DefaultMaxItems
+func New(store storage.Rosters, l Limits) *Rosters {
+	if l.Items <= 0 {
+		l.Items = 1000
 	}
-	return &Rosters{store: store, maxItems: maxItems, held: map[jid.JID]*Account{}}
+	if l.Requests <= 0 {
+		l.Requests = 200
+	}
+	return &Rosters{store: store, limits: l, held: map[jid.JID]*Account{}}
 }
 
 // Account is the roster of one account while somebody holds it.
@@ -170,39 +176,57 @@ func (a *Account) Drop() {
 	}
 }
 
+// full says that a new item would be one too many of its sort: what strangers
+// ask for takes no room from the user's own contacts.
+func (s *Snapshot) full(before, after *Item, l *Limits) bool {
+	if after.empty() || !before.empty() && before.Listed == after.Listed {
+		return false
+	}
+	n := 0
+	for i := range s.Items {
+		if s.Items[i].Listed == after.Listed {
+			n++
+		}
+	}
+	return after.Listed && n >= l.Items || !after.Listed && n >= l.Requests
+}
+
 // ErrFull: the account may not have more contacts.
 var ErrFull = errors.New("roster: too many contacts")
 
-// Change replaces one item by what change makes of it, and commits that. It
-// returns the item before and after, and whether anything changed. change must
-// not wait; its error is returned.
-func (a *Account) Change(ctx context.Context, contact jid.JID, change func(Item) (Item, error)) (before, after Item, err error) {
+// Change replaces one item by what change makes of it, commits that, and calls
+// done with the item before and after, also if nothing changed. done is called
+// under the lock that orders the changes of this roster, so that what it queues
+// is in the order of the changes. Neither function may wait; an error of change
+// is returned.
+func (a *Account) Change(ctx context.Context, contact jid.JID, change func(Item) (Item, error), done func(before, after *Item)) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	now := a.Snapshot()
-	before = now.Get(contact)
-	if after, err = change(before); err != nil {
-		return before, before, err
+	before := now.Get(contact)
+	after, err := change(before)
+	if err != nil {
+		return err
 	}
 	after.Contact = contact
-	if same(&before, &after) {
-		return before, after, nil
+	if !same(&before, &after) {
+		if now.full(&before, &after, &a.all.limits) {
+			return ErrFull
+		}
+		var put []storage.RosterItem
+		var remove []jid.JID
+		if after.empty() {
+			remove = []jid.JID{contact}
+		} else {
+			put = []storage.RosterItem{stored(&after)}
+		}
+		if err := a.all.store.ChangeRoster(ctx, a.Owner, now.Version, put, remove); err != nil {
+			return fmt.Errorf("roster: change %s: %w", a.Owner, err)
+		}
+		a.snapshot.Store(now.with(after))
 	}
-	if before.empty() && !after.empty() && len(now.Items) >= a.all.maxItems {
-		return before, before, ErrFull
-	}
-	var put []storage.RosterItem
-	var remove []jid.JID
-	if after.empty() {
-		remove = []jid.JID{contact}
-	} else {
-		put = []storage.RosterItem{stored(&after)}
-	}
-	if err := a.all.store.ChangeRoster(ctx, a.Owner, now.Version, put, remove); err != nil {
-		return before, before, fmt.Errorf("roster: change %s: %w", a.Owner, err)
-	}
-	a.snapshot.Store(now.with(after))
-	return before, after, nil
+	done(&before, &after)
+	return nil
 }
 
 func same(a, b *Item) bool {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -60,7 +61,7 @@ func (r *Router) full(b *transport.Batch, e *extension.Envelope) transport.Wait 
 // (RFC 6121 8.5.3.1); without that session an iq is refused and presence is
 // ignored (8.5.3.2.2, 8.5.3.2.3).
 func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, e.Stanza) {
+	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, cluster.Delivery{Stanza: e.Stanza}) {
 		return nil
 	}
 	if e.Stanza.Kind == stanza.Presence {
@@ -76,17 +77,10 @@ func recipient(e *extension.Envelope) *extension.Envelope {
 	return &c
 }
 
-// presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2).
-// Subscriptions need a roster, which this server does not keep yet: whoever
-// asks is told so. Probes are ignored (4.3.2: nobody is subscribed).
+// presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2):
+// subscriptions and probes are the server's affair, the rest goes to the
+// available sessions.
 func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	switch e.Stanza.Type {
-	case "", stanza.Unavailable, stanza.TypeError:
-	case stanza.Subscribe:
-		return r.refuse(b, e, stanza.Err(stanza.FeatureNotImplemented, "this server does not keep rosters yet"))
-	default:
-		return nil
-	}
 	if !r.Pipeline.Wants(extension.Deliver, stanza.Presence) {
 		return r.toAvailable(b, e)
 	}
@@ -94,9 +88,12 @@ func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.W
 }
 
 func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if w, handled := r.Presence.Inbound(b, e); handled {
+		return w
+	}
 	for _, s := range r.Sessions.Sessions(e.Stanza.To.Bare()) {
 		if s.Available {
-			s.Receiver.Deliver(b, e.Stanza)
+			s.Receiver.Deliver(b, cluster.Delivery{Stanza: e.Stanza})
 		}
 	}
 	return nil

@@ -20,32 +20,53 @@ func (r *Router) message(b *transport.Batch, e *extension.Envelope) transport.Wa
 func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wait {
 	st := e.Stanza
 	if !st.To.IsBare() {
-		if s, ok := r.Sessions.Session(st.To); ok && s.Receiver.Deliver(b, st) {
+		if s, ok := r.Sessions.Session(st.To); ok && s.Receiver.Deliver(b, cluster.Delivery{Stanza: st}) {
 			return nil // 8.5.3.1
 		}
 		if st.Type != stanza.Chat {
 			return r.undelivered(b, e) // 8.5.3.2.1
 		}
 	}
-	taken := false
+	sessions := r.Sessions.Sessions(st.To.Bare())
+	least := int8(0)
 	switch st.Type {
 	case stanza.GroupChat, stanza.TypeError: // never to a bare JID's resources
+		return r.undelivered(b, e)
 	case stanza.Headline:
-		for _, s := range r.Sessions.Sessions(st.To.Bare()) {
-			taken = s.Available && s.Priority >= 0 && s.Receiver.Deliver(b, st) || taken
-		}
 	default:
-		sessions := r.Sessions.Sessions(st.To.Bare())
-		best := highest(sessions)
-		for _, s := range sessions {
-			taken = s.Available && s.Priority == best && s.Receiver.Deliver(b, st) || taken
-		}
+		least = highest(sessions)
 	}
-	if taken {
+	if r.fork(b, st, sessions, least) {
 		return nil
 	}
 	return r.undelivered(b, e)
 }
+
+// fork gives a message to each available session of at least this priority.
+func (r *Router) fork(b *transport.Batch, st *stanza.Stanza, sessions []cluster.Entry, least int8) (taken bool) {
+	d := cluster.Delivery{Stanza: st}
+	if len(sessions) > 1 {
+		d.Fork = &cluster.Fork{}
+		d.Fork.Add() // until all have it
+	}
+	for _, s := range sessions {
+		if !s.Available || s.Priority < least {
+			continue
+		}
+		if d.Fork != nil {
+			d.Fork.Add()
+		}
+		if s.Receiver.Deliver(b, d) {
+			taken = true
+		} else if d.Fork != nil {
+			d.Fork.Lost()
+		}
+	}
+	return !r.lostAll(d.Fork) && taken
+}
+
+// lostAll ends the counting of a fork: whether all copies are lost already.
+func (r *Router) lostAll(f *cluster.Fork) bool { return f != nil && f.Lost() }
 
 // highest returns the highest priority of the available sessions that take
 // messages to the bare JID. The "most available" resources of RFC 6121

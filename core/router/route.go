@@ -28,8 +28,15 @@ type Router struct {
 	Sessions cluster.Registry
 	Pipeline *pipeline.Pipeline
 	Hosts    *host.Hosts
+	Presence Presence
 	Store    storage.Store
 	Log      *zap.Logger
+}
+
+// Presence handles presence to an account that is not merely passed on to its
+// sessions; package presence is it.
+type Presence interface {
+	Inbound(b *transport.Batch, e *extension.Envelope) (w transport.Wait, handled bool)
 }
 
 // Submit takes a stanza that a local account handed in: the Submit stage, then

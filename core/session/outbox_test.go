@@ -25,7 +25,7 @@ func message(id string, body string) *stanza.Stanza {
 
 func TestOutboxOrder(t *testing.T) {
 	c := &conn{}
-	o := NewOutbox(c, 1<<20)
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	var b transport.Batch
 	o.Raw(&b, "<header>")
 	o.Stanza(&b, message("1", "x"), jid.JID{})
@@ -50,7 +50,7 @@ func TestOutboxOrder(t *testing.T) {
 // A connection is in a batch once until it was drained (transport.Batch.Add).
 func TestOutboxSchedulesOnce(t *testing.T) {
 	c := &conn{}
-	o := NewOutbox(c, 1<<20)
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	for round := int32(1); round <= 3; round++ {
 		var one, two transport.Batch
 		o.Raw(&one, "a")
@@ -74,7 +74,7 @@ func TestOutboxSchedulesOnce(t *testing.T) {
 }
 
 func TestOutboxNeverCutsAnItem(t *testing.T) {
-	o := NewOutbox(&conn{}, 1<<20)
+	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	var b transport.Batch
 	for range 3 {
 		o.Raw(&b, "12345")
@@ -87,7 +87,7 @@ func TestOutboxNeverCutsAnItem(t *testing.T) {
 }
 
 func TestOutboxBound(t *testing.T) {
-	o := NewOutbox(&conn{}, 10)
+	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 10, Kept: 100})
 	var b transport.Batch
 	for _, row := range []struct {
 		raw  string
@@ -112,7 +112,7 @@ func TestOutboxBound(t *testing.T) {
 	if got := string(o.Drain(nil, 100)); got != "7890abcthe last bytes, whatever the bound" {
 		t.Error(got)
 	}
-	o = NewOutbox(&conn{}, 10)
+	o = NewOutbox(&conn{}, OutboxLimits{Bytes: 10, Kept: 100})
 	if o.Raw(&b, strings.Repeat("x", 50)) != Queued { // or no big stanza would ever get through
 		t.Error("an item that is bigger than the bound is refused by an empty outbox")
 	}
@@ -123,7 +123,7 @@ func TestOutboxBound(t *testing.T) {
 
 func TestOutboxFinish(t *testing.T) {
 	c := &conn{}
-	o := NewOutbox(c, 100)
+	o := NewOutbox(c, OutboxLimits{Bytes: 100, Kept: 100})
 	var b transport.Batch
 	for i := range 3 {
 		if got := o.Finish(&b, "</stream:stream>"); got != (i == 0) {
@@ -139,10 +139,10 @@ func TestOutboxFinish(t *testing.T) {
 	if got := string(o.Drain(nil, 100)); got != "</stream:stream>" {
 		t.Error(got)
 	}
-	o = NewOutbox(c, 100)
+	o = NewOutbox(c, OutboxLimits{Bytes: 100, Kept: 100})
 	o.Raw(&b, "x")
-	o.Discard()
-	o.Discard()
+	o.Take()
+	o.Take()
 	if o.Len() != 0 || len(o.Drain(nil, 100)) != 0 || o.Raw(&b, "x") != Closed || o.Finish(&b, "x") {
 		t.Error("a discarded outbox goes on")
 	}
@@ -151,7 +151,7 @@ func TestOutboxFinish(t *testing.T) {
 // An idle client costs no queue, and one that always has something queued no
 // more than what is queued.
 func TestOutboxMemory(t *testing.T) {
-	o := NewOutbox(&conn{}, 1<<20)
+	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	var b transport.Batch
 	for range 1000 {
 		o.Raw(&b, "x")
@@ -185,7 +185,7 @@ func TestOutboxMemory(t *testing.T) {
 func TestOutboxConcurrently(t *testing.T) {
 	const writers, each = 8, 500
 	c := &conn{}
-	o := NewOutbox(c, 1<<30)
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 30, Kept: 100})
 	var pushing sync.WaitGroup
 	for w := range writers {
 		pushing.Go(func() {

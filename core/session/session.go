@@ -7,6 +7,8 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/core/roster"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -19,52 +21,72 @@ type Kernel interface {
 	// Leave tells whoever saw the session as available that it is gone, and
 	// removes it from the session registry. It is called once, by End.
 	Leave(b *transport.Batch, s *Session)
+	// Lost takes what a session that has ended did not bring to its client.
+	Lost(b *transport.Batch, s *Session, lost []Lost)
 	// Overflow counts and logs a session that was ended because its client did
-	// not read.
+	// not read or did not acknowledge.
 	Overflow(s *Session)
+}
+
+// Owner is the stream that a session is attached to.
+type Owner interface {
+	// Closing makes the last bytes of the stream: the error, if any, and its end.
+	Closing(*stream.Error) string
+	// Replaced tells that the session was taken over by another stream; this
+	// one ends with conflict. It may be called during a turn of another stream.
+	Replaced(b *transport.Batch)
 }
 
 // Session implements cluster.Receiver.
 type Session struct {
-	JID    jid.JID // full
-	Origin extension.Origin
+	JID jid.JID // full
 
-	out     *Outbox
-	closing Closing
-	pipe    *pipeline.Pipeline
-	kernel  Kernel
+	out    *Outbox
+	pipe   *pipeline.Pipeline
+	kernel Kernel
 
-	mu       sync.Mutex
-	fence    uint64 // of its claim
-	ended    bool
-	presence *stanza.Stanza       // last broadcast presence; nil while unavailable
-	directed map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
+	mu         sync.Mutex
+	fence      uint64 // of its claim
+	ended      bool
+	owner      Owner           // nil while detached
+	resumption *resumption     // nil without stream management
+	roster     *roster.Account // held from the first use until the end
+	interested bool
+	presence   *stanza.Stanza // last broadcast presence; nil while unavailable
+	priority   int8
+	directed   map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
 }
-
-// Closing makes the last bytes of a stream: the error, if any, and its end.
-type Closing func(*stream.Error) string
 
 // New returns a session that writes to out. It takes part in routing once it
 // has claimed its JID.
-func New(full jid.JID, origin extension.Origin, out *Outbox, closing Closing, pipe *pipeline.Pipeline, k Kernel) *Session {
-	return &Session{JID: full, Origin: origin, out: out, closing: closing, pipe: pipe, kernel: k}
+func New(full jid.JID, owner Owner, out *Outbox, pipe *pipeline.Pipeline, k Kernel) *Session {
+	return &Session{JID: full, owner: owner, out: out, pipe: pipe, kernel: k}
 }
 
-// Deliver hands a stanza to the session: the Write stage, then the outbox.
-func (s *Session) Deliver(b *transport.Batch, st *stanza.Stanza) bool {
-	if s.pipe.Wants(extension.Write, st.Kind) {
-		if st = s.write(b, st); st == nil {
+// Deliver hands a stanza to the session: the Write stage, then the outbox. A
+// request can't wait for a connection: it is not taken while there is none.
+func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
+	if d.Stanza.Kind == stanza.IQ && (d.Stanza.Type == stanza.Get || d.Stanza.Type == stanza.Set) && s.Detached() {
+		return false
+	}
+	if s.pipe.Wants(extension.Write, d.Stanza.Kind) {
+		if d.Stanza = s.write(b, d.Stanza); d.Stanza == nil {
 			return true
 		}
 	}
-	switch s.out.Stanza(b, st, jid.JID{}) {
+	switch s.out.Delivery(b, d) {
 	case Queued:
 		return true
 	case Full:
 		s.kernel.Overflow(s)
-		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
+		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read or does not acknowledge what it is sent"))
 	}
 	return false
+}
+
+// Send is Deliver for what the server itself tells this session.
+func (s *Session) Send(b *transport.Batch, st *stanza.Stanza) bool {
+	return s.Deliver(b, cluster.Delivery{Stanza: st})
 }
 
 // write runs the Write stage; nil means that the stanza ends here. What its
@@ -84,15 +106,30 @@ func (s *Session) write(b *transport.Batch, st *stanza.Stanza) *stanza.Stanza {
 // has ended already (e is nil). It may be called by any goroutine and more
 // than once.
 func (s *Session) End(b *transport.Batch, e *stream.Error) {
-	if e != nil {
-		s.out.Finish(b, s.closing(e))
-	}
 	s.mu.Lock()
-	ended := s.ended
+	ended, owner, r := s.ended, s.owner, s.resumption
 	s.ended = true
 	s.mu.Unlock()
-	if !ended {
-		s.kernel.Leave(b, s)
+	if e != nil && owner != nil {
+		s.out.Finish(b, owner.Closing(e))
+	}
+	if ended {
+		return
+	}
+	if r != nil {
+		r.stop(s)
+	}
+	s.kernel.Leave(b, s)
+	if owner == nil { // nothing will be written any more
+		s.Bury(b)
+	}
+}
+
+// Bury hands what the client did not get to the kernel. The stream calls it
+// when the connection of a session that has ended is gone.
+func (s *Session) Bury(b *transport.Batch) {
+	if lost := s.out.Take(); len(lost) > 0 {
+		s.kernel.Lost(b, s, lost)
 	}
 }
 
@@ -112,16 +149,53 @@ func (s *Session) Fence() uint64 {
 	return s.fence
 }
 
+// Roster returns the roster that the session holds, nil if none yet.
+func (s *Session) Roster() *roster.Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.roster
+}
+
+// KeepRoster gives a held roster to the session, which drops it at its end. It
+// returns the one that is kept: an earlier one stays.
+func (s *Session) KeepRoster(a *roster.Account) *roster.Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.roster != nil {
+		a.Drop()
+		return s.roster
+	}
+	s.roster = a
+	return a
+}
+
+// SetInterested notes that the session wants roster pushes.
+func (s *Session) SetInterested() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interested = true
+}
+
+// Entry returns what the registry is to know of the session.
+func (s *Session) Entry() cluster.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cluster.Entry{
+		JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested,
+		Available: s.presence != nil, Presence: s.presence, Priority: s.priority,
+	}
+}
+
 // SetPresence notes the presence that the session broadcasts, nil for
 // unavailable, and returns the one before. ok is false if the session has
 // ended: then nobody may be told.
-func (s *Session) SetPresence(p *stanza.Stanza) (before *stanza.Stanza, ok bool) {
+func (s *Session) SetPresence(p *stanza.Stanza, priority int8) (before *stanza.Stanza, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return nil, false
 	}
-	before, s.presence = s.presence, p
+	before, s.presence, s.priority = s.presence, p, priority
 	return before, true
 }
 
@@ -151,14 +225,24 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	return true
 }
 
-// TakePresence returns what the session had told others, and forgets it.
-func (s *Session) TakePresence() (last *stanza.Stanza, directed []jid.JID) {
+// TakeDirected returns the targets of directed presence, and forgets them.
+func (s *Session) TakeDirected() (directed []jid.JID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, s.presence = s.presence, nil
 	for to := range s.directed {
 		directed = append(directed, to)
 	}
 	s.directed = nil
-	return last, directed
+	return directed
+}
+
+// TakePresence returns what a session that has ended had told others, and the
+// roster that it held, which the caller drops.
+func (s *Session) TakePresence() (last *stanza.Stanza, directed []jid.JID, r *roster.Account) {
+	directed = s.TakeDirected()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, s.presence = s.presence, nil
+	r, s.roster = s.roster, nil
+	return last, directed, r
 }

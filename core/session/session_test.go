@@ -23,6 +23,14 @@ type kernel struct {
 func (k *kernel) Leave(*transport.Batch, *Session) { k.mu.Lock(); defer k.mu.Unlock(); k.left++ }
 func (k *kernel) Overflow(*Session)                { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
 
+func (k *kernel) Lost(*transport.Batch, *Session, []Lost) {}
+
+// owner is a stream that nobody replaces.
+type owner struct{}
+
+func (owner) Closing(e *stream.Error) string { return string(e.Condition) }
+func (owner) Replaced(*transport.Batch)      {}
+
 func newSession(t *testing.T, max int) (*Session, *kernel, *conn) {
 	t.Helper()
 	pipe, err := pipeline.New(nil, extension.Order{})
@@ -30,8 +38,7 @@ func newSession(t *testing.T, max int) (*Session, *kernel, *conn) {
 		t.Fatal(err)
 	}
 	k, c := &kernel{}, &conn{}
-	closing := func(e *stream.Error) string { return string(e.Condition) }
-	return New(jid.MustParse("a@example.test/x"), extension.Origin{}, NewOutbox(c, max), closing, pipe, k), k, c
+	return New(jid.MustParse("a@example.test/x"), owner{}, NewOutbox(c, OutboxLimits{Bytes: max, Kept: 100}), pipe, k), k, c
 }
 
 func TestEndIsOnce(t *testing.T) {
@@ -43,7 +50,7 @@ func TestEndIsOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() { var b transport.Batch; s.End(&b, stream.Err(stream.Conflict, "")) })
 		all.Go(func() { var b transport.Batch; s.End(&b, nil) })
-		all.Go(func() { var b transport.Batch; s.Deliver(&b, message("1", "x")) })
+		all.Go(func() { var b transport.Batch; s.Send(&b, message("1", "x")) })
 	}
 	all.Wait()
 	if k.left != 1 || c.closes.Load() != 1 {
@@ -53,13 +60,13 @@ func TestEndIsOnce(t *testing.T) {
 		t.Error(out)
 	}
 	var b transport.Batch
-	if s.Deliver(&b, message("2", "x")) {
+	if s.Send(&b, message("2", "x")) {
 		t.Error("a session that has ended takes stanzas")
 	}
 	if s.Claimed(8) {
 		t.Error("a session that has ended is claimed")
 	}
-	if _, ok := s.SetPresence(message("1", "x")); ok {
+	if _, ok := s.SetPresence(message("1", "x"), 0); ok {
 		t.Error("a session that has ended is available")
 	}
 	if s.Direct(jid.MustParse("b@example.test"), true) {
@@ -71,13 +78,13 @@ func TestOverflowEndsTheSession(t *testing.T) {
 	s, k, c := newSession(t, 2000)
 	var b transport.Batch
 	taken := 0
-	for s.Deliver(&b, message("1", strings.Repeat("x", 500))) {
+	for s.Send(&b, message("1", strings.Repeat("x", 500))) {
 		taken++
 	}
 	if taken != 2 || k.overflows != 1 || k.left != 1 || c.closes.Load() != 1 {
 		t.Errorf("took %d, overflows %d, left %d, closed %d", taken, k.overflows, k.left, c.closes.Load())
 	}
-	if s.Deliver(&b, message("2", "x")) || k.overflows != 1 {
+	if s.Send(&b, message("2", "x")) || k.overflows != 1 {
 		t.Error("counted again")
 	}
 	if out := string(s.out.Drain(nil, 1<<20)); strings.Count(out, "<message ") != taken || !strings.HasSuffix(out, "resource-constraint") {
@@ -102,11 +109,11 @@ func TestDirectedPresenceIsBounded(t *testing.T) {
 	if !s.Direct(to(0), false) || !s.Direct(to(maxDirected), true) {
 		t.Error("room is not given back")
 	}
-	s.SetPresence(stanza.New(stanza.Header{Kind: stanza.Presence}))
-	if last, directed := s.TakePresence(); last == nil || len(directed) != maxDirected {
+	s.SetPresence(stanza.New(stanza.Header{Kind: stanza.Presence}), 0)
+	if last, directed, _ := s.TakePresence(); last == nil || len(directed) != maxDirected {
 		t.Error(last, len(directed))
 	}
-	if last, directed := s.TakePresence(); last != nil || len(directed) != 0 {
+	if last, directed, _ := s.TakePresence(); last != nil || len(directed) != 0 {
 		t.Error("taken twice")
 	}
 }

@@ -13,6 +13,8 @@
 package cluster
 
 import (
+	"sync/atomic"
+
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -22,15 +24,39 @@ import (
 // Receiver is the way to a session. Any goroutine may call it.
 type Receiver interface {
 	// Deliver hands a stanza to the session. It never blocks. false means that
-	// the session did not take it (it has just ended): the caller treats it as
-	// if the session had not been there.
-	Deliver(b *transport.Batch, s *stanza.Stanza) bool
+	// the session did not take it (it has just ended, or it is without a
+	// connection and the stanza can't wait): the caller treats it as if the
+	// session had not been there.
+	Deliver(b *transport.Batch, d Delivery) bool
 	// End ends the session with a stream error: conflict, when another one has
 	// taken its full JID (RFC 6120 4.9.3.3). When it returns, whoever saw the
 	// session as available has been told that it is gone, so that nothing of
 	// the old session can follow what a new one sends.
 	End(b *transport.Batch, e *stream.Error)
 }
+
+// Delivery is a stanza on its way to a session.
+type Delivery struct {
+	Stanza *stanza.Stanza
+	To     jid.JID // written instead of the stanza's to, unless zero
+	Fork   *Fork   // shared by the copies of a message for several sessions; nil if it is for one
+}
+
+// Fork follows a message that was given to several sessions: it is lost only if
+// all of them lose it.
+type Fork struct {
+	copies atomic.Int32
+	taken  atomic.Bool
+}
+
+// Add counts a copy.
+func (f *Fork) Add() { f.copies.Add(1) }
+
+// Took notes that a client has one of the copies.
+func (f *Fork) Took() { f.taken.Store(true) }
+
+// Lost notes that a copy was lost, and reports whether that loses the message.
+func (f *Fork) Lost() bool { return f.copies.Add(-1) == 0 && !f.taken.Load() }
 
 // Entry is one session.
 type Entry struct {
@@ -40,6 +66,10 @@ type Entry struct {
 	Priority  int8           // of that presence, RFC 6121 4.7.2.3
 	Presence  *stanza.Stanza // last broadcast presence, nil while unavailable
 	Receiver  Receiver
+
+	// Interested: has asked for the roster, and gets roster pushes (RFC 6121
+	// 2.2).
+	Interested bool
 }
 
 // Registry is the session registry.
@@ -47,8 +77,8 @@ type Registry interface {
 	// Claim registers a session and returns its fence. If another session had
 	// the full JID it is replaced, and returned for the caller to end.
 	Claim(e Entry) (fence uint64, replaced *Entry)
-	// Update replaces availability, priority and presence of the entry with
-	// this JID and fence; false if it is not there any more.
+	// Update replaces the entry with this JID and fence, but for the Receiver;
+	// false if it is not there any more.
 	Update(e Entry) bool
 	// Release removes the entry with this JID and fence; false if it is not
 	// there any more.

@@ -93,7 +93,8 @@ func (r *Registry) Update(e cluster.Entry) bool {
 		return false
 	}
 	next := slices.Clone(old)
-	next[i].Available, next[i].Priority, next[i].Presence = e.Available, e.Priority, e.Presence
+	e.JID, e.Receiver = next[i].JID, next[i].Receiver
+	next[i] = e
 	s.sessions[bare] = next
 	return true
 }

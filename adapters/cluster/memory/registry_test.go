@@ -20,7 +20,7 @@ import (
 // receiver is told apart by its address.
 type receiver struct{ name string }
 
-func (*receiver) Deliver(*transport.Batch, *stanza.Stanza) bool { return true }
+func (*receiver) Deliver(*transport.Batch, cluster.Delivery) bool { return true }
 func (*receiver) End(*transport.Batch, *stream.Error)           {}
 
 func entry(full string) cluster.Entry {

@@ -39,6 +39,9 @@ type Config struct {
 	Admins       []jid.JID             // bare
 	Extensions   map[string]*Extension // every one of Known
 	Version      Version
+	VCard        VCard
+	Private      Private
+	Contact      Contact
 	Plugins      map[string]*Plugin
 	S2S          S2S
 	Log          Log
@@ -86,6 +89,10 @@ type Limits struct {
 	BindAttempts               int
 	OutboxBytes                int
 	SessionsPerAccount         int
+	Unacknowledged             int
+	ResumeTime                 time.Duration
+	RosterItems                int
+	RosterRequests             int
 	Connections                int
 	ConnectionsPerAddress      int
 	ShutdownTime               time.Duration
@@ -96,6 +103,15 @@ type Extension struct {
 	Enabled bool
 	Run     string
 }
+
+// VCard has the options of the extension vcard.
+type VCard struct{ MaxBytes int }
+
+// Private has the options of the extension private.
+type Private struct{ MaxBytes, MaxElements int }
+
+// Contact has the options of the extension contact: lists of URIs.
+type Contact struct{ Abuse, Admin, Feedback, Sales, Security, Status, Support []string }
 
 // Version has the options of the extension version.
 type Version struct {

@@ -33,7 +33,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key with none near", "registration: {secret: x}",
 			[]string{`c.yaml:1: unknown key "secret" in registration, known are mode, min-password`}},
 		{"unknown extension", "extensions: {carbons: {enabled: true}}",
-			[]string{`c.yaml:1: unknown key "carbons" in extensions, known are ping, version, time, register`}},
+			[]string{`c.yaml:1: unknown key "carbons" in extensions, known are ping, version, time, vcard, private, contact, register`}},
 		{"several at once, by line", "data: 7\ndomain: x\nlog: {level: loud}\n",
 			[]string{
 				`c.yaml:1: data: want a path, not the number 7`,
@@ -68,7 +68,7 @@ func TestErrors(t *testing.T) {
 				`c.yaml:1: limits.stanza-bytes-unauthenticated: "2Ti": want bytes from 10000 to 1GiB, such as 65536 or 64KiB`,
 			}},
 		{"number that overflows", "limits: {depth: 99999999999999999999}",
-			[]string{`c.yaml:1: limits.depth: want a number from 8 to 4096, not the number 99999999999999999999`}},
+			[]string{`c.yaml:1: limits.depth: want a number from 8 to 255, not the number 99999999999999999999`}},
 		{"size that overflows", "limits: {stanza-bytes: 9223372036854775807GiB}",
 			[]string{`c.yaml:1: limits.stanza-bytes: 9223372036854775807 is out of bounds: want bytes from 10000 to 1GiB, such as 65536 or 64KiB`}},
 		{"domain with a localpart", "domains: [romeo@example.org]",

@@ -35,6 +35,9 @@ var Known = []struct {
 	{"ping", "Answers pings (XEP-0199).", nil},
 	{"version", "Tells the name and version of the server (XEP-0092).", versionOptions},
 	{"time", "Tells the time of the server (XEP-0202).", nil},
+	{"vcard", "Keeps a vCard for each account (XEP-0054).", vcardOptions},
+	{"private", "Keeps XML that an account stores for itself (XEP-0049).", privateOptions},
+	{"contact", "Tells how to reach those who run the server (XEP-0157).", contactOptions},
 	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077).", nil},
 }
 
@@ -106,11 +109,11 @@ func limitOptions(l *Limits) []option {
 			doc: "With false there is no limit on rates, nor on what comes from one address: for load tests. Sizes, depths and queues stay bounded."},
 		{key: "stanza-bytes", value: one(&l.StanzaBytes, size(10_000, most)), preset: "256KiB",
 			doc: "The largest stanza that is taken."},
-		{key: "stanza-bytes-unauthenticated", value: one(&l.StanzaBytesUnauthenticated, size(10_000, most)), preset: "64KiB",
+		{key: "stanza-bytes-unauthenticated", value: one(&l.StanzaBytesUnauthenticated, size(10_000, most)), preset: "16KiB",
 			doc: "The largest element that is taken before login."},
-		{key: "depth", value: one(&l.Depth, number(8, 4096)), preset: "64",
+		{key: "depth", value: one(&l.Depth, number(8, 255)), preset: "64",
 			doc: "How deep the elements of a stanza may be nested."},
-		{key: "attributes", value: one(&l.Attributes, number(8, 4096)), preset: "32",
+		{key: "attributes", value: one(&l.Attributes, number(8, 255)), preset: "32",
 			doc: "How many attributes one element may have, namespace declarations included."},
 		{key: "unauthenticated-time", value: one(&l.UnauthenticatedTime, duration(time.Second, time.Hour)), preset: "1m",
 			doc: "How long a connection may take until it is logged in and has a resource."},
@@ -124,6 +127,14 @@ func limitOptions(l *Limits) []option {
 			doc: "How much may wait for a client that reads too slowly; past it the session ends."},
 		{key: "sessions-per-account", value: one(&l.SessionsPerAccount, number(1, 10_000)), preset: "100",
 			doc: "How many sessions one account may have at a time."},
+		{key: "unacknowledged", value: one(&l.Unacknowledged, number(10, 1_000_000)), preset: "1000",
+			doc: "How many stanzas are kept for a client that does not acknowledge them (XEP-0198); past it the session ends."},
+		{key: "resume-time", value: one(&l.ResumeTime, duration(0, 24*time.Hour)), preset: "10m",
+			doc: "How long a session whose connection broke waits for the client to resume it (XEP-0198). With 0 it does not."},
+		{key: "roster-items", value: one(&l.RosterItems, number(1, 1_000_000)), preset: "1000",
+			doc: "How many contacts one account may have."},
+		{key: "roster-requests", value: one(&l.RosterRequests, number(1, 1_000_000)), preset: "200",
+			doc: "How many subscription requests of others may wait for an account's answer."},
 		{key: "connections", value: one(&l.Connections, number(1, 10_000_000)), preset: "100000",
 			doc: "How many connections the server holds at a time."},
 		{key: "connections-per-address", value: one(&l.ConnectionsPerAddress, number(1, 10_000_000)), preset: "1000",
@@ -153,6 +164,37 @@ func extensionOptions(c *Config) []option {
 		}}
 	}
 	return table
+}
+
+func vcardOptions(c *Config) []option {
+	return []option{
+		{key: "max-bytes", value: one(&c.VCard.MaxBytes, size(1024, 1<<20)), preset: "128KiB",
+			doc: "The largest vCard that is kept, a photo in it included."},
+	}
+}
+
+func privateOptions(c *Config) []option {
+	return []option{
+		{key: "max-bytes", value: one(&c.Private.MaxBytes, size(1024, 1<<20)), preset: "64KiB",
+			doc: "How much is kept under one name."},
+		{key: "max-elements", value: one(&c.Private.MaxElements, number(1, 10_000)), preset: "64",
+			doc: "How many names one account may have."},
+	}
+}
+
+func contactOptions(c *Config) []option {
+	list := func(key string, to *[]string, what string) option {
+		return option{key: key, value: many(to, text), preset: "[]", doc: "Addresses, as URIs such as mailto:abuse@example.test or xmpp:admin@example.test, " + what + "."}
+	}
+	return []option{
+		list("abuse", &c.Contact.Abuse, "for reports of abuse"),
+		list("admin", &c.Contact.Admin, "of those who run the server"),
+		list("feedback", &c.Contact.Feedback, "for what users want to say"),
+		list("sales", &c.Contact.Sales, "for sales and marketing"),
+		list("security", &c.Contact.Security, "for security concerns"),
+		list("status", &c.Contact.Status, "where the state of the service can be seen"),
+		list("support", &c.Contact.Support, "for help"),
+	}
 }
 
 func versionOptions(c *Config) []option {

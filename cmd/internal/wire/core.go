@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.uber.org/fx"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/throttle"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -70,7 +72,18 @@ func kernelOptions(c *config.Config, version string) core.Options {
 			BindAttempts:         l.BindAttempts,
 			OutboxBytes:          l.OutboxBytes,
 			SessionsPerAccount:   l.SessionsPerAccount,
+			Unacknowledged:       l.Unacknowledged,
+			ResumeTime:           resumeTime(l.ResumeTime),
 		},
+		Rosters:  roster.Limits{Items: l.RosterItems, Requests: l.RosterRequests},
 		Throttle: throttle.Options{Disabled: !l.Rates},
 	}
+}
+
+// resumeTime maps the configuration's "never" to the kernel's.
+func resumeTime(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }

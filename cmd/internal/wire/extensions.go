@@ -5,9 +5,12 @@ import (
 
 	"go.uber.org/fx"
 
+	"github.com/hexmpp/hexmpp/adapters/extension/contact"
 	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
+	"github.com/hexmpp/hexmpp/adapters/extension/private"
 	"github.com/hexmpp/hexmpp/adapters/extension/register"
+	"github.com/hexmpp/hexmpp/adapters/extension/vcard"
 	"github.com/hexmpp/hexmpp/adapters/extension/version"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/core/throttle"
@@ -38,6 +41,13 @@ var inside = []struct {
 	{"version", func(o Options) extension.Registration {
 		return version.New(version.Options{Version: o.Version, HideVersion: o.Config.Version.HideVersion, OS: o.Config.Version.OS})
 	}},
+	{"vcard", func(o Options) extension.Registration {
+		return vcard.New(vcard.Options{MaxBytes: o.Config.VCard.MaxBytes})
+	}},
+	{"private", func(o Options) extension.Registration {
+		return private.New(private.Options{MaxBytes: o.Config.Private.MaxBytes, MaxElements: o.Config.Private.MaxElements})
+	}},
+	{"contact", func(o Options) extension.Registration { return contact.New(contact.Options(o.Config.Contact)) }},
 	{"time", func(Options) extension.Registration { return entitytime.New(entitytime.Options{}) }},
 }
 

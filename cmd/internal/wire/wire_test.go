@@ -96,7 +96,7 @@ func TestExtensions(t *testing.T) {
 	if x, err = newExtensions(o); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(x.Registrations); !slices.Equal(got, []string{"register", "time"}) {
+	if got := names(x.Registrations); !slices.Equal(got, []string{"contact", "private", "register", "time", "vcard"}) {
 		t.Errorf("registrations %v", got)
 	}
 }

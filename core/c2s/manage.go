@@ -1,0 +1,194 @@
+package c2s
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+)
+
+// manage handles an element of stream management on a bound stream (XEP-0198).
+func (s *Stream) manage(b *transport.Batch, e *stanza.Element) {
+	sess := s.session.Load()
+	if sess == nil { // taken over by another stream
+		s.state = ended
+		return
+	}
+	switch e.Local {
+	case "enable":
+		if !sess.Enable(b, s.srv.Resumables, boolean(e.Attr("resume")), seconds(e.Attr("max"))) {
+			s.refuseManagement(b, stanza.UnexpectedRequest, nil)
+		}
+	case "resume":
+		s.refuseManagement(b, stanza.UnexpectedRequest, nil)
+	case "r":
+		if sess.Managed() {
+			s.raw(b, "<a xmlns='"+session.NSManagement+"' h='"+strconv.FormatUint(uint64(sess.Handled()), 10)+"'/>")
+		} else {
+			s.refuseManagement(b, stanza.UnexpectedRequest, nil)
+		}
+	case "a":
+		s.acknowledged(b, sess, e)
+	default:
+		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
+	}
+}
+
+func (s *Stream) acknowledged(b *transport.Batch, sess *session.Session, e *stanza.Element) {
+	h, ok := count(e.Attr("h"))
+	if !ok {
+		s.fail(b, stream.Err(stream.BadFormat, "h is a number"))
+		return
+	}
+	if err := sess.Ack(h); err != nil {
+		s.fail(b, tooHigh(h))
+	}
+}
+
+// tooHigh is the stream error for an h above what was sent (XEP-0198 4).
+func tooHigh(h uint32) *stream.Error {
+	e := stream.Err(stream.UndefinedCondition, "more was acknowledged than was sent")
+	e.App = stanza.El(session.NSManagement, "handled-count-too-high", stanza.At("h", strconv.FormatUint(uint64(h), 10)))
+	return e
+}
+
+// refuseManagement sends <failed/>, with the count of a past session if it is
+// known.
+func (s *Stream) refuseManagement(b *transport.Batch, c stanza.Condition, h *uint32) {
+	f := stanza.El(session.NSManagement, "failed")
+	if h != nil {
+		f.Attrs = append(f.Attrs, stanza.At("h", strconv.FormatUint(uint64(*h), 10)))
+	}
+	s.raw(b, string(f.Add(stanza.El(xmpp.NSStanzas, string(c))).Append(nil, "")))
+}
+
+// beforeBind handles stream management between login and a bound resource:
+// nothing but a resumption (XEP-0198 5).
+func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wait {
+	if e.Local != "resume" {
+		s.refuseManagement(b, stanza.UnexpectedRequest, nil)
+		return nil
+	}
+	h, ok := count(e.Attr("h"))
+	if !ok {
+		s.refuseManagement(b, stanza.BadRequest, nil)
+		return nil
+	}
+	sess, past, known := s.srv.Resumables.Find(e.Attr("previd"), s.user)
+	if sess == nil {
+		if s.failures++; s.failures >= s.srv.Limits.BindAttempts {
+			s.fail(b, stream.Err(stream.PolicyViolation, "too many failed resumptions"))
+			return nil
+		}
+		var told *uint32
+		if known {
+			told = &past
+		}
+		s.refuseManagement(b, stanza.ItemNotFound, told)
+		return nil
+	}
+	old, busy, ok := sess.TakeOver(s)
+	if !ok {
+		s.refuseManagement(b, stanza.ItemNotFound, nil)
+		return nil
+	}
+	if old != nil {
+		old.Replaced(b)
+	}
+	s.session.Store(sess)
+	if busy == nil {
+		s.resumed(b, sess, h)
+		return nil
+	}
+	return func(ctx context.Context) {
+		select {
+		case <-busy:
+		case <-ctx.Done():
+		}
+		s.resume = func(b *transport.Batch) { s.resumed(b, sess, h) }
+	}
+}
+
+// resumed goes on with a session of before.
+func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
+	mine := s.out.Load()
+	pending := string(mine.Drain(nil, 1<<20))
+	out, err := sess.Resume(b, s.conn, h, pending)
+	if err != nil {
+		mine.Raw(b, pending)
+	}
+	if errors.Is(err, session.ErrAck) { // this stream is wrong; the session can be resumed by another
+		s.state = ended
+		mine.Finish(b, s.Closing(tooHigh(h)))
+		return
+	}
+	if err != nil { // it has just ended
+		s.session.Store(nil)
+		s.refuseManagement(b, stanza.ItemNotFound, nil)
+		return
+	}
+	s.out.Store(out)
+	s.state = bound
+	s.envelope.Origin = s.origin()
+	s.envelope.Origin.Session = sess.JID
+	s.srv.Log.Debug("session resumed", zap.Stringer("jid", sess.JID), zap.Stringer("addr", s.peer.Addr))
+}
+
+// Replaced implements session.Owner.
+func (s *Stream) Replaced(b *transport.Batch) {
+	s.session.Store(nil)
+	last := session.NewOutbox(s.conn, s.srv.Limits.outbox())
+	s.out.Store(last)
+	last.Finish(b, s.Closing(stream.Err(stream.Conflict, "the session was resumed on another stream")))
+}
+
+// ackTick is how often a session that owes acknowledgements is asked, and how
+// long it has to answer: a client that does not has lost its connection.
+const ackTick = time.Minute
+
+// tick looks after acknowledgements of a bound stream.
+func (s *Stream) tick(b *transport.Batch, now time.Time) time.Time {
+	sess := s.session.Load()
+	if sess == nil {
+		return time.Time{}
+	}
+	if sess.Managed() && sess.Ask(b) {
+		s.srv.Log.Debug("the client does not acknowledge: its connection is given up", zap.Stringer("jid", sess.JID))
+		s.state = ended
+		s.conn.Close()
+		return time.Time{}
+	}
+	return now.Add(ackTick)
+}
+
+func boolean(s string) bool { return s == "true" || s == "1" }
+
+func seconds(s string) time.Duration {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
+func count(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}
+
+// raw queues bytes of the stream itself.
+func (s *Stream) raw(b *transport.Batch, xml string) { s.out.Load().Raw(b, xml) }
+
+// direct queues a stanza of the stream itself.
+func (s *Stream) direct(b *transport.Batch, st *stanza.Stanza) session.Result {
+	return s.out.Load().Stanza(b, st, jid.JID{})
+}

@@ -1,0 +1,134 @@
+package presence
+
+import (
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"strconv"
+	"strings"
+
+	"github.com/hexmpp/hexmpp/core/roster"
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// broadcast handles presence without an address: initial presence (RFC 6121
+// 4.2), updates (4.4) and unavailable presence (4.5).
+func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.Stanza) (transport.Wait, *stanza.Error) {
+	prio, bad := priority(st)
+	if bad != nil {
+		return nil, bad
+	}
+	return p.hold(b, s, func(o *outgoing, r *roster.Account) {
+		if st.Type == "" {
+			o.available(s, r, st, prio)
+		} else {
+			o.unavailable(s, r, st)
+		}
+	}, func(b *transport.Batch, err error) {
+		s.Send(b, st.ErrorReply(stanza.AsError(err)))
+	}), nil
+}
+
+func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
+	before, ok := s.SetPresence(st, prio)
+	if !ok {
+		return
+	}
+	o.p.Sessions.Update(s.Entry())
+	own, snap := s.JID.Bare(), r.Snapshot()
+	for i := range snap.Items {
+		if it := &snap.Items[i]; it.State.Has(roster.From) {
+			o.send(to(st, it.Contact))
+		}
+	}
+	for _, other := range o.p.Sessions.Sessions(own) { // an account is subscribed to itself (4.2.2)
+		if !other.Available {
+			continue
+		}
+		other.Receiver.Deliver(o.b, cluster.Delivery{Stanza: st, To: own})
+		if before == nil && other.JID != s.JID {
+			s.Send(o.b, to(other.Presence, own))
+		}
+	}
+	if before == nil {
+		o.initial(s, snap)
+	}
+}
+
+// initial does what follows initial presence only: probes (4.2.2), and requests
+// that wait for an answer (3.1.3).
+func (o *outgoing) initial(s *session.Session, snap *roster.Snapshot) {
+	for i := range snap.Items {
+		it := &snap.Items[i]
+		if it.State.Has(roster.To) {
+			o.probe(s, it.Contact)
+		}
+		if it.State.Has(roster.PendingIn) {
+			if st := parseRequest(it.Request); st != nil {
+				s.Send(o.b, st)
+			}
+		}
+	}
+}
+
+func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza.Stanza) {
+	before, ok := s.SetPresence(nil, 0)
+	if !ok {
+		return
+	}
+	if before != nil {
+		o.p.Sessions.Update(s.Entry())
+		o.tellGone(r, st)
+		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
+	}
+	o.tellDirected(r, st, s.TakeDirected())
+}
+
+// tellGone tells subscribers and the own available resources of unavailable
+// presence (4.5.2).
+func (o *outgoing) tellGone(r *roster.Account, st *stanza.Stanza) {
+	own := st.From.Bare()
+	if r != nil {
+		for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
+			if items[i].State.Has(roster.From) {
+				o.send(to(st, items[i].Contact))
+			}
+		}
+	}
+	for _, other := range o.p.Sessions.Sessions(own) {
+		if other.Available {
+			other.Receiver.Deliver(o.b, cluster.Delivery{Stanza: st, To: own})
+		}
+	}
+}
+
+// Leave tells that a session is gone (4.5.3, 4.6.4). The session is in the
+// registry no more.
+func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
+	last, directed, r := s.TakePresence()
+	o := outgoing{p: p, b: b}
+	gone := unavailable(s.JID)
+	if last != nil {
+		o.tellGone(r, gone)
+	}
+	o.tellDirected(r, gone, directed)
+	if r != nil {
+		r.Drop()
+	}
+	if w := o.rest(); w != nil {
+		p.Spawn(w)
+	}
+}
+
+// priority reads <priority/> (RFC 6121 4.7.2.3).
+func priority(st *stanza.Stanza) (int8, *stanza.Error) {
+	e := st.Find("", "priority")
+	if e == nil {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(e.Text()), 10, 8)
+	if err != nil {
+		return 0, stanza.Err(stanza.BadRequest, "priority is a whole number from -128 to 127")
+	}
+	return int8(n), nil
+}

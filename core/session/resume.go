@@ -1,0 +1,300 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// NSManagement is the namespace of stream management (XEP-0198).
+const NSManagement = "urn:xmpp:sm:3"
+
+// resumption is what a session has of stream management besides its outbox.
+// Session.mu guards it.
+type resumption struct {
+	all     *Resumables
+	id      string // SM-ID; "" if the client did not ask to resume
+	max     time.Duration
+	handled uint32        // stanzas that the client sent
+	busy    chan struct{} // closed when the Wait of the stanza in hand has run
+	expiry  *time.Timer   // while detached
+}
+
+// Enable begins stream management (XEP-0198 3). ok is false if it was begun
+// before. asked is how long the client wants to be able to resume.
+func (s *Session) Enable(b *transport.Batch, all *Resumables, resume bool, asked time.Duration) (ok bool) {
+	s.mu.Lock()
+	if s.resumption != nil || s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	r := &resumption{all: all, max: all.limit(asked)}
+	enabled := "<enabled xmlns='" + NSManagement + "'/>"
+	if resume && r.max > 0 {
+		r.id = newID()
+		enabled = "<enabled xmlns='" + NSManagement + "' id='" + r.id + "' resume='true' max='" + strconv.Itoa(int(r.max/time.Second)) + "'/>"
+	}
+	s.resumption = r
+	s.mu.Unlock()
+	if r.id != "" {
+		all.add(r.id, s)
+	}
+	s.out.Manage(b, enabled)
+	return true
+}
+
+func newID() string {
+	var raw [24]byte
+	rand.Read(raw[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// Begin counts a stanza that the client sent through o. It is false if the
+// session has been taken over by another stream: then the stanza was not
+// counted, and must not be handled.
+func (s *Session) Begin(o Owner) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owner != o {
+		return false
+	}
+	if s.resumption != nil {
+		s.resumption.handled++
+	}
+	return true
+}
+
+// Busy returns w such that a stream that takes the session over can wait for
+// its end: stanzas keep their order, also across a resumption.
+func (s *Session) Busy(w transport.Wait) transport.Wait {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w == nil || s.resumption == nil {
+		return w
+	}
+	done := make(chan struct{})
+	s.resumption.busy = done
+	return func(ctx context.Context) {
+		defer close(done)
+		w(ctx)
+	}
+}
+
+// Handled returns the count of Begin: our h.
+func (s *Session) Handled() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumption == nil {
+		return 0
+	}
+	return s.resumption.handled
+}
+
+// Managed says whether stream management is on.
+func (s *Session) Managed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resumption != nil
+}
+
+// Detached says whether the session is without a connection.
+func (s *Session) Detached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner == nil
+}
+
+// Detach tells that o's connection is gone. It is false if the session can't
+// wait for another one: then it has to end.
+func (s *Session) Detach(o Owner) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owner != o {
+		return true // another stream has it
+	}
+	r := s.resumption
+	if s.ended || r == nil || r.id == "" {
+		return false
+	}
+	if !r.all.hold() {
+		return false
+	}
+	s.owner = nil
+	s.out.Detach()
+	r.expiry = time.AfterFunc(r.max, func() {
+		defer r.all.release()
+		if s.expire() {
+			var b transport.Batch
+			s.End(&b, nil)
+			b.Flush()
+		}
+	})
+	return true
+}
+
+// expire reports whether the session is still detached when its time is up.
+func (s *Session) expire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner == nil && !s.ended
+}
+
+// TakeOver makes o the stream of the session (XEP-0198 5). old is the one that
+// it had, to be told; busy is not nil while a stanza of it is still being
+// handled. ok is false if the session has ended.
+func (s *Session) TakeOver(o Owner) (old Owner, busy <-chan struct{}, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.resumption == nil {
+		return nil, nil, false
+	}
+	r := s.resumption
+	if r.expiry != nil && r.expiry.Stop() {
+		r.all.release()
+	}
+	r.expiry = nil
+	old, s.owner = s.owner, o
+	return old, r.busy, true
+}
+
+// Resume attaches the session to a connection: pending goes out first (what the
+// new stream has still to write), then <resumed/>, then what the client has
+// not got. It returns the outbox, which is the stream's from now on.
+func (s *Session) Resume(b *transport.Batch, conn transport.Conn, h uint32, pending string) (*Outbox, error) {
+	s.mu.Lock()
+	handled, id := s.resumption.handled, s.resumption.id
+	s.mu.Unlock()
+	resumed := pending + "<resumed xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(handled), 10) + "' previd='" + id + "'/>"
+	return s.out, s.out.Attach(b, conn, h, resumed)
+}
+
+// Ack takes the client's count.
+func (s *Session) Ack(h uint32) error { return s.out.Ack(h) }
+
+// Ask asks for it: see Outbox.Ask.
+func (s *Session) Ask(b *transport.Batch) (missing bool) { return s.out.Ask(b) }
+
+// stop forgets the SM-ID; for a while the count can still be told.
+func (r *resumption) stop(s *Session) {
+	s.mu.Lock()
+	if r.expiry != nil && r.expiry.Stop() {
+		r.all.release()
+	}
+	id, handled := r.id, r.handled
+	s.mu.Unlock()
+	if id != "" {
+		r.all.remove(id, s.JID.Bare(), handled)
+	}
+}
+
+// Resumables finds sessions by their SM-IDs.
+type Resumables struct {
+	max time.Duration // for which a session waits for another connection
+	now func() time.Time
+
+	mu       sync.Mutex
+	closed   bool
+	timers   sync.WaitGroup
+	sessions map[string]*Session
+	past     map[string]pastSession
+}
+
+// pastSession is what can be told of a session that has ended (XEP-0198 5).
+type pastSession struct {
+	user    jid.JID
+	handled uint32
+	until   time.Time
+}
+
+// maxPast bounds how many ended sessions are remembered, and pastFor how long.
+const (
+	maxPast = 10_000
+	pastFor = time.Hour
+)
+
+// NewResumables returns a Resumables. max 0 or less turns resumption off.
+func NewResumables(max time.Duration, now func() time.Time) *Resumables {
+	return &Resumables{max: max, now: now, sessions: map[string]*Session{}, past: map[string]pastSession{}}
+}
+
+// limit returns how long a session may wait; asked 0 leaves it to the server.
+func (r *Resumables) limit(asked time.Duration) time.Duration {
+	if asked > 0 && asked < r.max {
+		return asked
+	}
+	return r.max
+}
+
+// hold counts a timer; false if the server stops.
+func (r *Resumables) hold() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.timers.Add(1)
+	return true
+}
+
+func (r *Resumables) release() { r.timers.Done() }
+
+func (r *Resumables) add(id string, s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions[id] = s
+}
+
+func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, id)
+	now := r.now()
+	if len(r.past) >= maxPast {
+		for id, p := range r.past { // the outdated ones, and if need be any
+			if now.After(p.until) || len(r.past) >= maxPast {
+				delete(r.past, id)
+			}
+		}
+	}
+	r.past[id] = pastSession{user, handled, now.Add(pastFor)}
+}
+
+// Find returns the session with this SM-ID if it is the user's. Otherwise h is
+// the count of one that has ended, if known.
+func (r *Resumables) Find(id string, user jid.JID) (s *Session, h uint32, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sessions[id]; s != nil && s.JID.Bare() == user {
+		return s, 0, true
+	}
+	if p, ok := r.past[id]; ok && p.user == user && r.now().Before(p.until) {
+		return nil, p.handled, true
+	}
+	return nil, 0, false
+}
+
+// Stop ends the sessions that wait for a connection, and waits for those whose
+// time is just up.
+func (r *Resumables) Stop() {
+	r.mu.Lock()
+	r.closed = true
+	var all []*Session
+	for _, s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	for _, s := range all {
+		if s.Detached() {
+			var b transport.Batch
+			s.End(&b, nil)
+			b.Flush()
+		}
+	}
+	r.timers.Wait()
+}
