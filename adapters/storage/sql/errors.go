@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -41,6 +42,11 @@ func (d *dialect) wrap(op string, err error) error {
 // hint is what the administrator may do about an error, ready to be put into
 // a message; mostly empty.
 func (d *dialect) hint(err error) string {
+	for _, ours := range []error{errClosed, errQueueFull, errUnwritten, errUnknown, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ours) {
+			return ""
+		}
+	}
 	_, hint := d.diagnose(err)
 	if hint == "" {
 		return ""

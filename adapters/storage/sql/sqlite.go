@@ -31,6 +31,14 @@ var writing = []string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1
 // newSQLite returns the dialect for the file o.Path. It makes the file, with
 // mode 0600, and its folder, with mode 0700, if they aren't there.
 func newSQLite(o Options) (dialect, error) {
+	d, err := sqliteAt(o)
+	if err != nil {
+		return dialect{}, fmt.Errorf("storage/sql: open %s: %w", o.Path, err)
+	}
+	return d, nil
+}
+
+func sqliteAt(o Options) (dialect, error) {
 	path, err := filepath.Abs(o.Path)
 	if err != nil {
 		return dialect{}, err

@@ -1,5 +1,6 @@
 // Package sql implements ports/storage in an SQL database: SQLite, in one file
-// beside the server.
+// beside the server, or PostgreSQL. What differs is in dialect.go, sqlite.go
+// and postgres*.go, and in the folders of migrations/; the rest is shared.
 //
 // Every write goes through one goroutine (writer.go), which puts all that wait
 // at that moment into one transaction and answers them when it is committed.
@@ -11,6 +12,7 @@
 package sql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,15 +26,40 @@ import (
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
-// Options of a store. The zero value of each field but Path means its default.
+// The databases that Options.Driver names.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Options of a store. The zero value of each field but Path, or DSN, means its
+// default.
 type Options struct {
+	// Driver is SQLite (the default) or Postgres.
+	Driver string
 	// Path of the SQLite file; it is made if it isn't there. Other files are
 	// put beside it: -wal, -shm, .lock. It must be on a local disk.
 	Path string
+	// DSN says how to reach PostgreSQL, version 13 or later: a URL
+	// ("postgres://user:password@host/database?sslmode=verify-full") or
+	// settings ("host=/run/postgresql user=hexmpp dbname=hexmpp"). The
+	// encoding of the database must be UTF8, its locale doesn't matter. Over
+	// TCP sslmode must be named: disable, require, verify-ca or verify-full.
+	// The user must be allowed to create tables. Poolers must keep a
+	// connection for a session (PgBouncer: pool_mode session).
+	DSN string
 	// BusyTimeout is how long a call waits for a lock that another process
-	// holds on the file. Default 5 s.
+	// holds: on the SQLite file, or for the time of a migration. Default 5 s,
+	// with PostgreSQL 1 min.
 	BusyTimeout time.Duration
-	// Readers is the number of connections that read. Default 4.
+	// ConnectTimeout is how long it may take to connect to PostgreSQL, unless
+	// the DSN has a connect_timeout. Default 5 s.
+	ConnectTimeout time.Duration
+	// StatementTimeout is how long one statement may take in PostgreSQL;
+	// migrations take the time they need. Default 30 s.
+	StatementTimeout time.Duration
+	// Readers is the number of connections that read. Default 4, with
+	// PostgreSQL 8. One more connection writes.
 	Readers int
 	// QueueLength is how many writes may wait; more wait for a place in the
 	// queue, as long as their context allows. Default 4,096.
@@ -40,22 +67,39 @@ type Options struct {
 }
 
 func (o *Options) complete() error {
-	if o.Path == "" {
-		return errors.New("no path of a database file")
+	o.Driver = cmp.Or(o.Driver, SQLite)
+	busy, readers := 5*time.Second, 4
+	switch o.Driver {
+	case SQLite:
+		if o.Path == "" {
+			return errors.New("no path of a database file")
+		}
+	case Postgres:
+		if o.DSN == "" {
+			return errors.New("no DSN of a database")
+		}
+		busy, readers = time.Minute, 8
+	default:
+		return fmt.Errorf("no driver %q, there are %s and %s", o.Driver, SQLite, Postgres)
 	}
-	if o.BusyTimeout < 0 || o.Readers < 0 || o.QueueLength < 0 {
+	if o.BusyTimeout < 0 || o.ConnectTimeout < 0 || o.StatementTimeout < 0 || o.Readers < 0 || o.QueueLength < 0 {
 		return errors.New("an option is negative")
 	}
-	if o.BusyTimeout == 0 {
-		o.BusyTimeout = 5 * time.Second
-	}
-	if o.Readers == 0 {
-		o.Readers = 4
-	}
-	if o.QueueLength == 0 {
-		o.QueueLength = 4096
-	}
+	o.BusyTimeout = cmp.Or(o.BusyTimeout, busy)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 5*time.Second)
+	o.StatementTimeout = cmp.Or(o.StatementTimeout, 30*time.Second)
+	o.Readers = cmp.Or(o.Readers, readers)
+	o.QueueLength = cmp.Or(o.QueueLength, 4096)
 	return nil
+}
+
+// newDialect returns the dialect that the options name. It may make files, but
+// connects to nothing.
+func newDialect(o Options, log *zap.Logger) (dialect, error) {
+	if o.Driver == Postgres {
+		return newPostgres(o, log)
+	}
+	return newSQLite(o)
 }
 
 // Store is a storage.Store. Any goroutine may call it.
@@ -78,9 +122,9 @@ func New(ctx context.Context, o Options, log *zap.Logger) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("storage/sql: options: %w", err)
 	}
-	d, err := newSQLite(o)
+	d, err := newDialect(o, log)
 	if err != nil {
-		return nil, fmt.Errorf("storage/sql: open %s: %w", o.Path, err)
+		return nil, err
 	}
 	return open(ctx, d, o, log)
 }
