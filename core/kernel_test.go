@@ -160,8 +160,8 @@ func (c *client) Flush() {
 		c.out = c.s.Drain(c.out, 16<<10)
 	}
 }
-func (c *client) StartTLS() {}
-func (c *client) Close()    { c.closing = true }
+func (c *client) StartTLS(string) {}
+func (c *client) Close()          { c.closing = true }
 
 // connect returns a client on an encrypted connection.
 func (w *world) connect() *client {

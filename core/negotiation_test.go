@@ -31,7 +31,7 @@ func (c *wire) Flush() {
 	}
 }
 
-func (c *wire) StartTLS() { c.starttls++ }
+func (c *wire) StartTLS(string) { c.starttls++ }
 
 func (c *wire) Close() {
 	if c.other != nil {

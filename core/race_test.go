@@ -27,8 +27,8 @@ func (a *adapter) Flush() {
 		a.out = a.s.Drain(a.out, 1<<20)
 	}
 }
-func (a *adapter) StartTLS() {}
-func (a *adapter) Close()    { a.once.Do(func() { close(a.ended) }) }
+func (a *adapter) StartTLS(string) {}
+func (a *adapter) Close()          { a.once.Do(func() { close(a.ended) }) }
 
 // run feeds the stream until the kernel or the script ends it.
 func (a *adapter) run(in []string) {

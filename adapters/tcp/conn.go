@@ -78,11 +78,12 @@ type conn struct {
 	wait     transport.Wait // to be run before the next Feed
 	err      error          // what Closed will be told
 	phase    phase
-	asked    bool // the kernel asked for the end
-	startTLS bool // the kernel asked for TLS in this turn
-	hangup   bool // the peer's FIN was announced: a short read isn't the end
-	eof      bool // the peer's FIN was read
-	finDone  bool // our FIN was sent
+	asked    bool   // the kernel asked for the end
+	startTLS bool   // the kernel asked for TLS in this turn
+	domain   string // whose certificate to show if the client names none
+	hangup   bool   // the peer's FIN was announced: a short read isn't the end
+	eof      bool   // the peer's FIN was read
+	finDone  bool   // our FIN was sent
 }
 
 // slowWork is how others reach a handshake or a Wait that has the turns.
@@ -182,7 +183,7 @@ func (c *conn) ending() bool {
 }
 
 // StartTLS implements transport.Conn.
-func (c *conn) StartTLS() { c.startTLS = true }
+func (c *conn) StartTLS(domain string) { c.startTLS, c.domain = true, domain }
 
 // Close implements transport.Conn.
 func (c *conn) Close() {

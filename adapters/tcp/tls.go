@@ -110,6 +110,11 @@ func newTLSConfigs(o *Options, alpn string) *tlsConfigs {
 // forClient is tls.Config.GetConfigForClient. It runs on the goroutine of the
 // handshake, which owns the turns.
 func (s *tlsConfigs) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if c := hello.Conn.(*tlsSide).c; hello.ServerName == "" && c.domain != "" {
+		named := *hello
+		named.ServerName = c.domain
+		hello = &named
+	}
 	cert, err := s.choose(hello)
 	if err != nil {
 		return nil, fmt.Errorf("certificate for %q: %w", hello.ServerName, err)

@@ -28,7 +28,7 @@ func startTLSFake(secured chan<- *transport.TLS) func(*fake) {
 			if bytes.HasPrefix(p, []byte("<starttls/>")) {
 				s.queue([]byte("<proceed/>"))
 				b.Add(s.conn)
-				s.conn.StartTLS()
+				s.conn.StartTLS("")
 			}
 			return nil
 		}
@@ -131,7 +131,7 @@ func TestStartTLSAfterPendingOutput(t *testing.T) {
 				}
 				s.queue(clear)
 				b.Add(s.conn)
-				s.conn.StartTLS()
+				s.conn.StartTLS("")
 				return nil
 			}
 			s.onSecured = func(*fake, *transport.Batch, *transport.TLS) { tlsOn = true }
@@ -153,7 +153,7 @@ func TestStartTLSNotAvailable(t *testing.T) {
 	bothBackends(t, func(t *testing.T, portable bool) {
 		setup := func(s *fake) {
 			s.onFeed = func(s *fake, _ *transport.Batch, _ []byte) transport.Wait {
-				s.conn.StartTLS()
+				s.conn.StartTLS("")
 				return nil
 			}
 		}

@@ -22,9 +22,11 @@ type login struct {
 	bindings []sasl.Binding
 	offered  []string
 	exchange *sasl.Exchange
-	user     jid.JID // whom the exchange is for, once known
-	proof    bool    // the client's next response is its proof
-	failures int
+	user     jid.JID   // whom the exchange is for, once known
+	proof    bool      // the client's next response is its proof
+	since    time.Time // when its credentials were asked for
+	guesses  int       // failures with a password or proof
+	failures int       // all of them
 
 	// An answer that the throttle holds back, and until when. Tick sends it.
 	held  *sasl.Result
@@ -47,6 +49,9 @@ func (s *Stream) sasl(b *transport.Batch, e *stanza.Element) transport.Wait {
 		msg, present, err := sasl.DecodeInitial(e.Text())
 		if err != nil {
 			return s.refused(b, sasl.IncorrectEncoding, "")
+		}
+		if l.exchange != nil && !s.count(b, false) { // given up without an answer
+			return nil
 		}
 		l.exchange, l.user, l.proof = x, jid.JID{}, false
 		return s.proceed(b, x.Start(msg, present))
@@ -99,12 +104,12 @@ func (s *Stream) proceed(b *transport.Batch, r sasl.Result) transport.Wait {
 // keys reads the SCRAM keys of the user; the client's proof comes next.
 func (s *Stream) keys(h auth.Hash) transport.Wait {
 	user, x := s.login.user, s.login.exchange
-	s.login.proof = true
+	s.login.proof, s.login.since = true, s.srv.Now()
 	return func(ctx context.Context) {
 		keys, err := s.srv.Credentials.SCRAM(ctx, user, h)
 		s.resume = func(b *transport.Batch) {
 			if err != nil {
-				s.srv.Log.Error("auth: reading keys failed: logins fail until the source answers again", zap.Error(err))
+				s.srv.sourceFailed("reading keys", err)
 				s.proceed(b, x.Verdict(err))
 				return
 			}
@@ -139,16 +144,17 @@ func (s *Stream) verify(b *transport.Batch, password string) transport.Wait {
 	if refused {
 		return s.refused(b, sasl.TemporaryAuthFailure, tooMany)
 	}
+	s.login.since = s.srv.Now()
 	return func(ctx context.Context) {
 		err := s.srv.Verifier.VerifyPassword(ctx, user, password)
 		switch {
 		case err == nil:
 			s.srv.Throttle.Succeeded(addr, user, s.srv.Now())
-		case errors.Is(err, auth.ErrDenied), errors.Is(err, auth.ErrPassword):
+		case errors.Is(err, auth.ErrDenied), errors.Is(err, auth.ErrPassword), ctx.Err() != nil: // going away is no way around the throttle
 			s.srv.Throttle.Failed(addr, user, s.srv.Now())
 		default:
 			s.srv.Throttle.Abandoned(addr, user, s.srv.Now())
-			s.srv.Log.Error("auth: checking a password failed: logins fail until the source answers again", zap.Error(err))
+			s.srv.sourceFailed("checking a password", err)
 		}
 		s.resume = func(b *transport.Batch) { s.hold(b, x.Verdict(err), delay) }
 	}
@@ -183,10 +189,14 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 		}
 	}
 	if s.peer.TLS != nil && !s.claims.IsZero() && s.claims != user { // 6.4.6
-		return s.refused(b, sasl.NotAuthorized, "the stream was opened in another name")
+		s.refused(b, sasl.NotAuthorized, "the stream was opened in another name")
+		if s.state != ended {
+			s.fail(b, stream.Err(stream.NotAuthorized, ""))
+		}
+		return nil
 	}
-	s.since = s.srv.Now()
-	s.srv.LoggedIn(user, s.since)
+	s.since = s.login.since // not now: the account may have gone since its keys were read
+	s.srv.LoggedIn(user, s.srv.Now())
 	s.srv.Log.Debug("logged in", zap.Stringer("user", user), zap.Stringer("addr", s.peer.Addr))
 	data := ""
 	if r.Data != nil {
@@ -207,14 +217,29 @@ func (s *Stream) refused(b *transport.Batch, c sasl.Condition, text string) tran
 	if c == sasl.NotAuthorized && !l.user.IsZero() {
 		s.srv.Log.Info("login failed", zap.Stringer("user", l.user), zap.Stringer("addr", s.peer.Addr))
 	}
+	guess := c == sasl.NotAuthorized && !l.user.IsZero() || c == sasl.Aborted
 	l.exchange, l.user, l.proof = nil, jid.JID{}, false
 	f := stanza.El(xmpp.NSSASL, "failure").Add(stanza.El(xmpp.NSSASL, string(c)))
 	if text != "" {
 		f.Add(stanza.El(xmpp.NSSASL, "text", stanza.Attr{Space: xmpp.NSXML, Local: "lang", Value: serverLang}).WithText(text))
 	}
 	s.raw(b, string(f.Append(nil, "")))
-	if l.failures++; l.failures > s.srv.Limits.SASLAttempts {
-		s.fail(b, stream.Err(stream.PolicyViolation, "too many failed logins"))
-	}
+	s.count(b, guess)
 	return nil
+}
+
+// count counts a failure; past the bounds it ends the stream and is false. A
+// client that looks for a mechanism that works has more tries than one that
+// looks for a password: there are clients that go through seven mechanisms.
+func (s *Stream) count(b *transport.Batch, guess bool) bool {
+	l, most := s.login, s.srv.Limits.SASLAttempts
+	l.failures++
+	if guess {
+		l.guesses++
+	}
+	if l.guesses <= most && l.failures <= 3*most {
+		return true
+	}
+	s.fail(b, stream.Err(stream.PolicyViolation, "too many failed logins"))
+	return false
 }

@@ -1,6 +1,8 @@
 package c2s
 
 import (
+	"context"
+
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/session"
@@ -15,30 +17,31 @@ import (
 
 // bind handles what comes between login and a bound resource: nothing but the
 // request for one (RFC 6120 section 7).
-func (s *Stream) bind(b *transport.Batch, t *xmlstream.Token) {
+func (s *Stream) bind(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	if t.Kind != xmlstream.Stanza {
 		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
-		return
+		return nil
 	}
 	st := t.Stanza
 	req := st.Find(xmpp.NSBind, "bind")
 	if st.Kind != stanza.IQ || req == nil {
 		s.fail(b, stream.Err(stream.NotAuthorized, "bind a resource first")) // 7.1
-		return
+		return nil
 	}
 	full, err := s.resource(st, req)
-	if err == nil {
-		err = s.claim(b, full)
-	}
 	if err != nil {
-		s.answer(b, st, err)
-		if s.failures++; s.failures >= s.srv.Limits.BindAttempts { // 7.7.3
-			s.fail(b, stream.Err(stream.PolicyViolation, "too many refused resources"))
-		}
-		return
+		s.refuseBind(b, st, err)
+		return nil
 	}
-	s.send(b, stanza.New(st.Reply(stanza.Result),
-		stanza.El(xmpp.NSBind, "bind").Add(stanza.El(xmpp.NSBind, "jid").WithText(full.String()))))
+	return s.claim(b, st, full)
+}
+
+// refuseBind answers a bind with an error, a bounded number of times (7.7.3).
+func (s *Stream) refuseBind(b *transport.Batch, st *stanza.Stanza, err *stanza.Error) {
+	s.answer(b, st, err)
+	if s.failures++; s.failures >= s.srv.Limits.BindAttempts {
+		s.fail(b, stream.Err(stream.PolicyViolation, "too many refused resources"))
+	}
 }
 
 // resource returns the full JID that a request asks for, or a new one that
@@ -61,33 +64,55 @@ func (s *Stream) resource(st *stanza.Stanza, req *stanza.Element) (jid.JID, *sta
 	return full, nil
 }
 
-// claim makes the session. One that had the same full JID ends with conflict,
-// before the new one is told that it is bound (7.7.2.2, third way).
-func (s *Stream) claim(b *transport.Batch, full jid.JID) *stanza.Error {
-	others := s.srv.Sessions.Sessions(full.Bare())
-	if len(others) >= s.srv.Limits.SessionsPerAccount {
-		if _, replaces := s.srv.Sessions.Session(full); !replaces {
-			return stanza.Err(stanza.ResourceConstraint, "too many sessions of this account") // 7.6.2.1
-		}
+// claim makes the session. One that had the same full JID ends with conflict
+// (7.7.2.2, third way), and the client is told that it is bound when everybody
+// has been told of that end. What others send meanwhile is held back.
+func (s *Stream) claim(b *transport.Batch, st *stanza.Stanza, full jid.JID) transport.Wait {
+	if _, replaces := s.srv.Sessions.Session(full); !replaces && len(s.srv.Sessions.Sessions(s.user)) >= s.srv.Limits.SessionsPerAccount {
+		s.refuseBind(b, st, stanza.Err(stanza.ResourceConstraint, "too many sessions of this account")) // 7.6.2.1
+		return nil
 	}
-	origin := s.origin()
-	origin.Session = full
 	sess := session.New(full, s, s.out.Load(), s.srv.Pipeline, s.srv.Kernel)
+	s.out.Load().Hold()
 	fence, replaced := s.srv.Sessions.Claim(cluster.Entry{JID: full, Receiver: sess})
-	if replaced != nil {
-		replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))
-	}
-	if !sess.Claimed(fence) {
+	if !sess.Claimed(fence) { // somebody else claims it already
 		s.srv.Sessions.Release(full, fence)
-		return stanza.Err(stanza.Conflict, "")
-	}
-	if s.srv.Removed(s.user, s.since) { // behind the claim: either this sees the removal, or the removal the claim
-		sess.End(b, stream.Err(stream.NotAuthorized, "the account was removed"))
-		return stanza.Err(stanza.NotAuthorized, "the account was removed")
 	}
 	s.session.Store(sess)
-	s.envelope.Origin = origin
+	if replaced == nil {
+		s.bound(b, st, sess)
+		return nil
+	}
+	gone := replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))
+	select {
+	case <-gone:
+		s.bound(b, st, sess)
+		return nil
+	default:
+	}
+	return func(ctx context.Context) {
+		select {
+		case <-gone:
+		case <-ctx.Done():
+		}
+		s.resume = func(b *transport.Batch) { s.bound(b, st, sess) }
+	}
+}
+
+// bound tells the client that it has its resource, unless the account is gone.
+func (s *Stream) bound(b *transport.Batch, st *stanza.Stanza, sess *session.Session) {
+	if len(s.srv.Sessions.Sessions(s.user)) > s.srv.Limits.SessionsPerAccount { // binds at the same time
+		s.fail(b, stream.Err(stream.ResourceConstraint, "too many sessions of this account"))
+		return
+	}
+	s.envelope.Origin = s.origin()
+	s.envelope.Origin.Session = sess.JID
 	s.state = bound
-	s.srv.Log.Debug("session", zap.Stringer("jid", full), zap.Stringer("addr", s.peer.Addr))
-	return nil
+	s.out.Load().Release(b, stanza.New(st.Reply(stanza.Result),
+		stanza.El(xmpp.NSBind, "bind").Add(stanza.El(xmpp.NSBind, "jid").WithText(sess.JID.String()))))
+	if s.srv.Removed(s.user, s.since) { // behind the claim: either this sees the removal, or the removal the claim
+		s.fail(b, stream.Err(stream.NotAuthorized, "the account was removed"))
+		return
+	}
+	s.srv.Log.Debug("session", zap.Stringer("jid", sess.JID), zap.Stringer("addr", s.peer.Addr))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
@@ -19,7 +20,9 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 		s.state = ended
 		return nil
 	}
-	return sess.Busy(s.submit(b, t, sess))
+	w := sess.Busy(s.submit(b, t, sess))
+	s.envelope.Stanza = nil // an idle session holds no stanza
+	return w
 }
 
 func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Session) transport.Wait {
@@ -30,6 +33,7 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 	}
 	st.From = sess.JID // 8.1.2.1; nobody else has seen this stanza yet
 	if t.Malformed != "" {
+		st.To, _ = jid.Parse(s.domain)                       // what was no address can't be one of the answer
 		s.answer(b, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
 		return nil
 	}

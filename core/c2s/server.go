@@ -108,10 +108,11 @@ type Server struct {
 	Options
 	Deps
 	Resumables *session.Resumables
+	sources    alarm
 }
 
 // NewServer returns a Server.
 func NewServer(o Options, d Deps) *Server {
 	o.Limits.setDefaults()
-	return &Server{o, d, session.NewResumables(o.Limits.ResumeTime, d.Now)}
+	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, d.Now)}
 }

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/core/sasl"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -111,6 +112,9 @@ func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	case t.Kind == xmlstream.Close:
 		s.end(b)
 		return nil
+	case s.login != nil && s.login.held != nil && t.Kind == xmlstream.Element && t.Element.Space == xmpp.NSSASL && t.Element.Local == "abort":
+		s.login.held = nil
+		return s.refused(b, sasl.Aborted, "") // the attempt itself is counted already
 	case s.login != nil && s.login.held != nil: // a client waits for the answer (RFC 6120 6.4.2)
 		s.fail(b, stream.Err(stream.PolicyViolation, "the answer to the last login is not sent yet"))
 		return nil
@@ -125,8 +129,7 @@ func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 		if t.Kind == xmlstream.Element && t.Element.Space == session.NSManagement {
 			return s.beforeBind(b, t.Element)
 		}
-		s.bind(b, t)
-		return nil
+		return s.bind(b, t)
 	}
 	if t.Kind == xmlstream.Element && t.Element.Space == session.NSManagement {
 		s.manage(b, t.Element)

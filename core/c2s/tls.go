@@ -28,7 +28,7 @@ func (s *Stream) startTLS(b *transport.Batch, e *stanza.Element) {
 	default:
 		s.raw(b, "<proceed xmlns='"+xmpp.NSTLS+"'/>")
 		s.rd.Discard()
-		s.conn.StartTLS()
+		s.conn.StartTLS(s.domain)
 	}
 }
 
@@ -43,7 +43,7 @@ func (s *Stream) Secured(b *transport.Batch, t *transport.TLS) {
 	s.state = connected
 	s.domain, s.claims = "", jid.JID{}
 	s.restart()
-	s.login = &login{bytes: s.login.bytes}
+	s.login = &login{bytes: s.login.bytes, guesses: s.login.guesses, failures: s.login.failures}
 	s.srv.Log.Debug("TLS", zap.Stringer("addr", s.peer.Addr), zap.Uint16("version", t.Version))
 }
 

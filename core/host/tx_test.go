@@ -166,8 +166,8 @@ func TestAccountsNeedThePermission(t *testing.T) {
 // receiver notes how its session ended.
 type receiver struct{ ended *stream.Error }
 
-func (r *receiver) Deliver(*transport.Batch, cluster.Delivery) bool { return true }
-func (r *receiver) End(_ *transport.Batch, e *stream.Error)         { r.ended = e }
+func (r *receiver) Deliver(*transport.Batch, cluster.Delivery) bool         { return true }
+func (r *receiver) End(_ *transport.Batch, e *stream.Error) <-chan struct{} { r.ended = e; return nil }
 
 func TestSessionsOfHost(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"context"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"strconv"
 	"strings"
@@ -19,11 +20,13 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 		return nil, bad
 	}
 	return p.hold(b, s, func(o *outgoing, r *roster.Account) {
-		if st.Type == "" {
-			o.available(s, r, st, prio)
-		} else {
-			o.unavailable(s, r, st)
-		}
+		s.Tell(o.b, func() {
+			if st.Type == "" {
+				o.available(s, r, st, prio)
+			} else {
+				o.unavailable(s, r, st)
+			}
+		})
 	}, func(b *transport.Batch, err error) {
 		s.Send(b, st.ErrorReply(stanza.AsError(err)))
 	}), nil
@@ -31,10 +34,9 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 
 func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
 	before, ok := s.SetPresence(st, prio)
-	if !ok {
+	if !ok || !o.p.Sessions.Update(s.Entry()) {
 		return
 	}
-	o.p.Sessions.Update(s.Entry())
 	own, snap := s.JID.Bare(), r.Snapshot()
 	for i := range snap.Items {
 		if it := &snap.Items[i]; it.State.Has(roster.From) {
@@ -115,8 +117,17 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
 	if r != nil {
 		r.Drop()
 	}
-	if w := o.rest(); w != nil {
-		p.Spawn(w)
+	if w := o.rest(); w != nil { // behind a stanza of the session that is still on its way
+		busy := s.InHand()
+		p.Spawn(func(ctx context.Context) {
+			if busy != nil {
+				select {
+				case <-busy:
+				case <-ctx.Done():
+				}
+			}
+			w(ctx)
+		})
 	}
 }
 

@@ -14,10 +14,17 @@ import (
 // direct handles directed presence (RFC 6121 4.6): it is routed, and whoever
 // got it is told of the session's end.
 func (p *Presence) direct(b *transport.Batch, s *session.Session, e *extension.Envelope) (transport.Wait, *stanza.Error) {
-	if !s.Direct(e.Stanza.To, e.Stanza.Type == "") {
+	var w transport.Wait
+	refused := false
+	s.Tell(b, func() {
+		if refused = !s.Direct(e.Stanza.To, e.Stanza.Type == ""); !refused {
+			w = p.Route(b, e)
+		}
+	})
+	if refused {
 		return nil, stanza.Err(stanza.ResourceConstraint, "directed presence to too many addresses")
 	}
-	return p.Route(b, e), nil
+	return w, nil
 }
 
 // tellDirected passes unavailable presence on to the targets of directed

@@ -26,6 +26,8 @@ type Outbox struct {
 	next      int // items before it are written
 	bytes     int // of the items from next on
 	scheduled bool
+	held      bool // see Hold
+	heldAt    int  // what was queued before it
 	closed    bool
 	managed   *managed // nil without stream management
 }
@@ -117,7 +119,7 @@ func (o *Outbox) append(b *transport.Batch, it item, n int) {
 }
 
 func (o *Outbox) schedule(b *transport.Batch) {
-	if !o.scheduled && o.conn != nil {
+	if !o.scheduled && !o.held && o.conn != nil {
 		o.scheduled = true
 		b.Add(o.conn)
 	}
@@ -151,11 +153,37 @@ func (o *Outbox) Finish(b *transport.Batch, last string) bool {
 		o.mu.Unlock()
 		return false
 	}
-	o.closed = true
+	o.closed, o.held = true, false
 	o.append(b, item{raw: last}, len(last))
 	o.mu.Unlock()
 	conn.Close()
 	return true
+}
+
+// Hold keeps back what is queued from now on, until Release: a session takes
+// stanzas as soon as others can see it, but its client is told first that it
+// is bound.
+func (o *Outbox) Hold() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed { // what ends a stream is never held
+		o.held, o.heldAt = true, len(o.items)
+	}
+}
+
+// Release ends Hold: first goes out in front of what was held, and behind what
+// was queued before.
+func (o *Outbox) Release(b *transport.Batch, first *stanza.Stanza) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	it := item{stanza: first}
+	if !o.held { // the stream has ended meanwhile
+		return
+	}
+	o.items = slices.Insert(o.items, o.heldAt, it)
+	o.bytes += it.size()
+	o.held = false
+	o.schedule(b)
 }
 
 // Lost is a stanza that no client acknowledged.
@@ -198,6 +226,9 @@ func (o *Outbox) Drain(dst []byte, max int) []byte {
 	start := len(dst)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.held {
+		return dst
+	}
 	for o.next < len(o.items) && len(dst)-start < max {
 		it := &o.items[o.next]
 		n := it.size()

@@ -15,9 +15,9 @@ import (
 // conn counts what is asked of it.
 type conn struct{ flushes, closes atomic.Int32 }
 
-func (c *conn) Flush()    { c.flushes.Add(1) }
-func (c *conn) StartTLS() {}
-func (c *conn) Close()    { c.closes.Add(1) }
+func (c *conn) Flush()          { c.flushes.Add(1) }
+func (c *conn) StartTLS(string) {}
+func (c *conn) Close()          { c.closes.Add(1) }
 
 func message(id string, body string) *stanza.Stanza {
 	return stanza.New(stanza.Header{Kind: stanza.Message, ID: id, To: jid.MustParse("a@example.test/x")}, stanza.El("", "body").WithText(body))

@@ -21,9 +21,8 @@ type resumption struct {
 	all     *Resumables
 	id      string // SM-ID; "" if the client did not ask to resume
 	max     time.Duration
-	handled uint32        // stanzas that the client sent
-	busy    chan struct{} // closed when the Wait of the stanza in hand has run
-	expiry  *time.Timer   // while detached
+	handled uint32      // stanzas that the client sent
+	expiry  *time.Timer // while detached
 }
 
 // Enable begins stream management (XEP-0198 3). ok is false if it was begun
@@ -56,12 +55,12 @@ func newID() string {
 }
 
 // Begin counts a stanza that the client sent through o. It is false if the
-// session has been taken over by another stream: then the stanza was not
-// counted, and must not be handled.
+// session has ended, or has been taken over by another stream: then the stanza
+// was not counted, and must not be handled.
 func (s *Session) Begin(o Owner) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner != o {
+	if s.owner != o || s.ended {
 		return false
 	}
 	if s.resumption != nil {
@@ -75,15 +74,23 @@ func (s *Session) Begin(o Owner) bool {
 func (s *Session) Busy(w transport.Wait) transport.Wait {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w == nil || s.resumption == nil {
-		return w
+	if w == nil {
+		return nil
 	}
 	done := make(chan struct{})
-	s.resumption.busy = done
+	s.busy = done
 	return func(ctx context.Context) {
 		defer close(done)
 		w(ctx)
 	}
+}
+
+// InHand returns a channel that is closed when the Wait of the stanza in hand
+// has run, nil if none ever was.
+func (s *Session) InHand() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy
 }
 
 // Handled returns the count of Begin: our h.
@@ -160,7 +167,7 @@ func (s *Session) TakeOver(o Owner) (old Owner, busy <-chan struct{}, ok bool) {
 	}
 	r.expiry = nil
 	old, s.owner = s.owner, o
-	return old, r.busy, true
+	return old, s.busy, true
 }
 
 // Resume attaches the session to a connection: pending goes out first (what the

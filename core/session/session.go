@@ -48,6 +48,9 @@ type Session struct {
 	mu         sync.Mutex
 	fence      uint64 // of its claim
 	ended      bool
+	telling    bool            // Tell runs
+	busy       chan struct{}   // closed when the Wait of the stanza in hand has run
+	gone       chan struct{}   // made by End; closed by leave
 	owner      Owner           // nil while detached
 	resumption *resumption     // nil without stream management
 	roster     *roster.Account // held from the first use until the end
@@ -55,6 +58,8 @@ type Session struct {
 	presence   *stanza.Stanza // last broadcast presence; nil while unavailable
 	priority   int8
 	directed   map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
+
+	directedBytes int // of directed
 }
 
 // New returns a session that writes to out. It takes part in routing once it
@@ -104,24 +109,59 @@ func (s *Session) write(b *transport.Batch, st *stanza.Stanza) *stanza.Stanza {
 
 // End ends the session: with a stream error, or without one when the stream
 // has ended already (e is nil). It may be called by any goroutine and more
-// than once.
-func (s *Session) End(b *transport.Batch, e *stream.Error) {
+// than once, and never waits: if others are just being told of the session's
+// presence (see Tell), they are told of its end behind that.
+func (s *Session) End(b *transport.Batch, e *stream.Error) (gone <-chan struct{}) {
 	s.mu.Lock()
-	ended, owner, r := s.ended, s.owner, s.resumption
+	if s.gone == nil {
+		s.gone = make(chan struct{})
+	}
+	first, owner, telling := !s.ended, s.owner, s.telling
 	s.ended = true
 	s.mu.Unlock()
 	if e != nil && owner != nil {
 		s.out.Finish(b, owner.Closing(e))
 	}
-	if ended {
-		return
+	if first && !telling {
+		s.leave(b)
 	}
+	return s.gone
+}
+
+// leave tells everybody of the end; it is called once.
+func (s *Session) leave(b *transport.Batch) {
+	s.mu.Lock()
+	r, owner := s.resumption, s.owner
+	s.mu.Unlock()
 	if r != nil {
 		r.stop(s)
 	}
 	s.kernel.Leave(b, s)
 	if owner == nil { // nothing will be written any more
 		s.Bury(b)
+	}
+	close(s.gone)
+}
+
+// Tell runs f, which tells others of the session's presence, unless the session
+// has ended. An end that comes in between is told behind f, never amid it. Only
+// turns of the session's stream, or what runs in their stead, call Tell: one at
+// a time.
+func (s *Session) Tell(b *transport.Batch, f func()) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.telling = true
+	s.mu.Unlock()
+	f()
+	s.mu.Lock()
+	s.telling = false
+	ended := s.ended
+	s.mu.Unlock()
+	if ended {
+		s.leave(b)
 	}
 }
 
@@ -199,8 +239,12 @@ func (s *Session) SetPresence(p *stanza.Stanza, priority int8) (before *stanza.S
 	return before, true
 }
 
-// maxDirected bounds how many targets of directed presence are remembered.
-const maxDirected = 1000
+// maxDirected bounds what is remembered of the targets of directed presence,
+// in bytes: some 500 usual addresses.
+const maxDirected = 64 << 10
+
+// directedCost is what a target takes, about.
+func directedCost(to jid.JID) int { return len(to.String()) + 64 }
 
 // Direct notes that to was sent presence, or unavailable presence. It is false
 // if the session has ended, or there are too many targets.
@@ -210,18 +254,21 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	if s.ended {
 		return false
 	}
-	if !available {
+	_, known := s.directed[to]
+	switch {
+	case known && !available:
 		delete(s.directed, to)
-		return true
+		s.directedBytes -= directedCost(to)
+	case known || !available:
+	case s.directedBytes+directedCost(to) > maxDirected:
+		return false
+	default:
+		if s.directed == nil {
+			s.directed = map[jid.JID]struct{}{}
+		}
+		s.directed[to.Clone()] = struct{}{}
+		s.directedBytes += directedCost(to)
 	}
-	if len(s.directed) >= maxDirected {
-		_, known := s.directed[to]
-		return known
-	}
-	if s.directed == nil {
-		s.directed = map[jid.JID]struct{}{}
-	}
-	s.directed[to.Clone()] = struct{}{}
 	return true
 }
 
@@ -232,7 +279,7 @@ func (s *Session) TakeDirected() (directed []jid.JID) {
 	for to := range s.directed {
 		directed = append(directed, to)
 	}
-	s.directed = nil
+	s.directed, s.directedBytes = nil, 0
 	return directed
 }
 

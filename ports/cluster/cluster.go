@@ -29,10 +29,11 @@ type Receiver interface {
 	// session had not been there.
 	Deliver(b *transport.Batch, d Delivery) bool
 	// End ends the session with a stream error: conflict, when another one has
-	// taken its full JID (RFC 6120 4.9.3.3). When it returns, whoever saw the
-	// session as available has been told that it is gone, so that nothing of
-	// the old session can follow what a new one sends.
-	End(b *transport.Batch, e *stream.Error)
+	// taken its full JID (RFC 6120 4.9.3.3). It never waits. The channel is
+	// closed when whoever saw the session as available has been told that it is
+	// gone: nothing of it follows after that, so a new session that waits for
+	// it can't be overtaken by the end of the old one.
+	End(b *transport.Batch, e *stream.Error) (gone <-chan struct{})
 }
 
 // Delivery is a stanza on its way to a session.

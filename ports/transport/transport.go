@@ -72,11 +72,12 @@ type Conn interface {
 	Flush()
 
 	// StartTLS asks for a TLS handshake as server, after the output of the
-	// present turn has been written in clear. Input that came in clear before
+	// present turn has been written in clear. The certificate is that of domain
+	// if the client names none in its handshake. Input that came in clear before
 	// the handshake is discarded (RFC 6120 5.4.3.3); no Feed happens until
 	// Secured. If the handshake fails, Closed follows. It is called during a
 	// turn only.
-	StartTLS()
+	StartTLS(domain string)
 
 	// Close asks to write the pending output, with a deadline, and then to end
 	// the connection (TLS close_notify included). No Feed follows. Closed does.

@@ -20,8 +20,8 @@ import (
 // receiver is told apart by its address.
 type receiver struct{ name string }
 
-func (*receiver) Deliver(*transport.Batch, cluster.Delivery) bool { return true }
-func (*receiver) End(*transport.Batch, *stream.Error)           {}
+func (*receiver) Deliver(*transport.Batch, cluster.Delivery) bool     { return true }
+func (*receiver) End(*transport.Batch, *stream.Error) <-chan struct{} { return nil }
 
 func entry(full string) cluster.Entry {
 	return cluster.Entry{JID: jid.MustParse(full), Receiver: &receiver{full}}
