@@ -118,13 +118,16 @@ func TestSameWork(t *testing.T) {
 	if a, b := reads(romeo), reads(nobody); a != b {
 		t.Errorf("%d reads for a known user, %d for an unknown one", a, b)
 	}
-	known, err := s.keys(t.Context(), romeo, auth.Hashes...)
+	known, err := s.keys(t.Context(), romeo, verified...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unknown, err := s.keys(t.Context(), nobody, auth.Hashes...)
+	unknown, err := s.keys(t.Context(), nobody, verified...)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if known.hash != auth.SHA256 {
+		t.Errorf("VerifyPassword derives with %s", known.hash)
 	}
 	if known.hash != unknown.hash || known.Iterations != unknown.Iterations || len(known.Salt) != len(unknown.Salt) {
 		t.Errorf("VerifyPassword derives otherwise: %s with %d iterations, %s with %d for an unknown user",
@@ -142,12 +145,17 @@ func TestFewerHashes(t *testing.T) {
 	if err := s.Create(t.Context(), romeo, "pencil"); err != nil {
 		t.Fatal(err)
 	}
-	store.keepHash(romeo, string(auth.SHA1))
-	if err := s.VerifyPassword(t.Context(), romeo, "pencil"); err != nil {
-		t.Errorf("VerifyPassword with SHA-1 only: %v", err)
-	}
-	if err := s.VerifyPassword(t.Context(), romeo, "pen"); !errors.Is(err, auth.ErrDenied) {
-		t.Errorf("VerifyPassword with SHA-1 only and a wrong password: %v", err)
+	for _, only := range auth.Hashes {
+		if err := s.SetPassword(t.Context(), romeo, "pencil"); err != nil {
+			t.Fatal(err)
+		}
+		store.keepHash(romeo, string(only))
+		if err := s.VerifyPassword(t.Context(), romeo, "pencil"); err != nil {
+			t.Errorf("VerifyPassword with %s only: %v", only, err)
+		}
+		if err := s.VerifyPassword(t.Context(), romeo, "pen"); !errors.Is(err, auth.ErrDenied) {
+			t.Errorf("VerifyPassword with %s only and a wrong password: %v", only, err)
+		}
 	}
 	k, err := s.SCRAM(t.Context(), romeo, auth.SHA512)
 	if err != nil || len(k.Salt) != saltSize || len(k.StoredKey) != 64 {

@@ -1,8 +1,11 @@
 package jid
 
 import (
+	"errors"
 	"testing"
 	"testing/quick"
+
+	"golang.org/x/text/secure/precis"
 )
 
 // pairs are the short cuts and what they must agree with.
@@ -70,4 +73,46 @@ func FuzzShortCutsAgree(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(agree)
+}
+
+// The profiles of precis let invalid UTF-8 pass, and names don't only come out
+// of XML, which is checked: SASL has them in base64 (RFC 4616, RFC 5802). So
+// every way to make a JID must refuse it, in every part.
+func TestInvalidUTF8(t *testing.T) {
+	for name, bad := range map[string]string{
+		"byte that starts nothing":   "\xff",
+		"continuation without start": "\x80",
+		"cut off":                    "\xe2\x82",
+		"overlong NUL":               "\xc0\x80",
+		"overlong slash":             "\xc0\xaf",
+		"surrogate":                  "\xed\xa0\x80",
+		"behind U+10FFFF":            "\xf4\x90\x80\x80",
+		"Latin-1":                    "\xfc",
+	} {
+		for place, s := range map[string]string{"alone": bad, "first": bad + "a", "last": "a" + bad, "within": "a" + bad + "b", "beside non-ASCII": "\u00fc" + bad} {
+			refused := func(how string, j JID, err error) {
+				t.Helper()
+				if !errors.Is(err, ErrMalformed) || !j.IsZero() {
+					t.Errorf("%s, %s, %s: got %q, %v", name, place, how, j, err)
+				}
+			}
+			j, err := New(s, "example.org", "")
+			refused("New, localpart", j, err)
+			j, err = New("romeo", s, "")
+			refused("New, domainpart", j, err)
+			j, err = New("romeo", "example.org", s)
+			refused("New, resourcepart", j, err)
+			j, err = MustParse("romeo@example.org").WithResource(s)
+			refused("WithResource", j, err)
+			j, err = Parse(s + "@example.org")
+			refused("Parse, localpart", j, err)
+			j, err = Parse(s)
+			refused("Parse, domainpart", j, err)
+			j, err = Parse("romeo@example.org/" + s)
+			refused("Parse, resourcepart", j, err)
+		}
+	}
+	if p, err := precis.OpaqueString.String("a\xff"); err != nil || p != "a\xff" {
+		t.Logf("precis refuses invalid UTF-8 by now: %q, %v", p, err)
+	}
 }
