@@ -21,6 +21,7 @@ package stanza
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -94,7 +95,7 @@ type Stanza struct {
 // Child is one child element of a stanza, by name and place. Text between
 // children is not listed.
 type Child struct {
-	Space, Local string // Space is "" for the content namespace
+	Space, Local string // Space is "" for the content namespace; mostly parts of the content
 	Start, End   uint32 // the child is Content()[Start:End]
 }
 
@@ -155,7 +156,27 @@ func New(h Header, children ...*Element) *Stanza {
 	}
 	s := alloc(list)
 	s.Header, s.content = h, string(content)
+	for i := range s.children {
+		s.children[i].ownNames(s.content)
+	}
 	return s
+}
+
+// ownNames replaces the names of a child that Element.Append wrote by parts of
+// the content: names of an Element may be parts of a whole stanza that was read,
+// which an answer must not hold.
+func (c *Child) ownNames(content string) {
+	rest := content[c.Start+1 : c.End]
+	c.Local, rest = rest[:len(c.Local)], rest[len(c.Local):]
+	if c.Space == "" || c.Space == NoSpace {
+		return
+	}
+	rest = rest[len(" xmlns='"):]
+	if strings.HasPrefix(rest, c.Space) {
+		c.Space = rest[:len(c.Space)]
+	} else { // it is written with references
+		c.Space = strings.Clone(c.Space)
+	}
 }
 
 // With returns a stanza with the header h and the content of s.
@@ -222,9 +243,19 @@ const (
 )
 
 // Size returns how many bytes the stanza holds, its bookkeeping included, for
-// bounds on queues.
+// bounds on queues. Of a stanza that xmlstream read, or that New made with the
+// Reply of its Header, no more is in memory than that and what the allocator adds
+// (256 bytes of other values of the start tag, at most). Names of namespaces are
+// counted though most are parts of the content: those with references are not.
 func (s *Stanza) Size() int {
-	return stanzaBytes + childBytes*len(s.children) + len(s.content) + len(s.attrs) + s.Header.size()
+	n := stanzaBytes + childBytes*len(s.children) + len(s.content) + len(s.attrs) + s.Header.size()
+	if k := len(s.children); k < 4 && k%2 == 1 {
+		n += childBytes // alloc makes lists of two and of four
+	}
+	for i := range s.children {
+		n += len(s.children[i].Space)
+	}
+	return n
 }
 
 // size returns the length of the strings of h.
@@ -326,9 +357,11 @@ func (s *Stanza) Patch(remove func(Child) bool, add ...*Element) *Stanza {
 	return Raw(s.Header, s.attrs, string(content), nil)
 }
 
-// Reply returns the header of an answer to h: to and from swapped, same id,
-// kind and lang, with the given type (RFC 6120 8.1.3, 8.2.3).
+// Reply returns the header of an answer to h: to and from swapped, same id and
+// kind, with the given type (RFC 6120 8.1.3, 8.2.3). It names no language:
+// xml:lang tells the language of the text that a stanza contains (8.1.5), and
+// that of the request says nothing about the text of the answer. Who answers in
+// another language than the server's (4.7.4) sets Lang, or xml:lang on the text.
 func (h Header) Reply(typ string) Header {
-	h.To, h.From, h.Type = h.From, h.To, typ
-	return h
+	return Header{Kind: h.Kind, Type: typ, ID: h.ID, To: h.From, From: h.To}
 }

@@ -213,9 +213,15 @@ func TestPatch(t *testing.T) {
 
 func TestReply(t *testing.T) {
 	h := stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: "7", Lang: "en", To: juliet, From: romeo}
-	want := stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: "7", Lang: "en", To: romeo, From: juliet}
+	want := stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: "7", To: romeo, From: juliet}
 	if got := h.Reply(stanza.Result); got != want {
 		t.Errorf("RFC 6120 8.2.3: got %+v, want %+v", got, want)
+	}
+	// RFC 6120 8.1.5: the text says in which language it is; the request's is another.
+	h.Lang = "de"
+	answer := stanza.New(h).ErrorReply(stanza.Err(stanza.ItemNotFound, "no such node")).String()
+	if strings.Contains(answer, "xml:lang='de'") || !strings.Contains(answer, "xml:lang='en'>no such node<") {
+		t.Errorf("RFC 6120 8.1.5: %s", answer)
 	}
 }
 

@@ -16,14 +16,14 @@ type address struct {
 // maxAddress bounds how long an address may be that a Reader keeps, in bytes.
 const maxAddress = 256
 
+// isLast reports whether raw is the address that r.last keeps.
+func (r *Reader) isLast(raw []byte) bool { return r.last != nil && r.last.raw == string(raw) }
+
 // parseTo is jid.Parse with a memory of one: whoever writes in Greek or
 // Chinese mostly writes to the same address again, and to prepare it takes
 // longer than to read the stanza (BenchmarkNext/unicode). Canonical ASCII
-// addresses cost next to nothing and are not kept: they are parts of their stanzas.
+// addresses cost next to nothing and are not kept.
 func (r *Reader) parseTo(raw string) (jid.JID, error) {
-	if r.last != nil && r.last.raw == raw {
-		return r.last.jid, nil
-	}
 	j, err := jid.Parse(raw)
 	if err == nil && len(raw) <= maxAddress && (j.String() != raw || !isASCII(raw)) {
 		kept := strings.Clone(raw)

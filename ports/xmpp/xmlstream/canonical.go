@@ -1,7 +1,6 @@
 package xmlstream
 
 import (
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
@@ -14,58 +13,45 @@ func (r *Reader) element(b []byte) (Token, *stream.Error) {
 		e, err := s.tree(b)
 		return Token{Kind: Element, Element: e}, err
 	}
-	// The end tag says nothing that is not known. This is the one copy: all
-	// strings of the stanza are parts of it, unless they need normalising.
-	text := string(b[:root.content.to])
-	t := Token{Kind: Stanza}
-	h := stanza.Header{Kind: root.kind, Type: root.typ.in(text), ID: root.id.in(text), Lang: r.lang}
-	if root.lang.from != 0 {
-		h.Lang = root.lang.in(text)
+	h, malformed, err := r.stanzaHeader(b)
+	if err != nil {
+		return Token{}, err
 	}
-	var err error
-	if root.from.from != 0 {
-		if h.From, err = jid.Parse(root.from.in(text)); err != nil {
-			h.From, t.Malformed = jid.JID{}, "from"
+	attrs, err := s.extraAttributes(b)
+	if err != nil {
+		return Token{}, err
+	}
+	t := Token{Kind: Stanza, Malformed: malformed}
+	if s.outside || s.rewrite {
+		content, err := s.rebuild(b)
+		if err != nil {
+			return Token{}, err
 		}
-	}
-	if root.to.from != 0 {
-		if h.To, err = r.parseTo(root.to.in(text)); err != nil {
-			h.To, t.Malformed = jid.JID{}, "to"
-		}
-	}
-	attrs, e := s.extraAttributes(b)
-	if e != nil {
-		return Token{}, e
+		t.Stanza = stanza.Raw(h, attrs, content, nil)
+		return t, nil
 	}
 	var few [8]stanza.Child // Raw copies them
-	content, children := text[root.content.from:root.content.to], few[:0]
-	if s.outside || s.rewrite {
-		content, children, e = s.rebuild(b, children)
-	} else {
-		children = root.list(text, children)
-	}
-	if e != nil {
-		return Token{}, e
-	}
-	t.Stanza = stanza.Raw(h, attrs, content, children)
+	content := string(b[root.content.from:root.content.to])
+	t.Stanza = stanza.Raw(h, attrs, content, root.list(content, few[:0]))
 	return t, nil
 }
 
-// list appends the children of a stanza that is canonical as it stands.
-func (r *root) list(text string, to []stanza.Child) []stanza.Child {
+// list appends the children of a stanza whose content is canonical as it stands.
+func (r *root) list(content string, to []stanza.Child) []stanza.Child {
+	base := r.content.from
 	for i := range r.children {
 		c := &r.children[i]
 		space := ""
-		if !c.content {
-			if space = c.space.in(text); space == "" {
+		if !c.content { // then its declaration is in the content: see lean
+			if space = c.space.in(content, base); space == "" {
 				space = stanza.NoSpace
 			}
 		}
 		to = append(to, stanza.Child{
 			Space: space,
-			Local: text[c.local.from:c.local.to],
-			Start: c.whole.from - r.content.from,
-			End:   c.whole.to - r.content.from,
+			Local: content[c.local.from-base : c.local.to-base],
+			Start: c.whole.from - base,
+			End:   c.whole.to - base,
 		})
 	}
 	return to

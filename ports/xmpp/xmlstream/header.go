@@ -63,9 +63,8 @@ func pseudoAttribute(b []byte) (name, val string, rest []byte, ok bool) {
 }
 
 // header reads the stream header b, whose start tag has just been scanned, and
-// makes the scope of what follows. fallback is the content namespace if the
-// header declares none.
-func (s *scanner) header(b []byte, fallback string) (*stream.Header, *scope, *stream.Error) {
+// makes the scope of what follows.
+func (s *scanner) header(b []byte) (*stream.Header, *scope, *stream.Error) {
 	sc := &scope{root: string(s.tag.of(b))}
 	for i := range s.decls {
 		ns := namespace(i)
@@ -78,7 +77,7 @@ func (s *scanner) header(b []byte, fallback string) (*stream.Header, *scope, *st
 	if err := s.checkRoot(b, sc); err != nil {
 		return nil, nil, err
 	}
-	sc.content = sc.contentNamespace(fallback)
+	sc.content = sc.contentNamespace()
 	sc.inherits = sc.deflt == sc.content
 
 	h := &stream.Header{ContentSpace: sc.content}
@@ -95,6 +94,9 @@ func (s *scanner) header(b []byte, fallback string) (*stream.Header, *scope, *st
 			h.Version = a.value.string(b)
 		case "xml:lang":
 			h.Lang = a.value.string(b)
+			if err := checkLang([]byte(h.Lang)); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	return h, sc.shared(), nil
@@ -116,8 +118,8 @@ func (s *scanner) checkRoot(b []byte, sc *scope) *stream.Error {
 }
 
 // contentNamespace returns the content namespace (RFC 6120 4.8.2): the default
-// namespace, else one of the two of XMPP that has a prefix, else the fallback.
-func (sc *scope) contentNamespace(fallback string) string {
+// namespace, else one of the two of XMPP that has a prefix, else jabber:client.
+func (sc *scope) contentNamespace() string {
 	if sc.deflt != "" && sc.deflt != xmpp.NSStream {
 		return sc.deflt
 	}
@@ -126,7 +128,7 @@ func (sc *scope) contentNamespace(fallback string) string {
 			return p.space
 		}
 	}
-	return fallback
+	return xmpp.NSClient
 }
 
 // shared returns clientScope if sc says the same, so that the many streams

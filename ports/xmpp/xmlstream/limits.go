@@ -7,7 +7,8 @@ type Limits struct {
 	// StanzaBytes bounds a top-level element, in bytes (default 262,144; RFC 6120
 	// 13.12 wants 10,000 at least), and also what it would take to declare
 	// namespaces anew wherever one is used that was declared further out: one long
-	// name that thousands of short elements share. So a tree of the element, as
+	// name that thousands of short elements share. (Stream headers and start tags
+	// have narrower bounds of their own: maxHeader, maxStartTag.) So a tree of the element, as
 	// stanza.Element.Append writes it, has at most 12 times as many bytes, the
 	// factor of 6 being that of the longest escape.
 	StanzaBytes int
@@ -33,6 +34,21 @@ const (
 	// maxNamespace bounds the name of a namespace, in bytes as sent. Those in use
 	// have fewer than 100.
 	maxNamespace = 1024
+
+	// maxHeader bounds the stream header, and the XML declaration, in bytes: what
+	// a header says is held as long as its stream. It has room for the longest
+	// addresses that a client may name there, a bare JID and a domain (3,070 bytes).
+	maxHeader = 4 << 10
+
+	// maxStartTag bounds the start tag of a top-level element, in bytes: what it
+	// says goes into answers, logs and lists. The 10,000 of RFC 6120 13.12 hold
+	// also for a stanza that is nothing but a start tag.
+	maxStartTag = 16 << 10
+
+	// maxLang bounds a language tag, in bytes: that of the stream header is put on
+	// each stanza. Whoever bounds them must let 35 pass (RFC 5646 4.4.1); this has
+	// room for some private-use subtags on top.
+	maxLang = 64
 )
 
 // withDefaults fills in absent fields and keeps the others within what the

@@ -31,6 +31,9 @@ func ParseStanza(b []byte, space string, l Limits) (*stanza.Stanza, error) {
 // in force where the element declares no default namespace; lang holds for a
 // stanza without xml:lang. An error is a *stream.Error.
 func ParseFrame(b []byte, space, lang string, l Limits) (Token, error) {
+	if err := checkLang([]byte(lang)); err != nil {
+		return Token{}, err
+	}
 	r := Reader{phase: open, lang: lang, limits: l.withDefaults(), in: b, scope: frameScope}
 	if space != frameScope.content {
 		r.scope = &scope{deflt: space, content: space, inherits: true}

@@ -1,7 +1,6 @@
 package xmlstream
 
 import (
-	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
@@ -15,7 +14,6 @@ type Reader struct {
 	work   *work    // of the item at hand, nil if there is none
 	scope  *scope   // what the stream header said, beforeHeader if none came
 	lang   string   // xml:lang of the stream header
-	space  string   // content namespace of a header that declares none
 	last   *address // the last `to`, if it was costly to parse
 	limits Limits
 	err    *stream.Error
@@ -37,17 +35,12 @@ const (
 
 // NewReader returns a Reader that expects a stream header first.
 func NewReader(l Limits) *Reader {
-	return &Reader{scope: beforeHeader, space: xmpp.NSClient, limits: l.withDefaults()}
+	return &Reader{scope: beforeHeader, limits: l.withDefaults()}
 }
 
 // SetLimits changes the limits from the next element on (they grow with
 // authentication).
 func (r *Reader) SetLimits(l Limits) { r.limits = l.withDefaults() }
-
-// SetContent names the content namespace of a stream whose header declares
-// none but leaves it to each element (RFC 6120 4.8.2, the second style). It is
-// jabber:client unless a server-to-server stream sets jabber:server.
-func (r *Reader) SetContent(space string) { r.space = space }
 
 // Reset makes the Reader expect a new stream header: after SASL and STARTTLS
 // (RFC 6120 4.3.3). Input that was fed and not yet read stays.
@@ -86,15 +79,6 @@ func (r *Reader) Hold() {
 	if r.work != nil && !r.work.cut {
 		r.release()
 	}
-}
-
-// Buffered returns how many bytes of input are held.
-func (r *Reader) Buffered() int {
-	n := len(r.in)
-	if r.work != nil {
-		n += len(r.work.buf)
-	}
-	return n
 }
 
 // Next returns the next token. ok is false when all input is used up. An
@@ -205,7 +189,7 @@ func (r *Reader) token(b []byte) (t Token, ok bool, err *stream.Error) {
 		r.phase = declared
 		return Token{}, false, checkDeclaration(b)
 	case aHeader, anEmptyHeader:
-		h, sc, err := s.header(b, r.space)
+		h, sc, err := s.header(b)
 		if err != nil {
 			return Token{}, false, err
 		}

@@ -62,12 +62,13 @@ func (sc *scope) inheritContent(e *stanza.Element) {
 	}
 }
 
-// rebuild returns the content of the stanza b written anew, in canonical form,
-// and its children appended to a list.
-func (s *scanner) rebuild(b []byte, children []stanza.Child) (string, []stanza.Child, *stream.Error) {
+// rebuild returns the content of the stanza b written anew, in canonical form.
+// The names in the tree are parts of b as it came: whoever wants those of the
+// children looks into what is returned.
+func (s *scanner) rebuild(b []byte) (string, *stream.Error) {
 	e, err := s.tree(b)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
 	var out []byte
 	for _, n := range e.Nodes {
@@ -75,17 +76,12 @@ func (s *scanner) rebuild(b []byte, children []stanza.Child) (string, []stanza.C
 			out = stanza.AppendText(out, n.Text)
 			continue
 		}
-		start := len(out)
 		out = n.Element.Append(out, "")
-		children = append(children, stanza.Child{
-			Space: n.Element.Space, Local: n.Element.Local,
-			Start: uint32(start), End: uint32(len(out)),
-		})
 	}
 	if len(out) > s.limits.StanzaBytes {
-		return "", nil, fail(stream.PolicyViolation, "element is too big in canonical form")
+		return "", fail(stream.PolicyViolation, "element is too big in canonical form")
 	}
-	return string(out), children, nil
+	return string(out), nil
 }
 
 // extraAttributes writes the further attributes of a stanza's start tag, and

@@ -78,12 +78,24 @@ const (
 
 // begin prepares for an item. Its first byte is a '<'.
 func (s *scanner) begin(sc *scope, l Limits, where place, declAllowed bool) {
+	if where == atStart {
+		l.StanzaBytes = min(l.StanzaBytes, maxHeader)
+	}
 	s.scope, s.limits, s.place, s.declAllowed = sc, l, where, declAllowed
 	s.state, s.pos = afterLT, 1
 	s.decls, s.stack, s.borrowed = s.decls[:0], s.stack[:0], 0
 	s.item, s.outside, s.rewrite = anElement, false, false
 	s.root.known = known{}
 	s.root.extra, s.root.children = s.root.extra[:0], s.root.children[:0]
+}
+
+// bound returns how many bytes the item may have. It grows when the start tag
+// is complete.
+func (s *scanner) bound() int {
+	if len(s.stack) == 0 {
+		return min(s.limits.StanzaBytes, maxStartTag)
+	}
+	return s.limits.StanzaBytes
 }
 
 // fail makes a stream error; text goes to the peer.

@@ -40,19 +40,23 @@ type attribute struct {
 	space namespace // of its prefix, once checkPrefixed has looked it up
 }
 
-// in returns what the value means: a part of text if it can be.
-func (v value) in(text string) string {
-	raw := text[v.from:v.to]
+// in returns what the value means: a part of text if it can be. text is what
+// stands in the item from base on.
+func (v value) in(text string, base uint32) string {
+	raw := text[v.from-base : v.to-base]
 	if v.plain {
 		return raw
 	}
 	return string(expand(nil, []byte(raw)))
 }
 
-// string returns what the value means.
-func (v value) string(b []byte) string {
+// bytes returns what the value means: a part of b if it can be.
+func (v value) bytes(b []byte) []byte {
 	if v.plain {
-		return string(v.of(b))
+		return v.of(b)
 	}
-	return string(expand(nil, v.of(b)))
+	return expand(nil, v.of(b))
 }
+
+// string returns what the value means.
+func (v value) string(b []byte) string { return string(v.bytes(b)) }

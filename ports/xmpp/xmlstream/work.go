@@ -32,26 +32,31 @@ const (
 // scan scans the item at hand as far as the input goes. When it is done, the
 // item is b and no longer part of the input.
 func (r *Reader) scan() (b []byte, done bool, err *stream.Error) {
-	w, limit := r.work, r.work.limits.StanzaBytes
+	w := r.work
 	if !w.cut {
-		b = r.in[:min(len(r.in), limit)]
-		if done, err = w.scan(b); done {
-			r.in = r.in[w.pos:]
-			return b[:w.pos], true, nil
+		for len(b) < min(len(r.in), w.bound()) {
+			b = r.in[:min(len(r.in), w.bound())]
+			if done, err = w.scan(b); done {
+				r.in = r.in[w.pos:]
+				return b[:w.pos], true, nil
+			}
+			if err != nil {
+				return nil, false, err
+			}
 		}
-		if err != nil {
-			return nil, false, err
+		if len(b) == w.bound() {
+			return nil, false, errTooBig()
 		}
 		w.cut = true
 		w.keep(b)
 		r.in = r.in[len(b):]
 	}
-	for len(w.buf) < limit {
+	for len(w.buf) < w.bound() {
 		if len(r.in) == 0 {
 			r.idle()
 			return nil, false, nil
 		}
-		n := min(len(r.in), chunk, limit-len(w.buf))
+		n := min(len(r.in), chunk, w.bound()-len(w.buf))
 		before := len(w.buf)
 		w.keep(r.in[:n])
 		if done, err = w.scan(w.buf); done {
@@ -64,8 +69,11 @@ func (r *Reader) scan() (b []byte, done bool, err *stream.Error) {
 		}
 		r.in = r.in[n:]
 	}
-	return nil, false, fail(stream.PolicyViolation, "element is too big")
+	return nil, false, errTooBig()
 }
+
+// errTooBig: bound was reached.
+func errTooBig() *stream.Error { return fail(stream.PolicyViolation, "element is too big") }
 
 // keep appends to the beginning of the item. The buffer grows no further than
 // the item may.

@@ -16,9 +16,9 @@
 // reader.go cuts the input into top-level items, work.go holds what an
 // incomplete one takes; scanner.go checks an item byte by byte and can stop and
 // go on anywhere, with names.go, text.go, value.go, tag.go and namespaces.go for
-// the parts; header.go makes the stream header of its start tag; canonical.go
-// and rebuild.go make a stanza of an element (see package stanza for the
-// canonical form).
+// the parts; header.go makes the stream header of its start tag; canonical.go,
+// starttag.go and rebuild.go make a stanza of an element (see package stanza for
+// the canonical form).
 package xmlstream
 
 import (
@@ -37,8 +37,10 @@ const (
 )
 
 // Token is one thing that came on a stream. Nothing in it refers to the input:
-// the caller may keep it. The strings of a Stanza, its addresses included, are
-// parts of one string, so that whoever keeps an address for long should clone it.
+// the caller may keep it. The content of a Stanza is one string, of its exact
+// size; the values of its start tag are apart from that. Short ones are parts of
+// one string (256 bytes at most), so that whoever keeps an address for long
+// should clone it.
 type Token struct {
 	Kind   Kind
 	Header *stream.Header
