@@ -13,7 +13,7 @@ type openElement struct {
 	outer    int16     // how many declarations are in force outside of it
 	space    namespace // its own
 	deflt    namespace // the default namespace inside it
-	content  bool      // it is in a content namespace
+	content  bool      // it is in a content namespace, and so is all that it is in
 	inherits bool      // deflt is a content namespace
 }
 
@@ -82,7 +82,7 @@ func (s *scanner) attributeEnd(b []byte, a *attribute) *stream.Error {
 func (s *scanner) startTag(b []byte, i int, empty bool) (done bool, err *stream.Error) {
 	depth := len(s.stack) + 1
 	e := openElement{name: s.tag.span, outer: s.outer, deflt: streamDefault, inherits: s.scope.inherits}
-	parentInContent := false
+	parentInContent := true
 	if depth > 1 {
 		parent := &s.stack[depth-2]
 		e.deflt, e.inherits, parentInContent = parent.deflt, parent.inherits, parent.content
@@ -102,6 +102,7 @@ func (s *scanner) startTag(b []byte, i int, empty bool) (done bool, err *stream.
 		}
 		e.content = s.isContent(ns)
 	}
+	e.content = e.content && parentInContent
 	e.space = ns
 	if depth > 1 && ns != s.stack[depth-2].space {
 		if err = s.borrow(ns, depth); err != nil {
@@ -124,8 +125,8 @@ func (s *scanner) startTag(b []byte, i int, empty bool) (done bool, err *stream.
 		}
 		s.rootTag(b, &e, ns, i)
 	} else {
-		s.lean(ns, depth, e.content && parentInContent)
-		if parentInContent && e.content && (s.tag.colon != 0 || s.deflt != streamDefault) {
+		s.lean(ns, depth, e.content)
+		if e.content && (s.tag.colon != 0 || s.deflt != streamDefault) {
 			s.rewrite = true // the content namespace is declared where it is to be inherited
 		}
 		if depth == 2 && s.root.kind != 0 {
