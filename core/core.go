@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Store: p.Store, Log: p.Log}
+	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
 	k.presence = &presence.Presence{
 		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
@@ -122,6 +123,7 @@ func prepare(o *Options, p *Ports) error {
 	if len(o.Domains) == 0 {
 		return errors.New("core: no hosted domain")
 	}
+	o.Domains = slices.Clone(o.Domains) // they are the caller's
 	for i, d := range o.Domains {
 		j, err := jid.Parse(d)
 		if err != nil || j.Local() != "" || !j.IsBare() {
@@ -153,9 +155,15 @@ func (k *Kernel) Start(ctx context.Context) error {
 	return nil
 }
 
-// stop stops extensions, the last one first.
+// stopTime is how long the extensions may take to stop, all together.
+const stopTime = 5 * time.Second
+
+// stop waits for the end of all handlers, which are cut off when ctx ends, and
+// stops extensions, the last one first.
 func (k *Kernel) stop(ctx context.Context, guests []*host.Guest) error {
 	errs := []error{k.hosts.Stop(ctx)}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
 	for i := len(guests) - 1; i >= 0; i-- {
 		if stop := guests[i].Reg.Stop; stop != nil {
 			if err := stop(ctx); err != nil {
@@ -205,7 +213,7 @@ func (k *Kernel) closeEmpty() {
 
 // Shutdown ends all streams with system-shutdown, behind what is queued for
 // them (RFC 6120 4.9.3.20), waits until they are gone or ctx ends, and stops
-// the extensions.
+// the extensions. It takes at most 10 seconds longer than ctx.
 func (k *Kernel) Shutdown(ctx context.Context) error {
 	k.mu.Lock()
 	k.closing = true

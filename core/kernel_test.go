@@ -135,7 +135,9 @@ func with(regs ...extension.Registration) func(*core.Options, *core.Ports) {
 		p.Order = extension.Order{}
 		for stage := extension.Submit; stage <= extension.Write; stage++ {
 			for _, r := range regs {
-				p.Order[stage] = append(p.Order[stage], r.Name)
+				if slices.ContainsFunc(r.Stages, func(h extension.StageHandler) bool { return h.Stage == stage }) {
+					p.Order[stage] = append(p.Order[stage], r.Name)
+				}
 			}
 		}
 	}

@@ -429,7 +429,7 @@ func TestBeforeLogin(t *testing.T) {
 		reg := extension.Registration{
 			Name: "register",
 			StreamFeatures: []extension.StreamFeature{
-				{Before: true, Secure: true, Element: func(string) *stanza.Element { return stanza.El("http://jabber.org/features/iq-register", "register") }},
+				{Before: true, Element: func(string) *stanza.Element { return stanza.El("http://jabber.org/features/iq-register", "register") }},
 				{Before: false, Element: func(domain string) *stanza.Element {
 					if domain != "example.net" {
 						return nil

@@ -141,7 +141,7 @@ func (s *Stream) beforeLogin() (list []*stanza.Element) {
 		}
 		list = append(list, types)
 	}
-	return append(list, s.srv.Registry.StreamFeatures(s.domain, true, true)...)
+	return append(list, s.srv.Registry.StreamFeatures(s.domain, true)...)
 }
 
 // afterLogin lists resource binding, the session element that old clients want
@@ -154,5 +154,5 @@ func (s *Stream) afterLogin() []*stanza.Element {
 		stanza.El(session.NSManagement, "sm"),              // XEP-0198 2
 		stanza.El("urn:xmpp:features:pre-approval", "sub"), // RFC 6121 3.4.1
 	}
-	return append(list, s.srv.Registry.StreamFeatures(s.domain, false, true)...)
+	return append(list, s.srv.Registry.StreamFeatures(s.domain, false)...)
 }

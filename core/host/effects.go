@@ -2,98 +2,189 @@ package host
 
 import (
 	"context"
+	"slices"
 
-	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 )
 
 // Effects are what the stage handlers of one stanza asked for: written by one
 // commit before the stanza goes on, applied after it. The zero value is empty.
-type Effects struct{ txs []*tx }
+type Effects struct{ txs []*staged }
+
+// staged is what one stage handler asked for.
+type staged struct {
+	*tx
+	fn       Handler
+	observer bool // the stanza does not wait for its success
+}
 
 // Collect calls a stage handler on this goroutine and keeps what it asked for.
-func (fx *Effects) Collect(g *Guest, fn Handler) error {
+// observer says that the stanza goes on even if that can't be written.
+func (fx *Effects) Collect(g *Guest, observer bool, fn Handler) error {
 	t, err := g.call(context.Background(), fn)
 	if err == nil && (len(t.ops) > 0 || len(t.after) > 0) {
-		fx.txs = append(fx.txs, t)
+		fx.txs = append(fx.txs, &staged{t, fn, observer})
 	}
 	return err
 }
 
-// Commit writes what is to be written and was not written yet, all or nothing.
-func (fx *Effects) Commit(ctx context.Context, s storage.Store) error {
-	if err := storeError(s.Commit(ctx, fx.ops())); err != nil {
+// Commit writes what is to be written and was not written yet: all or nothing,
+// but for observers, whose failure is logged and whose effects are left out.
+// It returns the storage's error; after storage.ErrConflict the handlers of the
+// stage are to be run again.
+func (fx *Effects) Commit(ctx context.Context) error {
+	if !fx.Pending() {
+		return nil
+	}
+	ops, observed := fx.ops(true)
+	err := fx.commit(ctx, ops)
+	if err == nil || !observed {
 		return err
 	}
-	for _, t := range fx.txs {
-		t.ops = nil
+	// Whose writes failed is not known: those of deciders by themselves.
+	if ops, _ = fx.ops(false); len(ops) > 0 {
+		if err := fx.store().Commit(ctx, ops); err != nil {
+			return err
+		}
+	}
+	fx.txs = slices.DeleteFunc(fx.txs, func(s *staged) bool {
+		if !s.observer {
+			s.ops = nil
+			return false
+		}
+		return !s.settle(ctx)
+	})
+	return nil
+}
+
+func (fx *Effects) store() storage.Store { return fx.txs[0].g.hosts.Store }
+
+// commit writes everything.
+func (fx *Effects) commit(ctx context.Context, ops []storage.Op) error {
+	if err := fx.store().Commit(ctx, ops); err != nil {
+		return err
+	}
+	for _, s := range fx.txs {
+		s.ops = nil
 	}
 	return nil
 }
 
-// Pending says whether there is something to commit.
-func (fx *Effects) Pending() bool {
-	for _, t := range fx.txs {
-		if len(t.ops) > 0 {
-			return true
-		}
+// settle writes what one handler asked for, by itself.
+func (s *staged) settle(ctx context.Context) bool {
+	if len(s.ops) == 0 {
+		return true
 	}
-	return false
+	err := s.g.commit(ctx, &s.tx, s.fn)
+	if err != nil {
+		s.g.log.Error("what a stage handler asked for was left out: its writes failed", "error", err)
+		return false
+	}
+	s.ops = nil
+	return true
 }
 
-func (fx *Effects) ops() (ops []storage.Op) {
-	for _, t := range fx.txs {
-		ops = append(ops, t.ops...)
-	}
-	return ops
+// Pending says whether there is something to commit.
+func (fx *Effects) Pending() bool {
+	return slices.ContainsFunc(fx.txs, func(s *staged) bool { return len(s.ops) > 0 })
 }
+
+// ops returns the writes, with those of observers or without.
+func (fx *Effects) ops(observers bool) (ops []storage.Op, observed bool) {
+	for _, s := range fx.txs {
+		if s.observer && len(s.ops) > 0 {
+			observed = true
+			if !observers {
+				continue
+			}
+		}
+		ops = append(ops, s.ops...)
+	}
+	return ops, observed
+}
+
+// Empty says that nothing was asked for.
+func (fx *Effects) Empty() bool { return len(fx.txs) == 0 }
 
 // Apply does what was asked for besides writes.
 func (fx *Effects) Apply(b *transport.Batch) transport.Wait {
-	var waits []transport.Wait
-	for _, t := range fx.txs {
-		if w := t.apply(b); w != nil {
-			waits = append(waits, w)
-		}
+	steps := make([]transport.Step, len(fx.txs))
+	for i, s := range fx.txs {
+		steps[i] = s.apply
 	}
-	return transport.Sequence(waits)
+	return transport.Steps(b, steps...)
 }
 
-// Detach commits and applies without holding up anything.
+// maxDetached is how much of one extension's Write handlers waits.
+const maxDetached = 1_000
+
+// Detach commits and applies without holding up anything: one after the other
+// for each extension. At most 1,000 wait; what is asked for beyond is dropped
+// with an error in the log, since a session's output can't wait for a disk.
 func (fx *Effects) Detach(b *transport.Batch) {
-	if len(fx.txs) == 0 {
-		return
+	for _, s := range fx.txs {
+		s.detach(b)
 	}
-	g := fx.txs[0].g
-	if !fx.Pending() {
-		if w := fx.Apply(b); w != nil {
-			g.hosts.Spawn(w)
+}
+
+func (s *staged) detach(b *transport.Batch) {
+	g := s.g
+	if len(s.ops) == 0 && !g.detaching() {
+		if w := s.apply(b); w != nil {
+			g.detach(w)
 		}
 		return
 	}
-	rest := *fx
-	g.hosts.Spawn(func(ctx context.Context) {
-		if err := rest.Commit(ctx, g.hosts.Store); err != nil {
-			g.Log("commit of a stage handler", err)
-			return
-		}
-		var b transport.Batch
-		w := rest.Apply(&b)
-		b.Flush()
-		if w != nil {
-			w(ctx)
+	g.detach(func(ctx context.Context) {
+		if s.settle(ctx) {
+			transport.Run(ctx, s.apply)
 		}
 	})
 }
 
-// StartGuest calls the extension's Start. What it asks for is applied.
-func (g *Guest) StartGuest(ctx context.Context) error {
-	if g.Reg.Start == nil {
-		return nil
+// detached is what Write handlers of a guest left to do.
+type detached struct {
+	queue   []transport.Wait
+	running bool
+	full    bool // something was dropped since it was empty
+}
+
+func (g *Guest) detaching() bool {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	return g.detached.running
+}
+
+// detach runs w behind what the guest's Write handlers left to do before.
+func (g *Guest) detach(w transport.Wait) {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	d := &g.detached
+	if len(d.queue) >= maxDetached || !d.running && !g.hosts.enqueue(g.next) {
+		if !d.full {
+			g.log.Error("what Write handlers asked for is dropped: too much waits, or the server has ended", "waiting", len(d.queue))
+		}
+		d.full = true
+		return
 	}
-	var failed error
-	g.Later(func(ctx context.Context, h *extension.Host) error { return g.Reg.Start(ctx, h) },
-		func(_ *transport.Batch, err error) { failed = err })(ctx)
-	return failed
+	d.running = true
+	d.queue = append(d.queue, w)
+}
+
+// next does the first thing that waits, and has the rest done when others had
+// their turn.
+func (g *Guest) next(ctx context.Context) {
+	h, d := g.hosts, &g.detached
+	h.mu.Lock()
+	w := d.queue[0]
+	d.queue[0] = nil
+	d.queue = d.queue[1:]
+	h.mu.Unlock()
+	w(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(d.queue) == 0 || !h.enqueue(g.next) {
+		*d = detached{}
+	}
 }

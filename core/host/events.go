@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -24,24 +23,23 @@ type request struct {
 	expiry *time.Timer
 }
 
-// request sends an iq and notes whom its answer belongs to. The id is made
-// here, so that no answer can be guessed.
+// mayRequest says whether the bound leaves room for one more request behind so
+// many of the same handler. Handlers that run at once may together go a little
+// beyond: what they were allowed is sent.
+func (g *Guest) mayRequest(pending int) bool {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	return g.requests+pending < maxRequests
+}
+
+// request sends an iq and notes whom its answer belongs to.
 func (g *Guest) request(b *transport.Batch, s *stanza.Stanza, timeout time.Duration, state []byte) transport.Wait {
 	h := g.hosts
-	head := s.Header
-	head.ID = rand.Text()
-	s = s.With(head)
 	key := requestKey{s.From, s.To, s.ID}
 	r := &request{g: g, state: state}
 	h.mu.Lock()
-	switch {
-	case h.stopped:
+	if h.tasks.stopping {
 		h.mu.Unlock()
-		return nil
-	case len(h.requests) >= maxRequests:
-		h.mu.Unlock()
-		g.log.Warn("too many requests wait for an answer: one was not sent", "to", s.To.String())
-		h.reply(r, nil)
 		return nil
 	}
 	r.expiry = time.AfterFunc(timeout, func() {
@@ -50,6 +48,7 @@ func (g *Guest) request(b *transport.Batch, s *stanza.Stanza, timeout time.Durat
 		}
 	})
 	h.requests[key] = r
+	g.requests++
 	h.mu.Unlock()
 	return h.router.Route(b, &extension.Envelope{Stanza: s})
 }
@@ -73,11 +72,28 @@ func (h *Hosts) Answer(s *stanza.Stanza) {
 	}
 }
 
+// reply has the Reply handler called. The request counts until that returns.
 func (h *Hosts) reply(r *request, answer *stanza.Stanza) {
 	g := r.g
-	h.Spawn(g.Later(func(ctx context.Context, host *extension.Host) error {
+	g.event(&g.requests, g.Later(func(ctx context.Context, host *extension.Host) error {
 		return g.Reg.Reply(ctx, host, extension.Reply{Answer: answer, State: r.state})
-	}, func(_ *transport.Batch, err error) { g.Log("reply handler", err) }))
+	}, g.logged("reply handler")))
+}
+
+// event runs w, unless events have ended. Then count goes down by one.
+func (g *Guest) event(count *int, w transport.Wait) {
+	h := g.hosts
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tasks.stopping {
+		return
+	}
+	h.enqueue(func(ctx context.Context) {
+		w(ctx)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		*count--
+	})
 }
 
 // timersOf implements extension.Timers.
@@ -102,6 +118,10 @@ func (x timersOf) Set(key string, d time.Duration, state []byte) error {
 	if len(state) > maxState {
 		return fmt.Errorf("%w: a timer has at most %d bytes of state", extension.ErrBound, maxState)
 	}
+	if !x.t.g.mayTime(key, x.t.timers) {
+		return fmt.Errorf("%w: an extension has at most %d timers", extension.ErrBound, maxTimers)
+	}
+	x.t.timers++
 	x.t.later(func(*transport.Batch) transport.Wait {
 		x.t.g.setTimer(timerKey{x.t.g, key}, max(0, d), state)
 		return nil
@@ -117,23 +137,32 @@ func (x timersOf) Cancel(key string) {
 		if old := h.timers[timerKey{x.t.g, key}]; old != nil {
 			old.stop()
 			delete(h.timers, timerKey{x.t.g, key})
+			x.t.g.timers--
 		}
 		return nil
 	})
 }
 
+// mayTime says whether the bound leaves room for this timer behind so many of
+// the same handler; see mayRequest.
+func (g *Guest) mayTime(key string, pending int) bool {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	return g.timers+pending < maxTimers || g.hosts.timers[timerKey{g, key}] != nil
+}
+
+// setTimer sets a timer, which counts until its handler has returned.
 func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte) {
 	h := g.hosts
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.stopped {
+	if h.tasks.stopping {
 		return
 	}
 	if old := h.timers[key]; old != nil {
 		old.stop()
-	} else if len(h.timers) >= maxTimers {
-		g.log.Warn("too many timers are set: one was not", "key", key.key)
-		return
+	} else {
+		g.timers++
 	}
 	t := &timer{state: state}
 	h.timers[key] = t
@@ -145,9 +174,9 @@ func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte) {
 		}
 		h.mu.Unlock()
 		if current {
-			h.Spawn(g.Later(func(ctx context.Context, host *extension.Host) error {
+			g.event(&g.timers, g.Later(func(ctx context.Context, host *extension.Host) error {
 				return g.Reg.Timer(ctx, host, extension.Timer{Key: key.key, State: t.state})
-			}, func(_ *transport.Batch, err error) { g.Log("timer handler", err) }))
+			}, g.logged("timer handler")))
 		}
 	})
 }

@@ -75,8 +75,16 @@ func newHosts(workers int) (*Hosts, *router) {
 // run calls fn as a handler of g and returns its error.
 func run(t *testing.T, g *Guest, fn Handler) (err error) {
 	t.Helper()
-	g.Later(fn, func(_ *transport.Batch, e error) { err = e })(t.Context())
+	g.Later(fn, told(&err))(t.Context())
 	return err
+}
+
+// told is a Done that keeps the outcome.
+func told(to *error) Done {
+	return func(_ *transport.Batch, err error) transport.Wait {
+		*to = err
+		return nil
+	}
 }
 
 func stop(t *testing.T, h *Hosts) {
@@ -232,25 +240,61 @@ func TestReply(t *testing.T) {
 	})
 }
 
+// The bound counts a request until its Reply handler has returned. Whoever asks
+// beyond it is told at once.
 func TestRequestsAreBounded(t *testing.T) {
-	h, r := newHosts(1)
-	defer stop(t, h)
-	replies := make(chan extension.Reply, 10)
-	g := h.NewGuest(&extension.Registration{Name: "test", Reply: func(_ context.Context, _ *extension.Host, p extension.Reply) error {
-		replies <- p
-		return nil
-	}}, nil, nil)
-	var b transport.Batch
-	for range maxRequests {
-		g.request(&b, query(), time.Hour, nil)
-	}
-	g.request(&b, query(), time.Hour, []byte("one too many"))
-	if p := <-replies; p.Answer != nil || string(p.State) != "one too many" {
-		t.Errorf("%+v", p)
-	}
-	if len(h.requests) != maxRequests || len(r.routed) != maxRequests {
-		t.Errorf("%d wait, %d were sent", len(h.requests), len(r.routed))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h, r := newHosts(1)
+		defer stop(t, h)
+		goOn := make(chan struct{})
+		reg := func(name string) *extension.Registration {
+			return &extension.Registration{Name: name, Reply: func(context.Context, *extension.Host, extension.Reply) error {
+				<-goOn
+				return nil
+			}}
+		}
+		g, other := h.NewGuest(reg("test"), nil, nil), h.NewGuest(reg("other"), nil, nil)
+		ask := func(g *Guest, n int) error {
+			return run(t, g, func(_ context.Context, h *extension.Host) error {
+				for range n {
+					if err := h.Stanzas.Request(query(), time.Hour/20, nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		for range maxRequests / maxSends {
+			if err := ask(g, maxSends-1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left := maxRequests / maxSends
+		if err := ask(g, left+1); !errors.Is(err, extension.ErrBound) {
+			t.Error("more in one handler than there is room for:", err)
+		}
+		if err := ask(g, left); err != nil {
+			t.Error(err)
+		}
+		full := func(g *Guest, want error) {
+			t.Helper()
+			if err := ask(g, 1); !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		}
+		full(g, extension.ErrBound)
+		full(other, nil) // each extension has its own
+		if len(r.routed) != maxRequests+1 {
+			t.Errorf("%d were sent", len(r.routed))
+		}
+		q := r.routed[0]
+		h.Answer(stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: q.ID, From: q.To, To: q.From}))
+		synctest.Wait()
+		full(g, extension.ErrBound) // the handler has not returned
+		close(goOn)
+		synctest.Wait()
+		full(g, nil)
+	})
 }
 
 func TestTimers(t *testing.T) {
@@ -303,15 +347,21 @@ func TestTimers(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		want("")
-		for i := range maxTimers + 1 {
+		for i := range maxTimers {
 			g.setTimer(timerKey{g, strconv.Itoa(i)}, time.Hour, nil)
 		}
-		if len(h.timers) != maxTimers {
-			t.Errorf("%d timers", len(h.timers))
+		if err := do(g, func(x extension.Timers) error { return x.Set("one more", time.Hour, nil) }); !errors.Is(err, extension.ErrBound) {
+			t.Error("a timer beyond the bound:", err)
 		}
-		g.setTimer(timerKey{g, "7"}, time.Minute, []byte("again")) // no further one
+		set(two, "of another extension", time.Second, "6")
+		time.Sleep(time.Second)
+		want("of another extension=6")
+		set(g, "7", time.Minute, "again") // no further one
 		time.Sleep(time.Minute)
 		want("7=again")
+		set(g, "room again", time.Hour, "8")
+		do(g, func(x extension.Timers) error { x.Cancel("8"); return nil })
+		set(g, "and again", time.Hour, "9")
 		stop(t, h)
 		time.Sleep(2 * time.Hour)
 		want("")
@@ -336,10 +386,11 @@ func TestStopWaitsForHandlers(t *testing.T) {
 				defer mu.Unlock()
 				ran++
 				return host.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo}))
-			}, func(_ *transport.Batch, err error) {
+			}, func(_ *transport.Batch, err error) transport.Wait {
 				if err != nil {
 					t.Error(err)
 				}
+				return nil
 			}))
 		}
 		stopped := make(chan error, 1)
@@ -350,11 +401,13 @@ func TestStopWaitsForHandlers(t *testing.T) {
 			t.Fatal("Stop did not wait")
 		default:
 		}
-		h.Spawn(func(context.Context) { t.Error("a task began behind Stop") })
+		h.Spawn(func(context.Context) { mu.Lock(); defer mu.Unlock(); ran++ }) // left by a session that ends last
 		close(goOn)
-		if err := <-stopped; err != nil || ran != 5 || len(r.routed) != 5 {
+		if err := <-stopped; err != nil || ran != 6 || len(r.routed) != 5 {
 			t.Errorf("%v, %d ran, %d sent", err, ran, len(r.routed))
 		}
+		h.Spawn(func(context.Context) { t.Error("a task began behind Stop") })
+		synctest.Wait()
 	})
 }
 
@@ -367,7 +420,7 @@ func TestStopCutsOffHandlers(t *testing.T) {
 			host.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo}))
 			<-ctx.Done()
 			return ctx.Err()
-		}, func(_ *transport.Batch, err error) { got = err }))
+		}, told(&got)))
 		synctest.Wait()
 		h.Spawn(func(context.Context) { t.Error("a task that waited ran behind the end") })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -389,7 +442,7 @@ func TestHandlerTimeIsBounded(t *testing.T) {
 		if err := run(t, h.NewGuest(&extension.Registration{Name: "test"}, nil, nil), func(ctx context.Context, _ *extension.Host) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != maxHandlerTime {
+		}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != maxWorkTime {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})

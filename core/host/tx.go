@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,9 +22,11 @@ import (
 type tx struct {
 	g     *Guest
 	ops   []storage.Op
-	after []func(b *transport.Batch) transport.Wait // in the order of the calls
+	after []transport.Step // in the order of the calls
 	sends int
 	err   error // of a call that returns none, such as Put
+
+	requests, timers int // of those that count for the guest's bounds
 }
 
 func (t *tx) host() *extension.Host {
@@ -36,17 +39,9 @@ func (t *tx) host() *extension.Host {
 }
 
 // apply does what was asked for besides writes.
-func (t *tx) apply(b *transport.Batch) transport.Wait {
-	var waits []transport.Wait
-	for _, f := range t.after {
-		if w := f(b); w != nil {
-			waits = append(waits, w)
-		}
-	}
-	return transport.Sequence(waits)
-}
+func (t *tx) apply(b *transport.Batch) transport.Wait { return transport.Steps(b, t.after...) }
 
-func (t *tx) later(f func(b *transport.Batch) transport.Wait) { t.after = append(t.after, f) }
+func (t *tx) later(f transport.Step) { t.after = append(t.after, f) }
 
 // stanzas implements extension.Stanzas.
 type stanzas struct{ t *tx }
@@ -59,6 +54,9 @@ func (x stanzas) count() error {
 }
 
 func (x stanzas) Send(s *stanza.Stanza) error {
+	if err := wellFormed(s); err != nil {
+		return err
+	}
 	if err := x.t.g.sendable(s); err != nil {
 		return err
 	}
@@ -78,6 +76,9 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 	if !slices.Contains(x.t.g.hosts.Domains, account.Domain()) || account.Local() == "" {
 		return fmt.Errorf("%w: %s is no account of this server", extension.ErrPermission, account)
 	}
+	if err := wellFormed(s); err != nil {
+		return err
+	}
 	if err := x.count(); err != nil {
 		return err
 	}
@@ -91,19 +92,31 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 }
 
 func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
-	if s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || x.t.g.Reg.Reply == nil {
+	t, g := x.t, x.t.g
+	if s == nil || s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || g.Reg.Reply == nil {
 		return errors.New("host: a request is an iq of type get or set, of an extension with a Reply handler")
 	}
 	if len(state) > maxState || timeout <= 0 || timeout > maxRequestTime {
 		return fmt.Errorf("%w: a request has at most %d bytes of state and waits at most %v", extension.ErrBound, maxState, maxRequestTime)
 	}
-	if err := x.t.g.sendable(s); err != nil {
+	// The id is made here, so that no answer can be guessed.
+	head := s.Header
+	head.ID = rand.Text()
+	s = s.With(head)
+	if err := wellFormed(s); err != nil {
+		return err
+	}
+	if err := g.sendable(s); err != nil {
 		return err
 	}
 	if err := x.count(); err != nil {
 		return err
 	}
-	x.t.later(func(b *transport.Batch) transport.Wait { return x.t.g.request(b, s, timeout, state) })
+	if !g.mayRequest(t.requests) {
+		return fmt.Errorf("%w: an extension has at most %d requests under way", extension.ErrBound, maxRequests)
+	}
+	t.requests++
+	t.later(func(b *transport.Batch) transport.Wait { return g.request(b, s, timeout, state) })
 	return nil
 }
 

@@ -47,7 +47,7 @@ func TestFailedCommit(t *testing.T) {
 		want  stanza.Condition
 		tries int
 	}{
-		{"a conflict is tried three times", storage.ErrConflict, stanza.ResourceConstraint, conflictRetries},
+		{"a conflict is tried three times", storage.ErrConflict, stanza.ResourceConstraint, ConflictRetries},
 		{"the account was removed", storage.ErrNotFound, stanza.ItemNotFound, 1},
 		{"the disk is full", errors.New("disk full"), stanza.InternalServerError, 1},
 	} {
@@ -224,7 +224,7 @@ func TestDetach(t *testing.T) {
 				h, r := hostsWith(s, nil)
 				g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
 				var fx Effects
-				if err := fx.Collect(g, func(_ context.Context, h *extension.Host) error {
+				if err := fx.Collect(g, false, func(_ context.Context, h *extension.Host) error {
 					if writes {
 						h.Store.Put(romeo, "k", nil)
 					}

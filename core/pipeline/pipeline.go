@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -24,14 +25,17 @@ type handler struct {
 }
 
 // New compiles the stage handlers of guests in the given order. Every handler
-// must have its place in it.
+// must have its place in it, and every place, once, its handler.
 func New(guests []*host.Guest, order extension.Order) (*Pipeline, error) {
 	p := &Pipeline{}
 	for stage := extension.Submit; stage <= extension.Write; stage++ {
-		for _, name := range order[stage] {
+		for n, name := range order[stage] {
+			if slices.Contains(order[stage][:n], name) {
+				return nil, fmt.Errorf("pipeline: %s is twice in the order of the stage %v", name, stage)
+			}
 			i := slices.IndexFunc(guests, func(g *host.Guest) bool { return g.Reg.Name == name })
-			if i >= 0 { // an extension that is not enabled leaves a gap
-				p.add(stage, guests[i])
+			if i >= 0 && !p.add(stage, guests[i]) { // an extension that is not enabled leaves a gap
+				return nil, fmt.Errorf("pipeline: %s is in the order of the stage %v but has no handler for it", name, stage)
 			}
 		}
 		for _, g := range guests {
@@ -45,18 +49,21 @@ func New(guests []*host.Guest, order extension.Order) (*Pipeline, error) {
 	return p, nil
 }
 
-func (p *Pipeline) add(stage extension.Stage, g *host.Guest) {
+// add enters the guest's handlers for a stage; false if it has none.
+func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 	for i := range g.Reg.Stages {
 		h := &g.Reg.Stages[i]
 		if h.Stage != stage {
 			continue
 		}
+		any = true
 		for kind := stanza.Message; kind <= stanza.IQ; kind++ {
 			if len(h.Match.Kinds) == 0 || slices.Contains(h.Match.Kinds, kind) {
 				p.table[stage][kind] = append(p.table[stage][kind], handler{g, h})
 			}
 		}
 	}
+	return any
 }
 
 // Outcome is what the handlers of a stage decided together.
@@ -81,7 +88,7 @@ func (p *Pipeline) Run(stage extension.Stage, e *extension.Envelope, fx *host.Ef
 		if !matches(&h.Match, e.Stanza) {
 			continue
 		}
-		v, err := h.call(e, fx)
+		v, changed, err := h.call(e, fx)
 		if err != nil {
 			h.guest.Log("stage handler", err)
 			if h.Class == extension.Observe || h.Policy == extension.Open {
@@ -100,26 +107,45 @@ func (p *Pipeline) Run(stage extension.Stage, e *extension.Envelope, fx *host.Ef
 				return Refused, stanza.Err(stanza.NotAcceptable, "")
 			}
 			return Refused, v.Error
-		case extension.Replace:
-			if v.Stanza != nil && v.Stanza.Kind == e.Stanza.Kind {
-				head := v.Stanza.Header
-				head.To, head.From = e.Stanza.To, e.Stanza.From
-				e.Stanza = v.Stanza.With(head)
-			}
-		case extension.Patch:
-			e.Stanza = e.Stanza.Patch(func(c stanza.Child) bool { return named(v.Remove, c) }, v.Append...)
 		}
+		e.Stanza = changed
 	}
 	return Pass, nil
 }
 
-func (h *handler) call(e *extension.Envelope, fx *host.Effects) (v extension.Verdict, err error) {
+// call returns what the handler decided, and the stanza as it goes on then. A
+// handler that makes of an iq what is none has failed.
+func (h *handler) call(e *extension.Envelope, fx *host.Effects) (v extension.Verdict, changed *stanza.Stanza, err error) {
 	shown := *e // a handler may keep or change what it is shown
-	err = fx.Collect(h.guest, func(ctx context.Context, host *extension.Host) (err error) {
-		v, err = h.Handle(ctx, host, &shown)
-		return err
+	original := e.Stanza
+	err = fx.Collect(h.guest, h.Class == extension.Observe, func(ctx context.Context, host *extension.Host) (err error) {
+		shown.Stanza = original // it may be called again
+		if v, err = h.Handle(ctx, host, &shown); err != nil {
+			return err
+		}
+		if h.Class == extension.Observe {
+			return nil // whatever it says
+		}
+		changed = change(original, &v)
+		if wrong := iq.Check(changed); wrong != nil {
+			return fmt.Errorf("the stanza that it returned: %s", wrong.Text)
+		}
+		return nil
 	})
-	return v, err
+	return v, changed, err
+}
+
+// change returns the stanza that goes on.
+func change(s *stanza.Stanza, v *extension.Verdict) *stanza.Stanza {
+	switch {
+	case v.Action == extension.Replace && v.Stanza != nil && v.Stanza.Kind == s.Kind:
+		head := v.Stanza.Header
+		head.To, head.From = s.To, s.From
+		return v.Stanza.With(head)
+	case v.Action == extension.Patch:
+		return s.Patch(func(c stanza.Child) bool { return named(v.Remove, c) }, v.Append...)
+	}
+	return s
 }
 
 func named(names []extension.Name, c stanza.Child) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -28,9 +29,14 @@ func handler(stage extension.Stage, f handle) extension.StageHandler {
 		}}
 }
 
-func guests(t *testing.T, regs ...extension.Registration) (out []*host.Guest) {
+func guests(t *testing.T, regs ...extension.Registration) []*host.Guest {
 	t.Helper()
-	h := host.New(host.Deps{Domains: []string{"example.test"}, Store: store.New(), Sessions: registry.New(),
+	return guestsOn(t, store.New(), regs...)
+}
+
+func guestsOn(t *testing.T, s storage.Store, regs ...extension.Registration) (out []*host.Guest) {
+	t.Helper()
+	h := host.New(host.Deps{Domains: []string{"example.test"}, Store: s, Sessions: registry.New(),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, Workers: 1})
 	t.Cleanup(func() {
 		if err := h.Stop(context.Background()); err != nil {
@@ -97,8 +103,56 @@ func TestOrder(t *testing.T) {
 			t.Errorf("stage %d: Wants is wrong", stage)
 		}
 	}
-	if _, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"a", "b"}, extension.Deliver: {"a"}}); err == nil || !strings.Contains(err.Error(), "c has a handler") {
-		t.Error(err)
+	for _, row := range []struct {
+		submit, deliver []string
+		want            string
+	}{
+		{[]string{"a", "b"}, []string{"a"}, "c has a handler"},
+		{[]string{"a", "b", "c", "a"}, []string{"a"}, "a is twice in the order of the stage"},
+		{[]string{"a", "b", "c"}, []string{"a", "b"}, "b is in the order of the stage 2 but has no handler for it"},
+	} {
+		if _, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: row.submit, extension.Deliver: row.deliver}); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%v, want %s", err, row.want)
+		}
+	}
+}
+
+// A verdict that makes of an iq what RFC 6120 8.2.3 forbids is a failure of its
+// handler, and nothing that it asked for is done.
+func TestVerdictsOnIQs(t *testing.T) {
+	request := stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: "1", From: from, To: to}, stanza.El("urn:x", "q"))
+	q, two := request.Header, stanza.El("urn:x", "q")
+	nameless, strange := q, q
+	nameless.ID, strange.Type = "", "ask"
+	for rule, v := range map[string]extension.Verdict{
+		"patch: no child left": {Action: extension.Patch, Remove: []extension.Name{{Space: "urn:x"}}},
+		"patch: two children":  {Action: extension.Patch, Append: []*stanza.Element{two}},
+		"replace: no child":    {Action: extension.Replace, Stanza: stanza.New(q)},
+		"replace: no id":       {Action: extension.Replace, Stanza: stanza.New(nameless, two)},
+		"replace: no type":     {Action: extension.Replace, Stanza: stanza.New(strange, two)},
+	} {
+		for policy, want := range map[extension.Policy]pipeline.Outcome{extension.Closed: pipeline.Refused, extension.Open: pipeline.Pass} {
+			h := extension.StageHandler{Stage: extension.Submit, Class: extension.Decide, Policy: policy,
+				Handle: func(_ context.Context, h *extension.Host, _ *extension.Envelope) (extension.Verdict, error) {
+					h.Store.Put(jid.JID{}, "k", nil)
+					return v, nil
+				}}
+			p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{extension.Submit: {"one"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := extension.Envelope{Stanza: request}
+			var fx host.Effects
+			o, refusal := p.Run(extension.Submit, &e, &fx)
+			if o != want || e.Stanza != request || fx.Pending() || want == pipeline.Refused && refusal.Condition != stanza.InternalServerError {
+				t.Errorf("%s, policy %d: outcome %d, %v, %v", rule, policy, o, refusal, e.Stanza)
+			}
+		}
+	}
+	swap := extension.Verdict{Action: extension.Patch, Remove: []extension.Name{{Space: "urn:x"}}, Append: []*stanza.Element{stanza.El("urn:y", "q")}}
+	got, o, _ := one(t, handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { return swap, nil }))(request)
+	if o != pipeline.Pass || len(got.Children()) != 1 || got.Children()[0].Space != "urn:y" {
+		t.Errorf("one child for another: outcome %d, %v", o, got)
 	}
 }
 
@@ -128,7 +182,7 @@ func TestFirstDecisionHolds(t *testing.T) {
 
 func TestMatch(t *testing.T) {
 	iq := func(typ string) *stanza.Stanza {
-		return stanza.New(stanza.Header{Kind: stanza.IQ, Type: typ}, stanza.El("urn:x", "q"))
+		return stanza.New(stanza.Header{Kind: stanza.IQ, Type: typ, ID: "1"}, stanza.El("urn:x", "q"))
 	}
 	presence := func(typ string) *stanza.Stanza {
 		return stanza.New(stanza.Header{Kind: stanza.Presence, Type: typ})
@@ -182,6 +236,7 @@ func TestVerdicts(t *testing.T) {
 		{"pass", extension.Verdict{Error: stanza.Err(stanza.Gone, "")}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
 		{"replace keeps to and from", extension.Verdict{Action: extension.Replace, Stanza: stanza.New(elsewhere, stanza.El("urn:y", "y"))},
 			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='2' type='chat'><y xmlns='urn:y'/></message>"},
+		{"patch of what is no iq breaks no rule of iqs", extension.Verdict{Action: extension.Patch, Remove: []extension.Name{{Local: "body"}, {Space: "urn:x"}}}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'/>"},
 		{"replace by nothing", extension.Verdict{Action: extension.Replace}, "<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
 		{"replace by another kind", extension.Verdict{Action: extension.Replace, Stanza: stanza.New(stanza.Header{Kind: stanza.IQ})},
 			"<message xmlns='jabber:client' from='romeo@example.test/x' to='juliet@example.test' id='1'><body>hi</body><x xmlns='urn:x'/></message>"},
@@ -271,18 +326,18 @@ func TestEffectsOfFailedHandlers(t *testing.T) {
 				return extension.Verdict{}, err
 			}}
 	}
-	p, err := pipeline.New(guests(t, extension.Registration{Name: "a", Stages: []extension.StageHandler{put("kept", nil), put("failed", errors.New("no"))}}), extension.Order{extension.Deliver: {"a"}})
+	s := store.New()
+	p, err := pipeline.New(guestsOn(t, s, extension.Registration{Name: "a", Stages: []extension.StageHandler{put("kept", nil), put("failed", errors.New("no"))}}), extension.Order{extension.Deliver: {"a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := store.New()
 	var fx host.Effects
 	e := extension.Envelope{Stanza: message("")}
 	p.Run(extension.Deliver, &e, &fx)
 	if !fx.Pending() {
 		t.Fatal("nothing to commit")
 	}
-	if err := fx.Commit(t.Context(), s); err != nil || fx.Pending() {
+	if err := fx.Commit(t.Context()); err != nil || fx.Pending() {
 		t.Fatal(err)
 	}
 	list, err := s.Scan(t.Context(), "a", jid.JID{}, "", "", 10)

@@ -56,13 +56,13 @@ func newInfo(ids []extension.Identity, regs []extension.Registration, part func(
 // DiscoComponent. Strangers learn nothing of an account, not even that it
 // exists (XEP-0030 8): its handler is for the owner alone.
 func (r *Registry) disco() extension.Registration {
-	answer := func(server, account func() *stanza.Element) func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
+	answer := func(server func(domain string) *stanza.Element, account func() *stanza.Element) func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
 		return func(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
 			if err := noNode(q); err != nil {
 				return nil, err
 			}
 			if !q.To.IsZero() && q.To.Local() == "" {
-				return server(), nil
+				return server(q.To.Domain()), nil
 			}
 			return account(), nil
 		}
@@ -73,7 +73,7 @@ func (r *Registry) disco() extension.Registration {
 		Implements: []extension.XEP{{Number: 30, Version: "2.5.0"}},
 		IQ: []extension.IQHandler{
 			{Space: NSInfo, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
-				func() *stanza.Element { return r.server.payload },
+				func(string) *stanza.Element { return r.server.payload },
 				func() *stanza.Element { return r.account.payload })},
 			{Space: NSItems, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
 				r.serverItems, func() *stanza.Element { return stanza.El(NSItems, "query") })},
@@ -89,11 +89,13 @@ func noNode(q extension.IQ) error {
 	return nil
 }
 
-// serverItems lists the components.
-func (r *Registry) serverItems() *stanza.Element {
+// serverItems lists the components of a hosted domain.
+func (r *Registry) serverItems(hosted string) *stanza.Element {
 	var domains []string
-	for d := range r.components {
-		domains = append(domains, d)
+	for d, c := range r.components {
+		if c.hosted == hosted || c.hosted == "" {
+			domains = append(domains, d)
+		}
 	}
 	slices.Sort(domains)
 	q := stanza.El(NSItems, "query")

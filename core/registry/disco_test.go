@@ -55,7 +55,7 @@ func TestDisco(t *testing.T) {
 		extension.Registration{Name: "b", Server: extension.Disco{Features: []string{"urn:z", "urn:a", registry.NSInfo}, Identities: []extension.Identity{{Category: "pubsub", Type: "pep"}}},
 			Account: extension.Disco{Features: []string{"urn:acc"}, Forms: []*stanza.Element{form}}},
 		extension.Registration{Name: "a", Server: extension.Disco{Features: []string{"urn:m", "urn:a"}, Identities: []extension.Identity{{Category: "pubsub", Type: "pep"}, {Category: "auth", Type: "cert", Name: "n"}}},
-			Components: []extension.Component{{Domain: "z.$domain"}, {Domain: "a.$domain", Disco: extension.Disco{Features: []string{"urn:c", "urn:c"}}}}},
+			Components: []extension.Component{{Domain: "z.$domain"}, {Domain: "all.example.org"}, {Domain: "a.$domain", Disco: extension.Disco{Features: []string{"urn:c", "urn:c"}}}}},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -68,11 +68,12 @@ func TestDisco(t *testing.T) {
 			"<identity category='server' type='im' name='hexmpp'/>" + always + "<feature var='urn:a'/><feature var='urn:m'/><feature var='urn:z'/></query>"},
 		{"XEP-0030 3.1 the own account", registry.NSInfo, "romeo@example.test", account},
 		{"RFC 6120 10.3.3 no to is the own account", registry.NSInfo, "", account},
-		{"XEP-0030 4.1 components of all domains, sorted", registry.NSItems, "example.test", i + "><item jid='a.example.net'/><item jid='a.example.test'/><item jid='z.example.net'/><item jid='z.example.test'/></query>"},
+		{"XEP-0030 4.1 components of the domain that is asked, sorted", registry.NSItems, "example.test", i + "><item jid='a.example.test'/><item jid='all.example.org'/><item jid='z.example.test'/></query>"},
+		{"XEP-0030 4.1 components of the domain that is asked, sorted", registry.NSItems, "example.net", i + "><item jid='a.example.net'/><item jid='all.example.org'/><item jid='z.example.net'/></query>"},
 		{"XEP-0030 4.1 the own account has none", registry.NSItems, "romeo@example.test", i + "/>"},
 	} {
 		to := extension.ToOwnAccount
-		if row.to == "example.test" {
+		if strings.HasPrefix(row.to, "example.") {
 			to = extension.ToServer
 		}
 		c, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Get, to)
@@ -142,6 +143,13 @@ func TestClaims(t *testing.T) {
 	iq := func(name, typ string, to extension.To) extension.Registration {
 		return extension.Registration{Name: name, IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", Type: typ, To: to, Handle: handle}}}
 	}
+	component := func(name string, types ...string) extension.Registration {
+		c := extension.Component{Domain: name + ".$domain"}
+		for _, typ := range types {
+			c.IQ = append(c.IQ, extension.IQHandler{Space: "urn:x", Local: "q", Type: typ, Handle: handle})
+		}
+		return extension.Registration{Name: name, Components: []extension.Component{c}}
+	}
 	for _, row := range []struct {
 		rule string
 		regs []extension.Registration
@@ -150,6 +158,11 @@ func TestClaims(t *testing.T) {
 		{"one payload, two addressees", []extension.Registration{iq("a", "", extension.ToServer), iq("b", "", extension.ToAccount|extension.ToOwnAccount)}, ""},
 		{"get and set", []extension.Registration{iq("a", "get", extension.ToServer), iq("b", "set", extension.ToServer)}, ""},
 		{"both types over one", []extension.Registration{iq("a", "set", extension.ToServer), iq("b", "", extension.ToServer|extension.ToStream)}, "a and b both claim iq set <q xmlns='urn:x'/>"},
+		{"no function", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToServer}}}}, "a: an iq handler needs a payload name, addressees and a function: <q xmlns='urn:x'/>"},
+		{"a stage without a function", []extension.Registration{{Name: "a", Permissions: []extension.Permission{extension.SeeStanzas}, Stages: []extension.StageHandler{{Stage: extension.Submit}}}}, "a: a handler of the stage"},
+		{"two of one component", []extension.Registration{component("a", "set", ""), component("b", "get", "")}, "a has two handlers of a.example.test for iq set <q xmlns='urn:x'/>"},
+		{"get and set of one component", []extension.Registration{component("a", "set", "get")}, ""},
+		{"a component's without a function", []extension.Registration{{Name: "a", Components: []extension.Component{{Domain: "a.$domain", IQ: []extension.IQHandler{{Space: "urn:x", Local: "q"}}}}}}, "a: an iq handler of a.example.test needs a payload name and a function: <q xmlns='urn:x'/>"},
 		{"no addressee", []extension.Registration{iq("a", "", 0)}, "a: an iq handler needs"},
 		{"service discovery", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToServer, Handle: handle}}}}, "disco and a both claim iq get"},
 		{"service discovery of other accounts is free", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToAccount, Handle: handle}}}}, ""},
@@ -165,28 +178,27 @@ func TestClaims(t *testing.T) {
 }
 
 func TestStreamFeatures(t *testing.T) {
-	feature := func(before, secure bool, name string) extension.StreamFeature {
-		return extension.StreamFeature{Before: before, Secure: secure, Element: func(domain string) *stanza.Element {
+	feature := func(before bool, name string) extension.StreamFeature {
+		return extension.StreamFeature{Before: before, Element: func(domain string) *stanza.Element {
 			if domain != "example.test" {
 				return nil
 			}
 			return stanza.El("urn:f", name)
 		}}
 	}
-	r, err := newRegistry(t, extension.Registration{Name: "a", StreamFeatures: []extension.StreamFeature{feature(true, true, "secure"), feature(true, false, "before"), feature(false, false, "after")}})
+	r, err := newRegistry(t, extension.Registration{Name: "a", StreamFeatures: []extension.StreamFeature{feature(true, "one"), feature(true, "two"), feature(false, "after")}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []struct {
-		domain         string
-		before, secure bool
-		want           []string
+		domain string
+		before bool
+		want   []string
 	}{
-		{"example.test", true, true, []string{"secure", "before"}}, {"example.test", true, false, []string{"before"}},
-		{"example.test", false, true, []string{"after"}}, {"example.net", true, true, nil},
+		{"example.test", true, []string{"one", "two"}}, {"example.test", false, []string{"after"}}, {"example.net", true, nil},
 	} {
 		var got []string
-		for _, e := range r.StreamFeatures(row.domain, row.before, row.secure) {
+		for _, e := range r.StreamFeatures(row.domain, row.before) {
 			got = append(got, e.Local)
 		}
 		if !slices.Equal(got, row.want) {

@@ -38,8 +38,11 @@ type Component struct {
 	Guest *host.Guest
 	Spec  *extension.Component
 	JID   jid.JID
-	iq    map[key]Claim
-	info  info
+	// hosted is the domain that lists it in its disco#items; "" for a component
+	// whose domain does not depend on one: all of them do.
+	hosted string
+	iq     map[key]Claim
+	info   info
 }
 
 // New registers extensions for the hosted domains. An error names both sides
@@ -64,6 +67,11 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 	for _, g := range r.guests {
 		if g.Reg.Name == reg.Name {
 			return fmt.Errorf("registry: two extensions are called %q", reg.Name)
+		}
+	}
+	for _, h := range reg.Stages {
+		if h.Handle == nil {
+			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
 		}
 	}
 	if len(reg.Stages) > 0 && !slices.Contains(reg.Permissions, extension.SeeStanzas) {
@@ -99,7 +107,7 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 // answer for different addressees.
 func (r *Registry) claim(g *host.Guest, h *extension.IQHandler) error {
 	if h.Handle == nil || h.To == 0 || h.Local == "" {
-		return fmt.Errorf("registry: %s: an iq handler needs a payload name, addressees and a function", g.Reg.Name)
+		return fmt.Errorf("registry: %s: an iq handler needs a payload name, addressees and a function: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
 	}
 	for _, typ := range types(h) {
 		k := key{h.Space, h.Local, typ}
@@ -134,7 +142,7 @@ func (r *Registry) componentDomains(reg *extension.Registration) ([]*Component, 
 			if err != nil || j.Local() != "" || !j.IsBare() {
 				return nil, fmt.Errorf("registry: %s: %q is not a domain", reg.Name, spec.Domain)
 			}
-			own = append(own, &Component{Spec: spec, JID: j, iq: map[key]Claim{}})
+			own = append(own, &Component{Spec: spec, JID: j, hosted: d, iq: map[key]Claim{}})
 		}
 	}
 	return own, nil
@@ -150,7 +158,13 @@ func (r *Registry) addComponent(c *Component) error {
 	}
 	for i := range c.Spec.IQ {
 		h := &c.Spec.IQ[i]
+		if h.Handle == nil || h.Local == "" {
+			return fmt.Errorf("registry: %s: an iq handler of %s needs a payload name and a function: <%s xmlns='%s'/>", c.Guest.Reg.Name, d, h.Local, h.Space)
+		}
 		for _, typ := range types(h) {
+			if _, there := c.iq[key{h.Space, h.Local, typ}]; there {
+				return fmt.Errorf("registry: %s has two handlers of %s for iq %s <%s xmlns='%s'/>", c.Guest.Reg.Name, d, typ, h.Local, h.Space)
+			}
 			c.iq[key{h.Space, h.Local, typ}] = Claim{c.Guest, h}
 		}
 	}
@@ -188,12 +202,12 @@ func (c *Component) IQ(child stanza.Child, typ string) (Claim, bool) {
 }
 
 // StreamFeatures returns what extensions add to <stream:features/>, before or
-// after login. secure says that the stream is encrypted, or need not be.
-func (r *Registry) StreamFeatures(domain string, before, secure bool) []*stanza.Element {
+// after login; before, where logins are allowed.
+func (r *Registry) StreamFeatures(domain string, before bool) []*stanza.Element {
 	var out []*stanza.Element
 	for _, g := range r.guests {
 		for _, f := range g.Reg.StreamFeatures {
-			if f.Before != before || f.Secure && !secure {
+			if f.Before != before {
 				continue
 			}
 			if e := f.Element(domain); e != nil {

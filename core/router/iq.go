@@ -3,47 +3,39 @@ package router
 import (
 	"context"
 
+	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// CheckIQ says what is wrong with an iq by the rules of RFC 6120 8.2.3: an id,
-// a known type, exactly one child of a get or set, at most one of a result.
-func CheckIQ(s *stanza.Stanza) *stanza.Error {
-	if s.ID == "" {
-		return stanza.Err(stanza.BadRequest, "an iq needs an id")
-	}
-	n := len(s.Children())
-	switch s.Type {
-	case stanza.Get, stanza.Set:
-		if n != 1 {
-			return stanza.Err(stanza.BadRequest, "an iq of type get or set has exactly one child")
-		}
-	case stanza.Result, stanza.TypeError:
-	default:
-		return stanza.Err(stanza.BadRequest, "an iq is of type get, set, result or error")
-	}
-	return nil
-}
+// CheckIQ says what is wrong with an iq from a client: see package iq.
+func CheckIQ(s *stanza.Stanza) *stanza.Error { return iq.Check(s) }
 
 // reply takes the answer to a request to whoever asked.
 type reply func(b *transport.Batch, answer *stanza.Stanza) transport.Wait
 
+// route is the reply to who has an address.
+func (r *Router) route(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
+	return r.Route(b, &extension.Envelope{Stanza: answer})
+}
+
 // request answers an iq get or set by the handler of its payload. Answers of
 // others to what an extension asked end here, too.
 func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension.To) transport.Wait {
-	if done := r.answer(e); done {
+	if r.answer(e) {
 		return nil
 	}
-	claim, ok := r.Registry.IQ(e.Stanza.Children()[0], e.Stanza.Type, to)
+	payload, ok := iq.Request(e.Stanza)
+	if !ok {
+		return r.refuse(b, e, stanza.Err(stanza.BadRequest, ""))
+	}
+	claim, ok := r.Registry.IQ(payload, e.Stanza.Type, to)
 	if !ok {
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 	}
-	return r.ask(b, e, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
-		return r.Route(b, &extension.Envelope{Stanza: answer})
-	})
+	return r.ask(b, e, payload, claim, r.route)
 }
 
 // answer gives an iq result or error to the extension that waits for it.
@@ -58,39 +50,47 @@ func (r *Router) answer(e *extension.Envelope) bool {
 // Before answers an iq on a stream that is not logged in (XEP-0077). ok is
 // false if nobody wants it there.
 func (r *Router) Before(b *transport.Batch, e *extension.Envelope, send func(*transport.Batch, *stanza.Stanza)) (w transport.Wait, ok bool) {
-	if e.Stanza.Type != stanza.Get && e.Stanza.Type != stanza.Set {
-		return nil, false
-	}
-	claim, ok := r.Registry.IQ(e.Stanza.Children()[0], e.Stanza.Type, extension.ToStream)
+	payload, ok := iq.Request(e.Stanza)
 	if !ok {
 		return nil, false
 	}
-	return r.ask(b, e, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
+	claim, ok := r.Registry.IQ(payload, e.Stanza.Type, extension.ToStream)
+	if !ok {
+		return nil, false
+	}
+	return r.ask(b, e, payload, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
 		send(b, answer)
 		return nil
 	}), true
 }
 
-// ask calls a handler: at once if it is Inline, else in the Wait.
-func (r *Router) ask(b *transport.Batch, e *extension.Envelope, c registry.Claim, to reply) transport.Wait {
-	q := extension.IQ{Stanza: e.Stanza, Child: e.Stanza.Children()[0], Origin: e.Origin}
-	var result *stanza.Element
-	handle := func(ctx context.Context, h *extension.Host) (err error) {
-		result, err = c.Handler.Handle(ctx, h, q)
-		return err
-	}
-	done := func(b *transport.Batch, err error) {
-		c.Guest.Log("iq handler of "+q.Child.Space, err)
-		answer := stanza.New(q.Reply(stanza.Result), result)
-		if err != nil {
-			answer = q.ErrorReply(stanza.AsError(err))
-		}
-		if w := to(b, answer); w != nil {
-			r.Hosts.Spawn(w)
-		}
-	}
+// question is an iq on its way to its handler and back.
+type question struct {
+	extension.IQ
+	claim  registry.Claim
+	to     reply
+	result *stanza.Element
+}
+
+// ask calls a handler: at once if it is Inline, else in the Wait. The answer
+// goes out in the order of the questions.
+func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.Child, c registry.Claim, to reply) transport.Wait {
+	q := &question{IQ: extension.IQ{Stanza: e.Stanza, Child: payload, Origin: e.Origin}, claim: c, to: to}
 	if c.Handler.Inline {
-		return c.Guest.Run(context.Background(), b, handle, done)
+		return c.Guest.Run(context.Background(), b, q.handle, q.done)
 	}
-	return c.Guest.Later(handle, done)
+	return c.Guest.Later(q.handle, q.done)
+}
+
+func (q *question) handle(ctx context.Context, h *extension.Host) (err error) {
+	q.result, err = q.claim.Handler.Handle(ctx, h, q.IQ)
+	return err
+}
+
+func (q *question) done(b *transport.Batch, err error) transport.Wait {
+	if err != nil {
+		q.claim.Guest.Log("iq handler of "+q.Child.Space, err)
+		return q.to(b, q.ErrorReply(stanza.AsError(err)))
+	}
+	return q.to(b, stanza.New(q.Reply(stanza.Result), q.result))
 }

@@ -2,9 +2,10 @@ package router
 
 import (
 	"context"
-	"github.com/hexmpp/hexmpp/ports/cluster"
 
+	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -102,37 +103,30 @@ func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transpor
 // component gives a stanza to an extension that has this domain.
 func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
 	st := e.Stanza
-	if st.Kind == stanza.IQ && st.To.Local() == "" && st.To.IsBare() {
-		if r.answer(e) {
-			return nil
-		}
-		child := st.Children()[0]
-		claim, ok := c.IQ(child, st.Type)
-		if !ok {
-			claim, ok = c.Disco(child, st.Type)
-		}
-		if ok {
-			return r.ask(b, e, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
-				return r.Route(b, &extension.Envelope{Stanza: answer})
-			})
-		}
-	}
 	if st.Kind == stanza.IQ && r.answer(e) {
 		return nil
+	}
+	if payload, ok := iq.Request(st); ok && st.To.Local() == "" && st.To.IsBare() {
+		claim, ok := c.IQ(payload, st.Type)
+		if !ok {
+			claim, ok = c.Disco(payload, st.Type)
+		}
+		if ok {
+			return r.ask(b, e, payload, claim, r.route)
+		}
 	}
 	if c.Spec.Handle == nil {
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 	}
-	shown := *e
+	original := *e // e is borrowed
 	return c.Guest.Later(func(ctx context.Context, h *extension.Host) error {
+		shown := original // the handler may change what it is shown
 		return c.Spec.Handle(ctx, h, &shown)
-	}, func(b *transport.Batch, err error) {
+	}, func(b *transport.Batch, err error) transport.Wait {
 		if err == nil {
-			return
+			return nil
 		}
 		c.Guest.Log("component "+c.JID.String(), err)
-		if w := r.refuse(b, &shown, stanza.AsError(err)); w != nil {
-			r.Hosts.Spawn(w)
-		}
+		return r.refuse(b, &original, stanza.AsError(err))
 	})
 }

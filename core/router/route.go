@@ -3,7 +3,9 @@
 //
 // A method that returns a transport.Wait has finished if it is nil; otherwise
 // the rest of the stanza's way is in it, and whoever called runs it before it
-// lets the next stanza of the same sender follow.
+// lets the next stanza of the same sender follow (RFC 6120 10.1). What was
+// taken does not end with its sender's connection: handlers and writes have the
+// kernel's time (host.Hosts.Own).
 package router
 
 import (
@@ -29,7 +31,6 @@ type Router struct {
 	Pipeline *pipeline.Pipeline
 	Hosts    *host.Hosts
 	Presence Presence
-	Store    storage.Store
 	Log      *zap.Logger
 }
 
@@ -52,9 +53,11 @@ func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wai
 // broadcasts has no address, and what it directs is remembered.
 func (r *Router) SubmitPresence(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
 	if !r.Pipeline.Wants(extension.Submit, stanza.Presence) {
-		return next(b, e)
+		return r.Hosts.Own(next(b, e))
 	}
-	return r.stage(b, extension.Submit, e, next)
+	return r.stage(b, extension.Submit, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+		return r.Hosts.Own(next(b, e))
+	})
 }
 
 // Next is where a stanza goes behind a stage.
@@ -108,37 +111,53 @@ func (r *Router) refuse(b *transport.Batch, e *extension.Envelope, err *stanza.E
 }
 
 // stage runs the handlers of a stage, commits what they wrote, and goes on
-// with next.
+// with next. Where a Swap of theirs failed they run again.
 func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
-	staged := *e
-	var fx host.Effects
-	outcome, refusal := r.Pipeline.Run(s, &staged, &fx)
-	then := func(b *transport.Batch) transport.Wait {
-		var waits []transport.Wait
-		if w := r.outcome(b, &staged, outcome, refusal, next); w != nil {
-			waits = append(waits, w)
-		}
-		if w := fx.Apply(b); w != nil {
-			waits = append(waits, w)
-		}
-		return transport.Sequence(waits)
+	p := r.pass(s, *e)
+	if !p.fx.Pending() {
+		return p.leave(b, r, next)
 	}
-	if !fx.Pending() {
-		return then(b)
-	}
-	return func(ctx context.Context) {
-		var b transport.Batch
-		var w transport.Wait
-		if err := fx.Commit(ctx, r.Store); err == nil || r.unanswerable(&staged, err) {
-			w = then(&b)
-		} else {
-			w = r.uncommitted(&b, &staged, err)
+	original := *e // e is borrowed
+	return r.Hosts.Own(func(ctx context.Context) {
+		err := p.fx.Commit(ctx)
+		for try := 1; errors.Is(err, storage.ErrConflict) && try < host.ConflictRetries; try++ {
+			p = r.pass(s, original)
+			err = p.fx.Commit(ctx)
 		}
-		b.Flush()
-		if w != nil {
-			w(ctx)
-		}
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			switch err = host.StoreError(err); {
+			case err == nil:
+				return p.leave(b, r, next)
+			case r.unanswerable(&p.e, err):
+				return r.outcome(b, &p.e, p.outcome, p.refusal, next)
+			}
+			return r.uncommitted(b, &p.e, err)
+		})
+	})
+}
+
+// passage is a stanza's way through a stage.
+type passage struct {
+	e       extension.Envelope
+	fx      host.Effects
+	outcome pipeline.Outcome
+	refusal *stanza.Error
+}
+
+func (r *Router) pass(s extension.Stage, e extension.Envelope) *passage {
+	p := &passage{e: e}
+	p.outcome, p.refusal = r.Pipeline.Run(s, &p.e, &p.fx)
+	return p
+}
+
+// leave goes on behind the stage, and then with what its handlers asked for.
+func (p *passage) leave(b *transport.Batch, r *Router, next Next) transport.Wait {
+	if p.fx.Empty() {
+		return r.outcome(b, &p.e, p.outcome, p.refusal, next)
 	}
+	return transport.Steps(b, func(b *transport.Batch) transport.Wait {
+		return r.outcome(b, &p.e, p.outcome, p.refusal, next)
+	}, p.fx.Apply)
 }
 
 func (r *Router) outcome(b *transport.Batch, e *extension.Envelope, o pipeline.Outcome, refusal *stanza.Error, next Next) transport.Wait {

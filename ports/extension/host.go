@@ -11,8 +11,8 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// ErrPermission is wrapped by a call that the administrator has not granted;
-// the error's text says which line of the configuration would.
+// ErrPermission is wrapped by a call that was not granted; the error's text
+// says what is missing.
 var ErrPermission = errors.New("extension: permission not granted")
 
 // ErrBound is wrapped when an extension asks for more than its bounds allow.
@@ -33,7 +33,8 @@ type Host struct {
 	Log     *slog.Logger // has the extension's name; nobody logs what users wrote
 }
 
-// Stanzas sends. All calls are effects: applied when the handler returns nil.
+// Stanzas sends. All calls are effects: applied when the handler returns nil, in
+// their order. An iq that breaks RFC 6120 8.2.3 is an error.
 type Stanzas interface {
 	// Send sends a stanza from the server, from an address of a component of
 	// this extension, or from the bare JID of an account to sessions of that
@@ -44,7 +45,7 @@ type Stanzas interface {
 	SendAs(account jid.JID, s *stanza.Stanza) error
 	// Request sends an iq get or set; from as in Send. Its answer, or its
 	// absence after timeout (at most 5 minutes), becomes a Reply with the same
-	// state (at most 4 KiB).
+	// state (at most 4 KiB). ErrBound when too many are under way (10,000).
 	Request(s *stanza.Stanza, timeout time.Duration, state []byte) error
 }
 
@@ -64,7 +65,8 @@ type Entry struct {
 // Store is the extension's own part of storage, by owner: the bare JID of an
 // account, with which it is removed, or the zero JID for the extension itself.
 // Reads see the handler's own writes. If a Swap fails at the end, the whole
-// handler is run again with a new Host, at most three times.
+// handler is run again with a new Host, three times at most; of a stage, all
+// handlers that saw the stanza.
 type Store interface {
 	// Get returns ok == false if there is no such entry.
 	Get(ctx context.Context, owner jid.JID, key string) (e Entry, ok bool, err error)
@@ -79,7 +81,8 @@ type Store interface {
 
 // Timers are kept by the kernel; setting one is an effect, and so is its end.
 type Timers interface {
-	// Set makes a Timer event of this key after d; it replaces one of the same key.
+	// Set makes a Timer event of this key after d; it replaces one of the same
+	// key. ErrBound when too many are set (100,000).
 	Set(key string, d time.Duration, state []byte) error
 	Cancel(key string)
 }

@@ -152,7 +152,9 @@ const (
 
 // StageHandler sees stanzas on their way. It runs inline: see the package
 // comment. What it writes to storage is committed before the stanza is
-// delivered; if that fails the sender gets an error.
+// delivered; if that fails the sender gets an error, unless the handler's class
+// is Observe. In the stage Write the stanza does not wait: writes follow it, in
+// order, and are dropped when too many wait (1,000 for each extension).
 type StageHandler struct {
 	Stage  Stage
 	Class  Class
@@ -190,7 +192,8 @@ const (
 	Handled        // the extension answers for it from here on
 )
 
-// Verdict is a stage handler's answer. The zero value lets the stanza pass.
+// Verdict is a stage handler's answer. The zero value lets the stanza pass. A
+// handler that makes of an iq what breaks RFC 6120 8.2.3 has failed.
 type Verdict struct {
 	Action Action
 	Error  *stanza.Error     // Refuse
@@ -204,11 +207,9 @@ type Name struct{ Space, Local string }
 
 // StreamFeature is advertised in <stream:features/>.
 type StreamFeature struct {
-	// Before: offered before login; otherwise after it, beside bind.
-	Before bool
-	// Secure: before login, offered only on an encrypted stream, or where the
-	// configuration allows logins without.
-	Secure  bool
+	// Before: offered before login, on streams where logins are allowed (most
+	// configurations want encryption first); otherwise after it, beside bind.
+	Before  bool
 	Element func(domain string) *stanza.Element // nil: not offered for this domain
 }
 

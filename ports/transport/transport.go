@@ -18,7 +18,6 @@
 package transport
 
 import (
-	"context"
 	"net/netip"
 	"time"
 )
@@ -58,10 +57,6 @@ type Stream interface {
 	// kernel had asked for the end, or the peer closed in order.
 	Closed(b *Batch, err error)
 }
-
-// Wait is slow work that a stream, or a stanza without a stream, waits for.
-// It must return soon after ctx ends.
-type Wait func(ctx context.Context)
 
 // Conn is what the kernel asks of the adapter. All methods may be called from
 // any goroutine, also during a turn, and never block.
@@ -130,19 +125,4 @@ func (b *Batch) Flush() {
 		b.conns[i] = nil
 	}
 	b.conns = b.conns[:0]
-}
-
-// Sequence returns a Wait that runs the given ones in order, nil for none.
-func Sequence(waits []Wait) Wait {
-	switch len(waits) {
-	case 0:
-		return nil
-	case 1:
-		return waits[0]
-	}
-	return func(ctx context.Context) {
-		for _, w := range waits {
-			w(ctx)
-		}
-	}
 }

@@ -68,7 +68,7 @@ func New(o Options) extension.Registration {
 	}
 	if o.Open {
 		r.StreamFeatures = []extension.StreamFeature{{
-			Before: true, Secure: true,
+			Before:  true,
 			Element: func(string) *stanza.Element { return stanza.El(NSFeature, "register") },
 		}}
 	}

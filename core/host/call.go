@@ -1,0 +1,134 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// ConflictRetries is how often handlers run whose Swap fails.
+const ConflictRetries = 3
+
+// Handler is a call of an extension's code.
+type Handler func(ctx context.Context, h *extension.Host) error
+
+// Done is told the outcome of a handler; the answer that it makes of it goes
+// out before anything that the handler asked for, by its Wait if need be.
+type Done func(b *transport.Batch, err error) transport.Wait
+
+// Run calls fn on this goroutine and applies what it asked for. done is told
+// the outcome when writes are committed and before anything else is applied.
+// The Wait that is left (writes, or routes that wait) is nil if all is done.
+func (g *Guest) Run(ctx context.Context, b *transport.Batch, fn Handler, done Done) transport.Wait {
+	t, err := g.call(ctx, fn)
+	if err != nil || len(t.ops) == 0 {
+		return t.finish(b, err, done)
+	}
+	return g.hosts.Own(func(ctx context.Context) {
+		err := g.commit(ctx, &t, fn)
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait { return t.finish(b, err, done) })
+	})
+}
+
+// finish answers, and applies what was asked for unless the handler failed.
+func (t *tx) finish(b *transport.Batch, err error, done Done) transport.Wait {
+	if err != nil || len(t.after) == 0 {
+		return done(b, err)
+	}
+	return transport.Steps(b, func(b *transport.Batch) transport.Wait { return done(b, nil) }, t.apply)
+}
+
+// Later is Run for a handler that may wait, in the Wait.
+func (g *Guest) Later(fn Handler, done Done) transport.Wait {
+	return g.hosts.Own(func(ctx context.Context) {
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait { return g.Run(ctx, b, fn, done) })
+	})
+}
+
+// StartGuest calls the extension's Start. What it asks for is applied.
+func (g *Guest) StartGuest(ctx context.Context) (failed error) {
+	if g.Reg.Start == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxWorkTime)
+	defer cancel()
+	transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+		return g.Run(ctx, b, g.Reg.Start, func(_ *transport.Batch, err error) transport.Wait {
+			failed = err
+			return nil
+		})
+	})
+	return failed
+}
+
+// logged is the Done of handlers that nobody waits for.
+func (g *Guest) logged(what string) Done {
+	return func(_ *transport.Batch, err error) transport.Wait {
+		g.Log(what, err)
+		return nil
+	}
+}
+
+// commit writes t; where a Swap failed it calls the handler again.
+func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
+	for try := 1; ; try++ {
+		err := g.hosts.Store.Commit(ctx, (*t).ops)
+		if !errors.Is(err, storage.ErrConflict) || try == ConflictRetries {
+			return StoreError(err)
+		}
+		again, err := g.call(ctx, fn)
+		if err != nil {
+			return err
+		}
+		if *t = again; len(again.ops) == 0 {
+			return nil
+		}
+	}
+}
+
+// call calls a handler once; a panic becomes an error. No handler is called
+// behind Hosts.Stop.
+func (g *Guest) call(ctx context.Context, fn Handler) (t *tx, err error) {
+	t = &tx{g: g}
+	if !g.hosts.calls.enter() {
+		return t, stanza.Err(stanza.ServiceUnavailable, "the server is shutting down")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			g.log.Error("handler panicked; nothing that it asked for was applied", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("extension %s: panic", g.Reg.Name)
+		}
+		g.hosts.calls.leave()
+	}()
+	if err = fn(ctx, t.host()); err == nil {
+		err = t.err
+	}
+	return t, err
+}
+
+// Log logs what a handler returned, unless it was an answer to a peer.
+func (g *Guest) Log(what string, err error) {
+	var se *stanza.Error
+	if err != nil && !errors.As(err, &se) {
+		g.log.Error(what+" failed", "error", err)
+	}
+}
+
+// StoreError makes of an error of storage what the sender is told.
+func StoreError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrNotFound): // the account has just been removed
+		return stanza.Err(stanza.ItemNotFound, "")
+	case errors.Is(err, storage.ErrConflict):
+		return stanza.Err(stanza.ResourceConstraint, "too many changes at once")
+	}
+	return fmt.Errorf("commit: %w", err)
+}
