@@ -61,7 +61,9 @@ func (s *Server) setOptions(fd int) error {
 	if s.opts.UserTimeout > 0 {
 		err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(s.opts.UserTimeout/time.Millisecond))
 		if err != nil { // not every system that calls itself Linux has it; keepalive remains
-			s.log.Warn("TCP_USER_TIMEOUT is not available: dead peers are noticed later", zap.Error(err))
+			s.userTimeoutLog.Do(func() {
+				s.log.Warn("TCP_USER_TIMEOUT is not available: dead peers are noticed later", zap.Error(err))
+			})
 		}
 	}
 	return nil

@@ -263,7 +263,7 @@ func BenchmarkIdle(b *testing.B) {
 				})
 				freeMemory()
 				before := resident(b)
-				a := s.Addrs()
+				a := s.Addrs("")
 				addr := a[0].String()
 				if mode != "clear" {
 					addr = a[1].String()
@@ -307,7 +307,7 @@ func BenchmarkRelay(b *testing.B) {
 							s.queue(b, []byte("ok"))
 						}}
 					})
-					a := s.Addrs()
+					a := s.Addrs("")
 					addr := a[0].String()
 					if mode != "clear" {
 						addr = a[1].String()

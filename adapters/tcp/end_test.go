@@ -236,6 +236,38 @@ func TestStartErrors(t *testing.T) {
 	})
 }
 
+// An address that the machine does not have is left out if its key has another.
+// 192.0.2.0/24 is for documentation.
+func TestAbsentAddress(t *testing.T) {
+	const absent = "192.0.2.1:0"
+	for _, row := range []struct {
+		rule      string
+		listeners []Listener
+		want      string // the error, "" for a warning
+	}{
+		{"another one of the key", []Listener{{Key: "c2s", Addr: absent}, {Key: "c2s", Addr: "127.0.0.1:0"}}, ""},
+		{"another one of another key", []Listener{{Key: "c2s", Addr: absent}, {Key: "tls", Addr: "127.0.0.1:0"}}, "c2s: this machine does not have the address " + absent},
+		{"no key", []Listener{{Addr: absent}, {Addr: "127.0.0.1:0"}}, "tcp: this machine does not have the address " + absent},
+	} {
+		core, logs := observer.New(zap.WarnLevel)
+		srv, err := New(Options{Listeners: row.listeners}, Deps{NewStream: newNoStream, Log: zap.New(core)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = srv.Start(t.Context())
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.HasPrefix(err.Error(), row.want)) {
+			t.Errorf("%s: %v", row.rule, err)
+		}
+		warned := logs.FilterMessage("an address is not listened on").Len() == 1
+		if bound := len(srv.Addrs("c2s")) == 1; bound != (row.want == "") || warned != bound {
+			t.Errorf("%s: %v, warned %v", row.rule, srv.Addrs("c2s"), warned)
+		}
+		if err := srv.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	bothBackends(t, func(t *testing.T, portable bool) {
 		for _, change := range []func(*Options){
@@ -294,7 +326,7 @@ func TestStreamRefused(t *testing.T) {
 		if err := srv.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := net.Dial("tcp", srv.Addrs()[0].String())
+		c, err := net.Dial("tcp", srv.Addrs("")[0].String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -189,7 +189,7 @@ func start(t testing.TB, portable bool, change func(*Options), setup func(*fake)
 	if err := h.srv.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	a := h.srv.Addrs()
+	a := h.srv.Addrs("")
 	h.plain = a[0].String()
 	if len(a) > 1 {
 		h.direct = a[1].String()

@@ -17,6 +17,7 @@ import (
 type listener struct {
 	ln      net.Listener
 	name    string
+	key     string // Listener.Key
 	direct  bool
 	configs *tlsConfigs // nil without TLS
 	file    *os.File    // a copy of ln's descriptor, for event loops
@@ -31,15 +32,47 @@ func (l *listener) close() {
 	}
 }
 
+// listen binds all listeners. An address that the machine does not have, such
+// as one of IPv6 on a machine without, is left out with a warning if its key has
+// another one.
+func (s *Server) listen(ctx context.Context) error {
+	missing := map[string][]error{} // by key
+	for _, o := range s.opts.Listeners {
+		l, err := s.bind(ctx, o)
+		if o.Key != "" && absent(err) {
+			missing[o.Key] = append(missing[o.Key], err)
+			continue
+		}
+		if err == nil {
+			s.listeners = append(s.listeners, l)
+			err = s.backend.prepare(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for key, errs := range missing {
+		if len(s.addrs(key)) == 0 {
+			return errors.Join(errs...)
+		}
+	}
+	for _, errs := range missing {
+		for _, err := range errs {
+			s.log.Warn("an address is not listened on", zap.Error(err))
+		}
+	}
+	return nil
+}
+
 // bind makes a listener, or says what an administrator can do about it.
 func (s *Server) bind(ctx context.Context, l Listener) (*listener, error) {
-	b := &listener{ln: l.Listener, direct: l.DirectTLS}
+	b := &listener{ln: l.Listener, key: l.Key, direct: l.DirectTLS}
 	if b.ln == nil {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false) // Go's default is on, which costs each connection CPU and socket options
 		ln, err := lc.Listen(ctx, "tcp", l.Addr)
 		if err != nil {
-			return nil, fmt.Errorf("tcp: listen on %s: %w%s", l.Addr, err, bindHint(err))
+			return nil, bindError(l, err)
 		}
 		b.ln = ln
 	}
@@ -50,16 +83,25 @@ func (s *Server) bind(ctx context.Context, l Listener) (*listener, error) {
 	return b, nil
 }
 
-func bindHint(err error) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return " (another program has this port: `ss -ltnp` shows which; stop it or configure another address)"
-	case errors.Is(err, syscall.EACCES):
-		return " (ports below 1024 need root or CAP_NET_BIND_SERVICE; or configure a higher port)"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return " (no network interface has this address: configure one that the machine has)"
+// absent says whether the machine does not have the address.
+func absent(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+func bindError(l Listener, err error) error {
+	key := l.Key
+	if key == "" {
+		key = "tcp"
 	}
-	return ""
+	switch {
+	case absent(err):
+		return fmt.Errorf("%s: this machine does not have the address %s: %w", key, l.Addr, err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: %s is in use by another program (ss -ltnp shows which): stop that one, or configure another port (%w)", key, l.Addr, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: this user may not listen on %s: configure a port from 1024 on, or grant CAP_NET_BIND_SERVICE (%w)", key, l.Addr, err)
+	}
+	return fmt.Errorf("%s: listen on %s: %w", key, l.Addr, err)
 }
 
 // serve accepts until the listener is closed. accept takes one connection and

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +48,42 @@ func TestListenerKind(t *testing.T) {
 	}
 	if err := s.Start(t.Context()); err == nil {
 		t.Error("a unix socket was accepted")
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Listeners are plain TCP: with MPTCP, which is Go's default, each connection
+// would cost more and not inherit its options.
+func TestNoMultipath(t *testing.T) {
+	h := start(t, false, nil, nil)
+	for _, l := range h.srv.listeners {
+		var protocol int
+		var err error
+		if cerr := l.raw.Control(func(fd uintptr) {
+			protocol, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		}); cerr != nil || err != nil || protocol != unix.IPPROTO_TCP {
+			t.Errorf("%s: protocol %d, %v, %v", l.name, protocol, cerr, err)
+		}
+	}
+}
+
+// What the system does not have is told once, not once a listener.
+func TestUserTimeoutWarning(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	s, err := New(Options{
+		Listeners:   []Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0"}},
+		UserTimeout: 30 * 24 * time.Hour, // more milliseconds than the option can hold
+	}, Deps{NewStream: newNoStream, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := logs.FilterMessageSnippet("TCP_USER_TIMEOUT").Len(); n != 1 {
+		t.Errorf("%d warnings", n)
 	}
 	if err := s.Stop(t.Context()); err != nil {
 		t.Error(err)

@@ -38,7 +38,8 @@ type Options struct {
 	// its side, so that the last bytes aren't lost to a reset. Default 2s.
 	LingerTimeout time.Duration
 
-	// WaitTimeout is when the context of a transport.Wait ends. Default 60s.
+	// WaitTimeout is when the context of a transport.Wait ends; a Wait of the
+	// kernel's own may go on. Default 60s.
 	WaitTimeout time.Duration
 
 	// MaxConnections is how many connections are served at once; what is
@@ -84,6 +85,10 @@ type Listener struct {
 	// Addr is "host:port"; an empty host means all addresses. Unused if
 	// Listener is set.
 	Addr string
+	// Key is where the address is configured ("listen.c2s"), for messages and
+	// Addrs. If several listeners have the same Key, one whose address this
+	// machine does not have is left out.
+	Key string
 	// Listener is a socket that is listening already (socket activation,
 	// tests). The Server closes it. With event loops it must be a TCP listener.
 	Listener net.Listener

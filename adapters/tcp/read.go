@@ -206,7 +206,9 @@ func (c *conn) resume(b *round) {
 }
 
 // runWait runs c.wait with a context that ends when the connection is dead,
-// when the time is up, or when the server is cut off.
+// when the time is up, or when the server is cut off. A Wait of the kernel's own
+// does not care: it holds its goroutine, and the connection, until the kernel's
+// time for it is up.
 func (c *conn) runWait() {
 	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opts.WaitTimeout)
 	defer cancel()

@@ -26,6 +26,7 @@ type Server struct {
 	turns, waits, handshakes pool
 	cpu                      chan struct{} // a token for each handshake that may compute
 	handshakeLog, acceptLog  every
+	userTimeoutLog           sync.Once
 
 	sweepEvery time.Duration
 	quit       chan struct{}  // closed when the last connection has ended
@@ -102,24 +103,17 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.backend, err = newBackend(s); err != nil {
 		return fmt.Errorf("tcp: event loops: %w", err)
 	}
-	for i := range s.opts.Listeners {
-		l, err := s.bind(ctx, s.opts.Listeners[i])
-		if err == nil {
-			s.listeners = append(s.listeners, l)
-			err = s.backend.prepare(l)
+	if err := s.listen(ctx); err != nil {
+		for _, l := range s.listeners {
+			l.close()
 		}
-		if err != nil {
-			for _, l := range s.listeners {
-				l.close()
-			}
-			s.listeners = nil
-			s.backend.close()
-			close(s.quit)
-			s.running.Wait()
-			s.state = stateStopping
-			close(s.drained)
-			return err
-		}
+		s.listeners = nil
+		s.backend.close()
+		close(s.quit)
+		s.running.Wait()
+		s.state = stateStopping
+		close(s.drained)
+		return err
 	}
 	s.state = stateRunning
 	if !strip.active {
@@ -134,14 +128,20 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Addrs gives the addresses that are listened on, in the order of
-// Options.Listeners; after Start.
-func (s *Server) Addrs() []net.Addr {
+// Addrs gives the addresses that are listened on for a Listener.Key, in the
+// order of Options.Listeners; after Start.
+func (s *Server) Addrs(key string) []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.addrs(key)
+}
+
+func (s *Server) addrs(key string) []net.Addr {
 	var a []net.Addr
 	for _, l := range s.listeners {
-		a = append(a, l.ln.Addr())
+		if l.key == key {
+			a = append(a, l.ln.Addr())
+		}
 	}
 	return a
 }
@@ -171,7 +171,9 @@ func (s *Server) StopAccepting() {
 // Stop stops accepting and waits until all connections have ended (the kernel
 // asks its Streams to close them). When ctx ends first, it cuts off those that
 // are left and returns ctx's error. Each Stream has had its Closed, and each
-// goroutine has ended, when Stop returns.
+// goroutine has ended, when Stop returns. Waits of the kernel's own may outlive
+// their connection: whoever calls Stop has stopped the kernel before, which ends
+// them.
 func (s *Server) Stop(ctx context.Context) error {
 	s.StopAccepting()
 	s.mu.Lock()

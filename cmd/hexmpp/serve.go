@@ -37,21 +37,35 @@ func (c *serveCmd) Run(ctx context.Context, e *env) error {
 	}
 	// From here on signals do what they say.
 	server.Ready()
-	for open := true; open; {
+	failed := watch(ctx, server, signals, log)
+	return errors.Join(failed, stop(server, signals, e))
+}
+
+// errStorage ends the process with an exit code that has it started again.
+var errStorage = errors.New("the storage failed and writes no more: the server has ended, and does not go on as if nothing were lost; see the log for the cause, mend the disk and start it again")
+
+// watch returns when the server is to be stopped: nil after a signal or the end
+// of ctx, an error if the server can't go on.
+func watch(ctx context.Context, server interface {
+	Reload(context.Context) error
+	Failed() <-chan struct{}
+}, signals <-chan os.Signal, log *zap.Logger) error {
+	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGHUP {
-				if err := server.Reload(ctx); err != nil {
-					log.Error("reload failed; what was loaded before stays in use", zap.Error(err))
-				}
-				continue
+			if s != syscall.SIGHUP {
+				return nil
 			}
-			open = false
+			if err := server.Reload(ctx); err != nil {
+				log.Error("reload failed; what was loaded before stays in use", zap.Error(err))
+			}
+		case <-server.Failed():
+			log.Error("the storage writes no more: the server ends")
+			return errStorage
 		case <-ctx.Done():
-			open = false
+			return nil
 		}
 	}
-	return stop(server, signals, e)
 }
 
 // start starts the server; a signal to stop, or the end of ctx, gives up. Then

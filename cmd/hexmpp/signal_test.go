@@ -2,12 +2,17 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // process is a server in a process of its own.
@@ -109,5 +114,49 @@ func TestSecondSignal(t *testing.T) {
 	}
 	if code != exitFailed || len(signals) != 0 {
 		t.Errorf("exit code %d, %d signals are left", code, len(signals))
+	}
+}
+
+// watchable is a server that may fail and that counts its reloads.
+type watchable struct {
+	failed  chan struct{}
+	reloads int
+}
+
+func (w *watchable) Failed() <-chan struct{}      { return w.failed }
+func (w *watchable) Reload(context.Context) error { w.reloads++; return errors.New("no") }
+
+// TestStorageFails: a server whose storage has stopped writing ends, with an
+// error; signals and the end of the context are no errors.
+func TestStorageFails(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, row := range []struct {
+		name    string
+		ctx     context.Context
+		signals []os.Signal
+		fails   bool
+		want    error
+		reloads int
+	}{
+		{"the storage fails", t.Context(), nil, true, errStorage, 0},
+		{"a signal", t.Context(), []os.Signal{syscall.SIGHUP, syscall.SIGTERM}, false, nil, 1},
+		{"the end of the context", ended, nil, false, nil, 0},
+	} {
+		core, logs := observer.New(zap.InfoLevel)
+		server := &watchable{failed: make(chan struct{})}
+		if row.fails {
+			close(server.failed)
+		}
+		signals := make(chan os.Signal, 2)
+		for _, s := range row.signals {
+			signals <- s
+		}
+		if err := watch(row.ctx, server, signals, zap.New(core)); err != row.want || server.reloads != row.reloads {
+			t.Errorf("%s: %v, %d reloads", row.name, err, server.reloads)
+		}
+		if n := logs.FilterMessageSnippet("the storage writes no more").Len(); (n == 1) != row.fails {
+			t.Errorf("%s: %d lines in the log", row.name, n)
+		}
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.uber.org/fx"
@@ -45,16 +43,31 @@ type listeners struct {
 	certs  *certs.Store
 	log    *zap.Logger
 
-	server      *tcp.Server // nil until Start
-	c2s, c2sTLS []string
+	server *tcp.Server // nil until Start
 }
 
 func newListeners(c *config.Config, k *kernel, certificates *certs.Store, log *zap.Logger) *listeners {
 	return &listeners{config: c, kernel: k, certs: certificates, log: log.Named("tcp")}
 }
 
+// Keys of the configuration.
+const (
+	keyC2S    = "listen.c2s"
+	keyC2STLS = "listen.c2s-tls"
+)
+
 // Addrs returns the bound addresses; after Start.
-func (l *listeners) Addrs() (c2s, c2sTLS []string) { return l.c2s, l.c2sTLS }
+func (l *listeners) Addrs() (c2s, c2sTLS []string) { return l.addrs(keyC2S), l.addrs(keyC2STLS) }
+
+func (l *listeners) addrs(key string) (list []string) {
+	if l.server == nil {
+		return nil
+	}
+	for _, a := range l.server.Addrs(key) {
+		list = append(list, a.String())
+	}
+	return list
+}
 
 // Start binds the addresses and serves clients from then on.
 func (l *listeners) Start(ctx context.Context) error {
@@ -66,57 +79,23 @@ func (l *listeners) Start(ctx context.Context) error {
 	if !l.config.Limits.Rates {
 		o.MaxPerAddress = 0
 	}
-	err := errors.Join(
-		l.bind(ctx, &o, "listen.c2s", l.config.Listen.C2S, false, &l.c2s),
-		l.bind(ctx, &o, "listen.c2s-tls", l.config.Listen.C2STLS, true, &l.c2sTLS),
-	)
-	if err == nil && len(o.Listeners) == 0 {
+	for _, address := range l.config.Listen.C2S {
+		o.Listeners = append(o.Listeners, tcp.Listener{Key: keyC2S, Addr: address})
+	}
+	for _, address := range l.config.Listen.C2STLS {
+		o.Listeners = append(o.Listeners, tcp.Listener{Key: keyC2STLS, Addr: address, DirectTLS: true})
+	}
+	if len(o.Listeners) == 0 {
 		return nil // config.Warnings has told
 	}
-	var server *tcp.Server
-	if err == nil {
-		server, err = tcp.New(o, tcp.Deps{NewStream: l.kernel.NewStream, Log: l.log})
-	}
-	if err == nil {
-		err = server.Start(ctx)
-	}
+	server, err := tcp.New(o, tcp.Deps{NewStream: l.kernel.NewStream, Log: l.log})
 	if err != nil {
-		for _, bound := range o.Listeners {
-			_ = bound.Listener.Close() // a second time for those that the server closed
-		}
+		return err
+	}
+	if err := server.Start(ctx); err != nil {
 		return err
 	}
 	l.server = server
-	return nil
-}
-
-// bind binds the addresses of one key. An address of a family that this machine
-// does not have is left out if another one of the key can be bound.
-func (l *listeners) bind(ctx context.Context, o *tcp.Options, key string, addresses []string, directTLS bool, bound *[]string) error {
-	var missing []error
-	for _, address := range addresses {
-		var lc net.ListenConfig
-		listener, err := lc.Listen(ctx, "tcp", address)
-		switch {
-		case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
-			missing = append(missing, fmt.Errorf("%s: this machine does not have the address %s: %w", key, address, err))
-			continue
-		case errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("%s: %s is in use by another program: stop that one, or set %s to another port in the configuration (%w)", key, address, key, err)
-		case errors.Is(err, syscall.EACCES):
-			return fmt.Errorf("%s: this user may not listen on %s: set %s to a port from 1024 on, or grant CAP_NET_BIND_SERVICE (%w)", key, address, key, err)
-		case err != nil:
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		o.Listeners = append(o.Listeners, tcp.Listener{Listener: listener, DirectTLS: directTLS})
-		*bound = append(*bound, listener.Addr().String())
-	}
-	if len(*bound) == 0 {
-		return errors.Join(missing...)
-	}
-	for _, err := range missing {
-		l.log.Warn("an address is not listened on", zap.Error(err))
-	}
 	return nil
 }
 

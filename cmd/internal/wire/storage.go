@@ -20,3 +20,12 @@ func openStore(ctx context.Context, c *config.Config, log *zap.Logger) (storage.
 	}
 	return nil, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
 }
+
+// failed returns a channel that is closed when the store stops writing by
+// itself; nil for one that never does.
+func failed(store storage.Store) <-chan struct{} {
+	if s, ok := store.(interface{ Stopped() <-chan struct{} }); ok {
+		return s.Stopped()
+	}
+	return nil
+}

@@ -107,6 +107,11 @@ func (s *Server) Stop() error {
 	return errors.Join(err, s.close())
 }
 
+// Failed is closed when the server can't go on: the storage writes no more,
+// since the disk failed in a way that leaves unknown what is on it. What was
+// not acknowledged is to be written again by a new process.
+func (s *Server) Failed() <-chan struct{} { return failed(s.store) }
+
 // Reload reads again what can change at run time: certificates.
 func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload(ctx) }
 

@@ -257,6 +257,24 @@ func TestMissingFamily(t *testing.T) {
 	}
 }
 
+// TestFailed: the server tells that its storage has stopped by itself.
+func TestFailed(t *testing.T) {
+	o, _, _ := setup(t, loopback)
+	s := start(t, o)
+	if s.Failed() == nil {
+		t.Error("nobody would learn that the storage has failed")
+	}
+	select {
+	case <-s.Failed():
+		t.Error("a storage that works has failed")
+	default:
+	}
+	stop(t, s)
+	if failed(memory.New()) != nil {
+		t.Error("a storage that can't fail does")
+	}
+}
+
 func TestWarningsAreLogged(t *testing.T) {
 	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", http: \"127.0.0.1:0\"}\ns2s: {mode: open}\nplugins: {muc: {}}\n")
 	stop(t, start(t, o))
