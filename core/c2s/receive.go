@@ -1,8 +1,8 @@
 package c2s
 
 import (
+	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/core/roster"
-	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -113,4 +113,4 @@ func subscription(typ string) bool {
 	return false
 }
 
-func checkIQ(st *stanza.Stanza) *stanza.Error { return router.CheckIQ(st) }
+func checkIQ(st *stanza.Stanza) *stanza.Error { return iq.Check(st) }

@@ -10,9 +10,6 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// CheckIQ says what is wrong with an iq from a client: see package iq.
-func CheckIQ(s *stanza.Stanza) *stanza.Error { return iq.Check(s) }
-
 // reply takes the answer to a request to whoever asked.
 type reply func(b *transport.Batch, answer *stanza.Stanza) transport.Wait
 
