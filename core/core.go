@@ -246,13 +246,11 @@ func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
 
 // Lost implements session.Kernel.
 func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
-	var waits []transport.Wait
-	for _, l := range lost {
-		if w := k.router.Lost(b, s.JID, l); w != nil {
-			waits = append(waits, w)
-		}
+	steps := make([]transport.Step, len(lost))
+	for i, l := range lost {
+		steps[i] = func(b *transport.Batch) transport.Wait { return k.router.Lost(b, s.JID, l) }
 	}
-	if w := transport.Sequence(waits); w != nil {
+	if w := transport.Steps(b, steps...); w != nil { // in order
 		k.hosts.Spawn(w)
 	}
 }

@@ -75,7 +75,7 @@ func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wa
 	server := st.To.IsZero() || st.To.String() == s.domain
 	switch space := st.Children()[0].Space; {
 	case space == roster.NS && own:
-		return s.srv.Presence.RosterIQ(b, s.session.Load(), st), true
+		return s.srv.Router.Hosts.Own(s.srv.Presence.RosterIQ(b, s.session.Load(), st)), true
 	case st.Type != stanza.Set || !server:
 		return nil, false
 	case space == xmpp.NSBind:

@@ -127,7 +127,7 @@ func TestWhatIsSentIsChecked(t *testing.T) {
 		"RFC 6120 8.2.3 rule 6: a result of two":      iq("result", "1", q, q),
 		"RFC 6120 8: a stanza that is of no kind":     stanza.New(stanza.Header{From: server, To: romeo}),
 		"RFC 6120 8: a stanza that is of no kind (9)": stanza.New(stanza.Header{Kind: 9, From: server, To: romeo}),
-		"no stanza":                                   nil,
+		"no stanza": nil,
 	} {
 		for name, send := range map[string]func(h *extension.Host) error{
 			"Send":    func(h *extension.Host) error { return h.Stanzas.Send(s) },

@@ -73,8 +73,10 @@ func (l *listeners) addrs(key string) (list []string) {
 func (l *listeners) Start(ctx context.Context) error {
 	o := tcp.Options{
 		GetCertificate: l.certs.GetCertificate,
-		MaxConnections: l.config.Limits.Connections,
-		MaxPerAddress:  l.config.Limits.ConnectionsPerAddress,
+		// A handshake is part of the time until login.
+		HandshakeTimeout: min(30*time.Second, l.config.Limits.UnauthenticatedTime),
+		MaxConnections:   l.config.Limits.Connections,
+		MaxPerAddress:    l.config.Limits.ConnectionsPerAddress,
 	}
 	if !l.config.Limits.Rates {
 		o.MaxPerAddress = 0
