@@ -4,6 +4,7 @@ package sql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -33,9 +35,22 @@ func cpu(b *testing.B) func() {
 	return func() { b.ReportMetric(float64((used()-begin).Microseconds())/float64(b.N), "cpu-us/op") }
 }
 
-func benchStore(b *testing.B, accounts int) (*Store, []jid.JID) {
+// onEach runs a benchmark on SQLite and on PostgreSQL. What the server of the
+// latter spends is not in cpu-us/op.
+func onEach(b *testing.B, run func(b *testing.B, open func(*testing.B) Options)) {
+	b.Run("sqlite", func(b *testing.B) {
+		run(b, func(b *testing.B) Options { return Options{Path: filepath.Join(b.TempDir(), "hexmpp.db")} })
+	})
+	b.Run("postgres", func(b *testing.B) {
+		server := pgtest.Start(b)
+		run(b, func(b *testing.B) Options { return Options{Driver: Postgres, DSN: newSchema(b, server)} })
+	})
+}
+
+// benchStore opens a store with accounts in it.
+func benchStore(b *testing.B, o Options, accounts int) (*Store, []jid.JID) {
 	b.Helper()
-	s, err := New(context.Background(), Options{Path: filepath.Join(b.TempDir(), "hexmpp.db")}, zap.NewNop())
+	s, err := New(context.Background(), o, zap.NewNop())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -60,39 +75,112 @@ func benchStore(b *testing.B, accounts int) (*Store, []jid.JID) {
 	return s, users
 }
 
-func BenchmarkCommit(b *testing.B) {
-	for _, waiting := range []int{1, 8, 64, 512} {
-		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
-			s, users := benchStore(b, 1000)
-			value := make([]byte, 300)
-			var n atomic.Int64
-			var wg sync.WaitGroup
-			b.ReportAllocs()
-			b.ResetTimer()
-			report := cpu(b)
-			for range waiting {
-				wg.Go(func() {
-					for {
-						i := int(n.Add(1))
-						if i > b.N {
-							return
-						}
-						op := storage.Op{Space: "s", Owner: users[i%len(users)], Key: fmt.Sprint(i), Value: value}
-						if err := s.Commit(context.Background(), []storage.Op{op}); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
+// concurrently runs do b.N times in all, by n goroutines.
+func concurrently(b *testing.B, n int, do func(i int) error) {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	report := cpu(b)
+	for range n {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				if err := do(i); err != nil {
+					b.Error(err)
+					return
+				}
 			}
-			wg.Wait()
-			report()
 		})
 	}
+	wg.Wait()
+	report()
+}
+
+func BenchmarkCommit(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		for _, waiting := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+				s, users := benchStore(b, open(b), 1000)
+				value := make([]byte, 300)
+				concurrently(b, waiting, func(i int) error {
+					op := storage.Op{Space: "s", Owner: users[i%len(users)], Key: fmt.Sprint(i), Value: value}
+					return s.Commit(context.Background(), []storage.Op{op})
+				})
+			})
+		}
+	})
+}
+
+func BenchmarkAddOffline(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		for _, waiting := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+				s, users := benchStore(b, open(b), 1000)
+				m := storage.OfflineMessage{Stamp: time.Now(), XML: make([]byte, 400)}
+				concurrently(b, waiting, func(i int) error {
+					_, err := s.AddOffline(context.Background(), users[i%len(users)], m, 100)
+					if errors.Is(err, storage.ErrQuota) { // of a long run
+						err = nil
+					}
+					return err
+				})
+			})
+		}
+	})
+}
+
+func BenchmarkRoster(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		s, users := benchStore(b, open(b), 100)
+		for _, u := range users {
+			var all []storage.RosterItem
+			for _, contact := range users {
+				all = append(all, storage.RosterItem{Contact: contact, Name: contact.Local(), Groups: []string{"Friends"}, Subscription: storage.SubBoth})
+			}
+			if err := s.ChangeRoster(context.Background(), u, 0, all, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run("read, 100 items", func(b *testing.B) {
+			concurrently(b, 1, func(i int) error {
+				r, err := s.Roster(context.Background(), users[i%len(users)])
+				if err == nil && len(r.Items) != 100 {
+					err = fmt.Errorf("%d items", len(r.Items))
+				}
+				return err
+			})
+		})
+		b.Run("change, 1 item", func(b *testing.B) {
+			item := []storage.RosterItem{{Contact: users[0], Name: "name", Groups: []string{"Friends"}, Subscription: storage.SubBoth}}
+			versions := make([]uint64, len(users))
+			for i, u := range users {
+				r, err := s.Roster(context.Background(), u)
+				if err != nil {
+					b.Fatal(err)
+				}
+				versions[i] = r.Version
+			}
+			concurrently(b, 1, func(i int) error {
+				u := i % len(users)
+				err := s.ChangeRoster(context.Background(), users[u], versions[u], item, nil)
+				versions[u]++
+				return err
+			})
+		})
+	})
 }
 
 func BenchmarkAccount(b *testing.B) {
-	s, users := benchStore(b, 10000)
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) { benchmarkAccount(b, open(b)) })
+}
+
+func benchmarkAccount(b *testing.B, o Options) {
+	s, users := benchStore(b, o, 10000)
 	unknown := jid.MustParse("nobody@example.org")
 	for _, c := range []struct {
 		name string
@@ -120,18 +208,20 @@ func BenchmarkAccount(b *testing.B) {
 }
 
 func BenchmarkGet(b *testing.B) {
-	s, users := benchStore(b, 100)
-	for _, u := range users {
-		if err := s.Commit(context.Background(), []storage.Op{{Space: "s", Owner: u, Key: "k", Value: make([]byte, 300)}}); err != nil {
-			b.Fatal(err)
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		s, users := benchStore(b, open(b), 100)
+		for _, u := range users {
+			if err := s.Commit(context.Background(), []storage.Op{{Space: "s", Owner: u, Key: "k", Value: make([]byte, 300)}}); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
-	b.ReportAllocs()
-	report := cpu(b)
-	for i := range b.N {
-		if _, err := s.Get(b.Context(), "s", users[i%len(users)], "k"); err != nil {
-			b.Fatal(err)
+		for _, readers := range []int{1, 8} {
+			b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
+				concurrently(b, readers, func(i int) error {
+					_, err := s.Get(context.Background(), "s", users[i%len(users)], "k")
+					return err
+				})
+			})
 		}
-	}
-	report()
+	})
 }

@@ -95,7 +95,7 @@ func has(t *testing.T, s *Store, key string) bool {
 
 func unavailable(t *testing.T, what string, err error, hint string) {
 	t.Helper()
-	if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), hint) {
+	if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(hint)) {
 		t.Errorf("%s: got %v, want ErrUnavailable that says %q", what, err, hint)
 	}
 }
@@ -217,9 +217,63 @@ func TestCommitFails(t *testing.T) {
 	mustPut(t, s, "after")
 }
 
-// A statement that fails takes only its own job with it.
-func TestStatementFails(t *testing.T) {
-	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db")})
+// TestPostgres runs this too.
+func TestGroups(t *testing.T) {
+	testGroups(t, func(t *testing.T) *Store { return openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db")}) })
+}
+
+// testGroups are the tests of jobs that share a transaction, for every database.
+func testGroups(t *testing.T, open func(*testing.T) *Store) {
+	t.Run("a statement that fails takes only its own job with it", func(t *testing.T) { testStatementFails(t, open(t)) })
+	t.Run("a job that fails half-way leaves nothing", func(t *testing.T) { testHalfWay(t, open(t)) })
+	t.Run("an error that a job hides is its error", func(t *testing.T) { testHiddenError(t, open(t)) })
+}
+
+func testHalfWay(t *testing.T, s *Store) {
+	errs := together(t, s,
+		putJob("a", 1),
+		func(t *tx) error {
+			if err := putJob("half", 1)(t); err != nil {
+				return err
+			}
+			return storage.ErrConflict
+		},
+		func(*tx) error { return storage.ErrNotFound },
+		putJob("b", 1))
+	if !errors.Is(errs[1], storage.ErrConflict) || !errors.Is(errs[2], storage.ErrNotFound) {
+		t.Errorf("the failing jobs: %v, %v", errs[1], errs[2])
+	}
+	if errs[0] != nil || errs[3] != nil || !has(t, s, "a") || !has(t, s, "b") || has(t, s, "half") {
+		t.Errorf("the others: %v, %v", errs[0], errs[3])
+	}
+	// Alone, too.
+	err := s.write(t.Context(), "alone", func(t *tx) error {
+		if err := putJob("half", 1)(t); err != nil {
+			return err
+		}
+		return storage.ErrConflict
+	})
+	if !errors.Is(err, storage.ErrConflict) || has(t, s, "half") {
+		t.Errorf("alone: %v", err)
+	}
+	mustPut(t, s, "after")
+}
+
+func testHiddenError(t *testing.T, s *Store) {
+	hide := func(t *tx) error {
+		t.exec("INSERT INTO secrets (name, value) VALUES ('x', NULL)")
+		return nil
+	}
+	errs := together(t, s, putJob("a", 1), hide, putJob("b", 1))
+	unavailable(t, "the job that hides it", errs[1], "null")
+	if errs[0] != nil || errs[2] != nil || !has(t, s, "a") || !has(t, s, "b") {
+		t.Errorf("the others: %v, %v", errs[0], errs[2])
+	}
+	unavailable(t, "alone", s.write(t.Context(), "alone", hide), "null")
+	mustPut(t, s, "after")
+}
+
+func testStatementFails(t *testing.T, s *Store) {
 	errs := together(t, s,
 		putJob("a", 1),
 		func(t *tx) error {
@@ -230,7 +284,7 @@ func TestStatementFails(t *testing.T) {
 			return err
 		},
 		putJob("b", 1))
-	unavailable(t, "the failing job", errs[1], "NOT NULL")
+	unavailable(t, "the failing job", errs[1], "null")
 	if errs[0] != nil || errs[2] != nil || !has(t, s, "a") || !has(t, s, "b") || has(t, s, "half") {
 		t.Errorf("the others: %v, %v", errs[0], errs[2])
 	}
