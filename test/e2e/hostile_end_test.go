@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"crypto/tls"
 	"net"
 	"testing"
 	"time"
@@ -56,8 +55,7 @@ func badEnds(t *testing.T, h *hostile) {
 		for _, from := range []stage{inClear, openedInClear, openedInTLS, loggedIn, bound} {
 			c := from(t, h)
 			c.TrySend("<message><bo")
-			tcp(c).SetLinger(0)
-			c.Drop()
+			c.Reset()
 		}
 	})
 }
@@ -68,17 +66,9 @@ func closeWrite(t *testing.T, c *xmppc.Conn) {
 	if err := c.Net().(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if err := tcp(c).CloseWrite(); err != nil && c.Peer != nil {
+	if err := c.TCP().CloseWrite(); err != nil && c.Peer != nil {
 		t.Fatal(err)
 	}
-}
-
-func tcp(c *xmppc.Conn) *net.TCPConn {
-	conn := c.Net()
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	return conn.(*net.TCPConn)
 }
 
 // TestSlowClients is about limits.unauthenticated-time: who takes too long

@@ -26,6 +26,10 @@ type Config struct {
 type Limits struct {
 	UnauthenticatedTime time.Duration // limits.unauthenticated-time
 	StanzaBytes         int           // limits.stanza-bytes
+	ResumeTime          time.Duration // limits.resume-time
+	Unacknowledged      int           // limits.unacknowledged
+	RosterItems         int           // limits.roster-items
+	RosterRequests      int           // limits.roster-requests
 }
 
 // listeners are the addresses that the harness picked for one server.
@@ -52,8 +56,19 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	if d := c.Limits.UnauthenticatedTime; d > 0 {
 		line("  unauthenticated-time: %s", d)
 	}
-	if n := c.Limits.StanzaBytes; n > 0 {
-		line("  stanza-bytes: %d", n)
+	if d := c.Limits.ResumeTime; d > 0 {
+		line("  resume-time: %s", d)
+	}
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{
+		{"stanza-bytes", c.Limits.StanzaBytes}, {"unacknowledged", c.Limits.Unacknowledged},
+		{"roster-items", c.Limits.RosterItems}, {"roster-requests", c.Limits.RosterRequests},
+	} {
+		if limit.value > 0 {
+			line("  %s: %d", limit.key, limit.value)
+		}
 	}
 	if len(c.Admins) > 0 {
 		line("admins: [%s]", strings.Join(c.Admins, ", "))

@@ -25,12 +25,15 @@ type Conn struct {
 	JID      string   // the full JID, after Bind
 	Peer     *tls.ConnectionState
 	Domain   string // the domain of the latest Open
+	Handled  uint32 // stanzas that were read under stream management
 
 	t    testing.TB
 	net  net.Conn
 	in   *recorder
 	dec  *xml.Decoder
 	talk transcript
+
+	managed bool // stream management is on
 }
 
 // Dial connects by TCP. The connection is closed when the test ends.
@@ -157,6 +160,9 @@ func (c *Conn) TryNext() (*Element, error) {
 			}
 			e.Raw = c.in.cut(start, c.dec.InputOffset())
 			c.talk.note("S: " + e.Raw)
+			if c.managed && e.Space == NSClient {
+				c.Handled++
+			}
 			return e, nil
 		case xml.EndElement:
 			c.talk.note("S: </stream:stream>")

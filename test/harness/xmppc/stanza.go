@@ -119,6 +119,21 @@ func (c *Conn) StanzaError(kind, id string, conditions ...string) *Element {
 	return e
 }
 
+// StanzaErrorAmong is StanzaError where presence may come first.
+func (c *Conn) StanzaErrorAmong(kind, id string, conditions ...string) *Element {
+	c.t.Helper()
+	for {
+		e := c.Next()
+		if e.Is(NSClient, "presence") && kind != "presence" {
+			continue
+		}
+		if !e.Is(NSClient, kind) || e.Attr("type") != "error" || e.Attr("id") != id || !oneOf(e.Condition(), conditions) {
+			c.t.Fatalf("%s: want %s %s as error %q:\n%s", c.name(), kind, id, conditions, e.Raw)
+		}
+		return e
+	}
+}
+
 // Escape makes a string fit for an attribute or for text.
 func Escape(s string) string { return escaper.Replace(s) }
 

@@ -16,6 +16,8 @@ const (
 	NSStanza = "urn:ietf:params:xml:ns:xmpp-stanzas"
 	NSErrors = "urn:ietf:params:xml:ns:xmpp-streams"
 	NSPing   = "urn:xmpp:ping"
+	NSRoster = "jabber:iq:roster"
+	NSSM     = "urn:xmpp:sm:3"
 	NSXML    = "http://www.w3.org/XML/1998/namespace"
 )
 
