@@ -5,6 +5,7 @@ import (
 	"context"
 	dbsql "database/sql"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -23,14 +24,19 @@ const (
 		INSERT INTO accounts (domain, local, created, last_login, disabled) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (domain, local) DO NOTHING RETURNING id`
 	deleteAccount = `DELETE FROM accounts WHERE domain = ? AND local = ?`
-	touchAccount  = `
-		UPDATE accounts SET last_login = ?
-		WHERE domain = ? AND local = ? AND (last_login IS NULL OR last_login < ?)`
-	deleteKeys = `DELETE FROM account_keys WHERE account = ?`
-	insertKey  = `
+	deleteKeys    = `DELETE FROM account_keys WHERE account = ?`
+	insertKey     = `
 		INSERT INTO account_keys (account, hash, salt, iterations, stored_key, server_key)
 		VALUES (?, ?, ?, ?, ?, ?)`
 )
+
+// touchedAtOnce is the number of last logins that one statement writes.
+const touchedAtOnce = 64
+
+var touchAccounts = `
+	UPDATE accounts SET last_login = v.column1
+	FROM (VALUES (CAST(? AS BIGINT), ?, ?)` + strings.Repeat(", (CAST(? AS BIGINT), ?, ?)", touchedAtOnce-1) + `) AS v
+	WHERE domain = v.column2 AND local = v.column3 AND (last_login IS NULL OR last_login < v.column1)`
 
 // CreateAccount implements storage.Accounts.
 func (s *Store) CreateAccount(ctx context.Context, a storage.Account) error {
@@ -94,20 +100,25 @@ func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
 
 // TouchAccounts implements storage.Accounts, in one transaction.
 func (s *Store) TouchAccounts(ctx context.Context, logins map[jid.JID]time.Time) error {
-	type login struct {
-		user jid.JID
-		at   int64
-	}
-	rows := make([]login, 0, len(logins))
+	var statements [][]any // the parameters of each
+	i := 0
 	for user, at := range logins {
-		rows = append(rows, login{user, at.UnixMicro()})
+		if i%touchedAtOnce == 0 {
+			statements = append(statements, make([]any, 0, 3*touchedAtOnce))
+		}
+		last := len(statements) - 1
+		statements[last] = append(statements[last], at.UnixMicro(), user.Domain(), user.Local())
+		i++
 	}
-	if len(rows) == 0 {
+	if len(statements) == 0 {
 		return s.dialect.wrap("write last logins", s.read(ctx))
 	}
+	for last := len(statements) - 1; len(statements[last]) < 3*touchedAtOnce; {
+		statements[last] = append(statements[last], 0, "", "") // names no account
+	}
 	return s.write(ctx, "write last logins", func(t *tx) error {
-		for _, r := range rows {
-			if _, err := t.exec(touchAccount, r.at, r.user.Domain(), r.user.Local(), r.at); err != nil {
+		for _, args := range statements {
+			if _, err := t.exec(touchAccounts, args...); err != nil {
 				return err
 			}
 		}
