@@ -69,9 +69,10 @@ func New(full jid.JID, owner Owner, out *Outbox, pipe *pipeline.Pipeline, k Kern
 }
 
 // Deliver hands a stanza to the session: the Write stage, then the outbox. A
-// request can't wait for a connection: it is not taken while there is none.
+// request of another can't wait for a connection: it is not taken while there
+// is none. A roster push, which is from nobody, waits: nobody would repeat it.
 func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
-	if d.Stanza.Kind == stanza.IQ && (d.Stanza.Type == stanza.Get || d.Stanza.Type == stanza.Set) && s.Detached() {
+	if d.Stanza.Kind == stanza.IQ && (d.Stanza.Type == stanza.Get || d.Stanza.Type == stanza.Set) && !d.Stanza.From.IsZero() && s.Detached() {
 		return false
 	}
 	if s.pipe.Wants(extension.Write, d.Stanza.Kind) {
