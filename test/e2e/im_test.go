@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -124,3 +125,6 @@ func entry(c *xmppc.Conn, contact string) string {
 	}
 	return ""
 }
+
+// fresh is a word that wasn't used before.
+func fresh() string { return fmt.Sprintf("w%d", accounts.Add(1)) }
