@@ -78,7 +78,7 @@ func TestErrors(t *testing.T) {
 		{"admin elsewhere", "domains: [a.test]\nadmins: [x@b.test]", []string{`c.yaml:2: admins: x@b.test is not of a hosted domain`}},
 		{"one port for two listeners", "listen: {c2s: \":1\", c2s-tls: \":1\"}",
 			[]string{`c.yaml:1: listen.c2s-tls: :1 is an address of listen.c2s already; give each its own port`}},
-		{"postgres", "storage:\n  driver: postgres\n", []string{`c.yaml:2: storage.driver: this version of hexmpp has no PostgreSQL yet; use sqlite`}},
+		{"postgres", "storage:\n  driver: postgres\n", []string{`c.yaml:2: storage.driver: PostgreSQL needs storage.dsn, such as "host=/run/postgresql dbname=hexmpp user=hexmpp sslmode=disable"`}},
 		{"extension as a process", "extensions:\n  ping:\n    run: process\n",
 			[]string{`c.yaml:3: extensions.ping.run: this version of hexmpp runs extensions inside only; use inside`}},
 		{"option of an extension without any", "extensions: {ping: {options: {a: 1}}}",

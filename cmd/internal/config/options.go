@@ -58,9 +58,9 @@ func options(c *Config) []option {
 		}},
 		{key: "storage", doc: "Where accounts and everything else that must last is kept.", section: []option{
 			{key: "driver", value: one(&c.Storage.Driver, choice(DriverSQLite, DriverPostgres)), preset: DriverSQLite,
-				doc: "The database. SQLite is built in; PostgreSQL comes with a later version."},
-			{key: "dsn", value: one(&c.Storage.DSN, path), secret: true, note: "hexmpp.db in the data folder",
-				doc: "The database file of SQLite, or the connection string of PostgreSQL."},
+				doc: "The database. SQLite is built in and needs nothing else; PostgreSQL, version 13 or later, is a server of its own."},
+			{key: "dsn", value: one(&c.Storage.DSN, text), secret: true, note: "hexmpp.db in the data folder",
+				doc: "The database file of SQLite, or the connection string of PostgreSQL: key=value pairs or a postgres:// URL. Over TCP it names sslmode: disable, require, verify-ca or verify-full."},
 		}},
 		{key: "registration", doc: "Accounts made by users themselves (XEP-0077).", section: []option{
 			{key: "mode", value: one(&c.Registration.Mode, choice(RegistrationClosed, RegistrationOpen)), preset: RegistrationClosed,
@@ -275,8 +275,8 @@ func check(c *Config, r *reader) {
 			bad("listen.c2s-tls", "%s is an address of listen.c2s already; give each its own port", a)
 		}
 	}
-	if c.Storage.Driver == DriverPostgres {
-		bad("storage.driver", "this version of hexmpp has no PostgreSQL yet; use %s", DriverSQLite)
+	if c.Storage.Driver == DriverPostgres && c.Storage.DSN == "" {
+		bad("storage.driver", "PostgreSQL needs storage.dsn, such as \"host=/run/postgresql dbname=hexmpp user=hexmpp sslmode=disable\"")
 	}
 	const before = "limits.stanza-bytes-unauthenticated"
 	if _, set := r.lines[before]; !set {

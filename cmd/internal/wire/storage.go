@@ -16,7 +16,9 @@ import (
 func openStore(ctx context.Context, c *config.Config, log *zap.Logger) (storage.Store, error) {
 	switch c.Storage.Driver {
 	case config.DriverSQLite:
-		return sql.New(ctx, sql.Options{Path: c.Storage.DSN}, log.Named("storage"))
+		return sql.New(ctx, sql.Options{Driver: sql.SQLite, Path: c.Storage.DSN}, log.Named("storage"))
+	case config.DriverPostgres:
+		return sql.New(ctx, sql.Options{Driver: sql.Postgres, DSN: c.Storage.DSN}, log.Named("storage"))
 	}
 	return nil, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
 }

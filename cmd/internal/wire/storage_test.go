@@ -1,0 +1,38 @@
+package wire
+
+import (
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// The configuration's driver and dsn open PostgreSQL, which keeps a secret.
+func TestPostgres(t *testing.T) {
+	pg := pgtest.Start(t)
+	c, err := config.Parse("c.yaml", []byte("storage: {driver: postgres, dsn: \""+pg.DSN("postgres", "")+"\"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first string
+	for range 2 {
+		store, err := openStore(t.Context(), c, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := store.Secret(t.Context(), "s")
+		if err != nil || first != "" && string(secret) != first {
+			t.Errorf("secret %x, was %x: %v", secret, first, err)
+		}
+		first = string(secret)
+		if r, err := store.Roster(t.Context(), jid.MustParse("romeo@example.test")); err != nil || len(r.Items) != 0 {
+			t.Error(r, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
