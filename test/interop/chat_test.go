@@ -59,34 +59,21 @@ func say(t *testing.T, from client, sender string, to client, recipient, body st
 	to.hears(sender, body)
 }
 
-// greeting is the body of the messages that look for a client; clients' hears
-// pass over it.
-const greeting = "anybody there?"
-
-// awaitPresence returns when a message to the bare JID finds somebody.
+// awaitPresence returns when the account has an available session: its own
+// other sessions are told so (RFC 6121 4.2.2).
 func awaitPresence(t *testing.T, s *harness.Server, jid string) {
 	t.Helper()
-	local, _, _ := strings.Cut(account(t, s, "page"), "@")
+	local, _, _ := strings.Cut(jid, "@")
 	c := xmppc.DialTLS(t, s.C2STLS, s.CA.TLS(domain))
 	c.Open(domain)
 	c.Login(local, secret)
-	c.Bind("")
-	n := 0
-	there := harness.Eventually(t, patience, func() bool {
-		n++
-		c.Sendf("<message to='%s' type='chat' id='m%d'><body>%s</body></message>", jid, n, greeting)
-		c.Sendf("<iq type='get' id='p%d' to='%s'><ping xmlns='%s'/></iq>", n, domain, xmppc.NSPing)
-		refused := false
-		for {
-			e := c.Next()
-			refused = refused || e.Attr("type") == "error" && e.Attr("id") == fmt.Sprintf("m%d", n)
-			if e.Attr("id") == fmt.Sprintf("p%d", n) {
-				return !refused
-			}
-		}
-	})
-	if !there {
-		t.Fatalf("nobody is online as %s", jid)
+	c.Bind("watch")
+	c.Send("<presence><priority>-1</priority></presence>")
+	for there := false; !there; {
+		e := c.Next()
+		there = e.Is(xmppc.NSClient, "presence") && e.Attr("type") == "" && e.Attr("from") != c.JID
 	}
-	c.Close()
+	c.Send("<presence type='unavailable'/>")
+	c.Sync("presence", "iq") // clients may ask who this is
+	c.Drop()
 }

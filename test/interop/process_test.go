@@ -129,6 +129,10 @@ type event struct {
 	Version   string
 	Pong      bool
 	Fields    []string
+
+	Subscription string
+	Ask          string
+	Name         string
 }
 
 // await reads events until one of that name comes.

@@ -55,6 +55,7 @@ func profanityOnline(t *testing.T, s *harness.Server, w way, jid string) *profan
 	t.Helper()
 	p := startProfanity(t, s, w, jid, secret)
 	p.shows(jid + "/terminal logged in successfully")
+	awaitPresence(t, s, jid) // which it sends later, once it has its roster
 	return p
 }
 
@@ -79,6 +80,41 @@ func (p *profanity) leave() {
 
 // oneLine: typing has no way to put a line feed into a message.
 func (p *profanity) oneLine() bool { return true }
+
+// TestProfanityContacts: RFC 6121 3 and 4 as profanity shows them.
+func TestProfanityContacts(t *testing.T) {
+	s := server(t)
+	romeo, juliet := account(t, s, "romeo"), account(t, s, "juliet")
+	r, j := profanityOnline(t, s, starttls, romeo), profanityOnline(t, s, direct, juliet)
+	r.enter("/roster add " + juliet + " Sun")
+	r.shows("Roster item added: " + juliet + " (Sun)")
+	r.shows("Offline (0)", "Sun", "Rooms (0)") // the panel at the right; the numbers are of unread messages
+	r.enter("/sub request " + juliet)
+	j.shows("Received authorization request from " + romeo)
+	j.enter("/sub allow " + romeo)
+	r.shows("Subscription received from " + juliet)
+	r.shows("Online (0)", "Sun", "Away (0)")
+
+	j.enter("/roster nick " + romeo + " Star")
+	j.enter("/sub request " + romeo)
+	r.shows("Received authorization request from " + juliet)
+	r.enter("/sub allow " + juliet)
+	j.shows("Subscription received from " + romeo)
+	j.shows("Online (0)", "Star", "Away (0)")
+
+	r.enter("/status set away")
+	j.shows("Away (0)", "Star", "Extended Away (0)")
+	r.enter("/status set online")
+	j.shows("Online (0)", "Star", "Away (0)")
+	r.send(juliet, "Thus with a kiss I die")
+	j.enter("/msg " + romeo)
+	j.shows("Thus with a kiss I die")
+
+	r.leave()
+	j.enter("/win 1")
+	j.shows("Offline (0)", "Star", "Rooms (0)")
+	j.leave()
+}
 
 func TestProfanityWrongPassword(t *testing.T) {
 	s := server(t)

@@ -71,9 +71,6 @@ func (c *sendxmpp) hears(from, body string) {
 		if m == nil {
 			continue
 		}
-		if strings.HasPrefix(m[2], greeting) {
-			continue
-		}
 		text := m[2]
 		for range strings.Count(body, "\n") {
 			line, _ := c.line()

@@ -16,9 +16,14 @@ type slixmpp struct {
 
 func startSlixmpp(t *testing.T, s *harness.Server, w way, jid, password string) *slixmpp {
 	t.Helper()
+	return startPython(t, s, w, "chat.py", jid, password)
+}
+
+func startPython(t *testing.T, s *harness.Server, w way, script, jid, password string) *slixmpp {
+	t.Helper()
 	python := harness.RequirePython(t, "slixmpp", "python3-slixmpp")
 	host, port := w.address(t, s)
-	return &slixmpp{process: begin(t, "slixmpp "+jid, nil, python, "testdata/chat.py", jid, password, host, port, s.CA.File, string(w))}
+	return &slixmpp{process: begin(t, "slixmpp "+jid, nil, python, "testdata/"+script, jid, password, host, port, s.CA.File, string(w))}
 }
 
 // slixmppOnline is logged in, has sent presence and has pinged the server.

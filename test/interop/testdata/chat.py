@@ -60,26 +60,34 @@ class Chat(slixmpp.ClientXMPP):
         reader = asyncio.StreamReader()
         await self.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
-            order = json.loads(line)
-            if order.get("remove"):
-                iq = self.make_iq_set()
-                iq["register"]["remove"] = True
-                try:
-                    await iq.send(timeout=10)
-                    tell("removed")
-                except slixmpp.exceptions.IqTimeout:
-                    tell("removed")  # some servers end the stream in place of an answer
-            else:
-                self.send_message(mto=order["to"], mbody=order["body"], mtype="chat")
+            await self.obey(json.loads(line))
         self.disconnect()
 
+    async def obey(self, order):
+        if order.get("remove"):
+            iq = self.make_iq_set()
+            iq["register"]["remove"] = True
+            try:
+                await iq.send(timeout=10)
+                tell("removed")
+            except slixmpp.exceptions.IqTimeout:
+                tell("removed")  # some servers end the stream in place of an answer
+        else:
+            self.send_message(mto=order["to"], mbody=order["body"], mtype="chat")
 
-def main():
+
+def main(make=Chat):
     jid, password, host, port, ca, way = sys.argv[1:]
-    client = Chat(jid, password, ca)
-    client.connect((host, int(port)), use_ssl=way == "direct", disable_starttls=way == "direct")
-    client.loop.create_task(client.listen())
+    client = make(jid, password, ca)
+
+    def dial():
+        client.connect((host, int(port)), use_ssl=way == "direct", disable_starttls=way == "direct")
+
+    client.dial = dial
+    dial()
+    client.listening = client.loop.create_task(client.listen())  # a task that nobody holds may be collected
     client.loop.run_until_complete(client.left)
 
 
-main()
+if __name__ == "__main__":
+    main()
