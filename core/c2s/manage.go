@@ -49,7 +49,7 @@ func (s *Stream) acknowledged(b *transport.Batch, sess *session.Session, e *stan
 		s.fail(b, stream.Err(stream.BadFormat, "h is a number"))
 		return
 	}
-	if err := sess.Ack(h); err != nil {
+	if err := sess.Ack(b, h); err != nil {
 		s.fail(b, tooHigh(h))
 	}
 }
@@ -121,8 +121,8 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 // resumed goes on with a session of before.
 func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	mine := s.out.Load()
-	pending := string(mine.Drain(nil, 1<<20))
-	out, err := sess.Resume(b, s.conn, h, pending)
+	pending := string(mine.Drain(s.conn, nil, 1<<20))
+	out, err := sess.Resume(b, s, s.conn, h, pending)
 	if err != nil {
 		mine.Raw(b, pending)
 	}
@@ -131,8 +131,10 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 		mine.Finish(b, s.Closing(tooHigh(h)))
 		return
 	}
-	if err != nil { // it has just ended
-		s.session.Store(nil)
+	if err != nil { // it has just ended; what it held is lost to this client
+		if s.session.CompareAndSwap(sess, nil) {
+			sess.Bury(b)
+		}
 		s.refuseManagement(b, stanza.ItemNotFound, nil)
 		return
 	}
@@ -161,7 +163,7 @@ func (s *Stream) tick(b *transport.Batch, now time.Time) time.Time {
 	if sess == nil {
 		return time.Time{}
 	}
-	if sess.Managed() && sess.Ask(b) {
+	if sess.Managed() && sess.Ask(b, ackTick) {
 		s.srv.Log.Debug("the client does not acknowledge: its connection is given up", zap.Stringer("jid", sess.JID))
 		s.state = ended
 		s.conn.Close()

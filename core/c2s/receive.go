@@ -1,6 +1,8 @@
 package c2s
 
 import (
+	"context"
+
 	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
@@ -16,15 +18,25 @@ import (
 // receive takes a stanza of a bound client: count, check, stamp, Submit.
 func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	sess := s.session.Load()
-	if sess == nil || !sess.Begin(s) { // taken over by another stream
+	if sess == nil || !sess.Begin(s) { // it has ended, or another stream has taken it over
 		s.state = ended
+		s.conn.Close()
 		return nil
 	}
-	w := sess.Busy(s.submit(b, t, sess))
+	w := s.submit(b, t, sess)
 	s.envelope.Stanza = nil // an idle session holds no stanza
-	return w
+	if w == nil {
+		sess.Done()
+		return nil
+	}
+	return s.srv.Router.Hosts.Own(func(ctx context.Context) {
+		defer sess.Done()
+		w(ctx)
+	})
 }
 
+// submit does so for a session that stays the same, whatever becomes of the
+// stream meanwhile.
 func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Session) transport.Wait {
 	st := t.Stanza
 	if t.Malformed == "from" || !st.From.IsZero() && st.From != sess.JID && st.From != s.user {
@@ -33,41 +45,38 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 	}
 	st.From = sess.JID // 8.1.2.1; nobody else has seen this stanza yet
 	if t.Malformed != "" {
-		st.To, _ = jid.Parse(s.domain)                       // what was no address can't be one of the answer
-		s.answer(b, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
+		st.To, _ = jid.Parse(s.domain)                           // what was no address can't be one of the answer
+		answer(b, sess, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
 		return nil
 	}
 	s.envelope.Stanza = st
 	switch st.Kind {
 	case stanza.IQ:
 		if err := checkIQ(st); err != nil {
-			s.answer(b, st, err)
+			answer(b, sess, st, err)
 			return nil
 		}
-		if w, done := s.streamIQ(b, st); done {
+		if w, done := s.streamIQ(b, sess, st); done {
 			return w
 		}
 	case stanza.Presence:
 		if subscription(st.Type) {
 			st.From = s.user
 		}
-		return s.srv.Router.SubmitPresence(b, &s.envelope, s.presence)
+		return s.srv.Router.SubmitPresence(b, &s.envelope, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+			w, err := s.srv.Presence.FromClient(b, sess, e)
+			if err != nil {
+				answer(b, sess, e.Stanza, err)
+			}
+			return w
+		})
 	}
 	return s.srv.Router.Submit(b, &s.envelope)
 }
 
-// presence goes on with presence behind the Submit stage.
-func (s *Stream) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	w, err := s.srv.Presence.FromClient(b, s.session.Load(), e)
-	if err != nil {
-		s.answer(b, e.Stanza, err)
-	}
-	return w
-}
-
 // streamIQ answers what belongs to the stream and to the account's roster: a
 // second bind is refused (RFC 6120 7.1), a session is a no-op (RFC 3921 3).
-func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wait, done bool) {
+func (s *Stream) streamIQ(b *transport.Batch, sess *session.Session, st *stanza.Stanza) (w transport.Wait, done bool) {
 	if st.Type != stanza.Get && st.Type != stanza.Set {
 		return nil, false
 	}
@@ -75,20 +84,27 @@ func (s *Stream) streamIQ(b *transport.Batch, st *stanza.Stanza) (w transport.Wa
 	server := st.To.IsZero() || st.To.String() == s.domain
 	switch space := st.Children()[0].Space; {
 	case space == roster.NS && own:
-		return s.srv.Router.Hosts.Own(s.srv.Presence.RosterIQ(b, s.session.Load(), st)), true
+		return s.srv.Presence.RosterIQ(b, sess, st), true
 	case st.Type != stanza.Set || !server:
 		return nil, false
 	case space == xmpp.NSBind:
-		s.answer(b, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
+		answer(b, sess, st, stanza.Err(stanza.NotAllowed, "a resource is bound already"))
 	case space == xmpp.NSSession:
-		s.send(b, stanza.New(st.Reply(stanza.Result)))
+		sess.Send(b, stanza.New(st.Reply(stanza.Result)))
 	default:
 		return nil, false
 	}
 	return nil, true
 }
 
-// answer sends an error back to this client.
+// answer sends an error back to the client of a session.
+func answer(b *transport.Batch, sess *session.Session, st *stanza.Stanza, err *stanza.Error) {
+	if reply := st.ErrorReply(err); reply != nil {
+		sess.Send(b, reply)
+	}
+}
+
+// answer sends an error back to a client that is not bound yet.
 func (s *Stream) answer(b *transport.Batch, st *stanza.Stanza, err *stanza.Error) {
 	if reply := st.ErrorReply(err); reply != nil {
 		s.send(b, reply)

@@ -210,7 +210,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // Drain implements transport.Stream.
-func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(dst, max) }
+func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(s.conn, dst, max) }
 
 // Closed implements transport.Stream.
 func (s *Stream) Closed(b *transport.Batch, err error) {

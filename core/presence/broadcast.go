@@ -83,7 +83,7 @@ func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza
 		o.tellGone(r, st)
 		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
 	}
-	o.tellDirected(r, st, s.TakeDirected())
+	o.tellDirected(r, st, s.TakeDirected(), before != nil)
 }
 
 // tellGone tells subscribers and the own available resources of unavailable
@@ -113,12 +113,12 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
 	if last != nil {
 		o.tellGone(r, gone)
 	}
-	o.tellDirected(r, gone, directed)
+	o.tellDirected(r, gone, directed, last != nil)
 	if r != nil {
 		r.Drop()
 	}
 	if w := o.rest(); w != nil { // behind a stanza of the session that is still on its way
-		busy := s.InHand()
+		busy := s.Idle()
 		p.Spawn(func(ctx context.Context) {
 			if busy != nil {
 				select {

@@ -28,11 +28,11 @@ func (p *Presence) direct(b *transport.Batch, s *session.Session, e *extension.E
 }
 
 // tellDirected passes unavailable presence on to the targets of directed
-// presence (4.6.3). Subscribers were told already.
-func (o *outgoing) tellDirected(r *roster.Account, st *stanza.Stanza, targets []jid.JID) {
+// presence (4.6.3), but for the subscribers, if they were told already.
+func (o *outgoing) tellDirected(r *roster.Account, st *stanza.Stanza, targets []jid.JID, told bool) {
 	slices.SortFunc(targets, func(a, b jid.JID) int { return cmpJID(a, b) })
 	for _, target := range targets {
-		if r == nil || !r.Snapshot().Get(target.Bare()).State.Has(roster.From) {
+		if !told || r == nil || !r.Snapshot().Get(target.Bare()).State.Has(roster.From) {
 			o.send(to(st, target))
 		}
 	}

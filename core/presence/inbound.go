@@ -85,9 +85,18 @@ func (o *outgoing) resources(a *roster.Account, contact jid.JID, available bool)
 		case !s.Available:
 		case available:
 			o.send(to(s.Presence, contact))
+			o.check(s, contact)
 		default:
 			o.send(to(unavailable(s.JID), contact))
 		}
+	}
+}
+
+// check tells a contact that a session is gone, if it is: it may have left
+// after it was looked up and before its presence was sent on.
+func (o *outgoing) check(s cluster.Entry, contact jid.JID) {
+	if now, there := o.p.Sessions.Session(s.JID); !there || now.Fence != s.Fence {
+		o.send(to(unavailable(s.JID), contact))
 	}
 }
 

@@ -27,6 +27,7 @@ func (o *outgoing) probed(st *stanza.Stanza) {
 		case !s.Available:
 		case st.To.IsBare():
 			o.send(to(s.Presence, st.From))
+			o.check(s, st.From)
 		case s.JID == st.To: // that it is there, no more
 			o.send(stanza.New(stanza.Header{Kind: stanza.Presence, From: s.JID, To: st.From}))
 		}

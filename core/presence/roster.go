@@ -43,13 +43,14 @@ func (p *Presence) RosterIQ(b *transport.Batch, s *session.Session, st *stanza.S
 func (o *outgoing) get(s *session.Session, a *roster.Account, st *stanza.Stanza, query *stanza.Element) {
 	s.SetInterested()
 	o.p.Sessions.Update(s.Entry())
-	snap := a.Snapshot()
-	reply := st.Reply(stanza.Result)
-	if ver := query.Attr("ver"); ver != "" && ver == snap.Ver() {
-		s.Send(o.b, stanza.New(reply))
-		return
-	}
-	s.Send(o.b, stanza.New(reply, snap.Query()))
+	a.Show(func(snap *roster.Snapshot) {
+		reply := st.Reply(stanza.Result)
+		if ver := query.Attr("ver"); ver != "" && ver == snap.Ver() {
+			s.Send(o.b, stanza.New(reply))
+			return
+		}
+		s.Send(o.b, stanza.New(reply, snap.Query()))
+	})
 }
 
 // set changes or removes an item (2.3 to 2.5).

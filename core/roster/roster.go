@@ -100,7 +100,9 @@ type Account struct {
 	all      *Rosters
 	holders  int
 	changing sync.Mutex // held over a commit, by worker goroutines only
+	showing  sync.Mutex // orders what clients are told: pushes and whole rosters
 	snapshot atomic.Pointer[Snapshot]
+	next     *Snapshot // committed, not shown yet; changing guards it
 }
 
 // Snapshot returns the roster as it is.
@@ -155,16 +157,25 @@ func (a *Account) load(ctx context.Context) error {
 	if a.snapshot.Load() != nil {
 		return nil
 	}
+	s, err := a.read(ctx)
+	if err != nil {
+		return err
+	}
+	a.snapshot.Store(s)
+	return nil
+}
+
+// read reads the roster from storage.
+func (a *Account) read(ctx context.Context) (*Snapshot, error) {
 	stored, err := a.all.store.Roster(ctx, a.Owner)
 	if err != nil {
-		return fmt.Errorf("roster: load %s: %w", a.Owner, err)
+		return nil, fmt.Errorf("roster: load %s: %w", a.Owner, err)
 	}
 	s := &Snapshot{Version: stored.Version, Items: make([]Item, len(stored.Items))}
 	for i := range stored.Items {
 		s.Items[i] = fromStored(&stored.Items[i])
 	}
-	a.snapshot.Store(s)
-	return nil
+	return s, nil
 }
 
 // Drop lets go of a roster that Hold or TryHold returned.
@@ -220,13 +231,43 @@ func (a *Account) Change(ctx context.Context, contact jid.JID, change func(Item)
 		} else {
 			put = []storage.RosterItem{stored(&after)}
 		}
-		if err := a.all.store.ChangeRoster(ctx, a.Owner, now.Version, put, remove); err != nil {
-			return fmt.Errorf("roster: change %s: %w", a.Owner, err)
+		if err := a.commit(ctx, now, &after, put, remove); err != nil {
+			return err
 		}
-		a.snapshot.Store(now.with(after))
+	}
+	a.showing.Lock()
+	defer a.showing.Unlock()
+	if next := a.next; next != nil {
+		a.snapshot.Store(next)
+		a.next = nil
 	}
 	done(&before, &after)
 	return nil
+}
+
+// commit writes one item; a.changing is held. After an error nobody knows what
+// is stored: the roster is read again, lest every later change fail.
+func (a *Account) commit(ctx context.Context, now *Snapshot, after *Item, put []storage.RosterItem, remove []jid.JID) error {
+	err := a.all.store.ChangeRoster(ctx, a.Owner, now.Version, put, remove)
+	if err == nil {
+		a.next = now.with(*after)
+		return nil
+	}
+	if s, failed := a.read(ctx); failed == nil {
+		a.showing.Lock()
+		a.snapshot.Store(s)
+		a.showing.Unlock()
+	}
+	return fmt.Errorf("roster: change %s: %w", a.Owner, err)
+}
+
+// Show calls f with the roster as it is. What f queues is in order with what
+// done of Change queues: a client never gets an older roster behind a newer
+// push. f must not wait.
+func (a *Account) Show(f func(*Snapshot)) {
+	a.showing.Lock()
+	defer a.showing.Unlock()
+	f(a.Snapshot())
 }
 
 func same(a, b *Item) bool {

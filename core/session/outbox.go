@@ -32,19 +32,22 @@ type Outbox struct {
 	managed   *managed // nil without stream management
 }
 
-// OutboxLimits bound an Outbox. They hold separately for what is not written
-// and for what is written and not acknowledged.
+// OutboxLimits bound an Outbox.
 type OutboxLimits struct {
-	Bytes int // of each
-	Kept  int // stanzas that are not acknowledged
+	// Bytes that are not written; under stream management twice as many,
+	// together with those that are written and not acknowledged.
+	Bytes int
+	// Kept is how many stanzas are written ahead of their acknowledgement: the
+	// rest waits. Without a connection, no more than these are taken.
+	Kept int
 }
 
 // managed is the state of stream management in one direction (XEP-0198 4).
 type managed struct {
-	kept  []item // written, not acknowledged, in order
-	bytes int    // of them
-	acked uint32 // h of the client
-	asked bool   // <r/> is sent and not answered
+	kept  []item    // written, not acknowledged, in order
+	bytes int       // of them
+	acked uint32    // h of the client
+	asked time.Time // when <r/> was sent; zero if it is answered
 }
 
 // item is a stanza with the address that it is written to, or raw bytes.
@@ -98,7 +101,7 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 	switch {
 	case o.closed:
 		return Closed
-	case o.bytes+n > o.limits.Bytes && o.bytes > 0, o.managed != nil && o.managed.full(&o.limits):
+	case o.full(n):
 		return Full
 	}
 	if o.managed != nil {
@@ -109,6 +112,17 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 	}
 	o.append(b, it, n)
 	return Queued
+}
+
+// full says whether n bytes more are too many. A single stanza always fits.
+func (o *Outbox) full(n int) bool {
+	m := o.managed
+	if m == nil {
+		return o.bytes > 0 && o.bytes+n > o.limits.Bytes
+	}
+	held := o.bytes + m.bytes
+	return held > 0 && held+n > 2*o.limits.Bytes ||
+		o.conn == nil && len(m.kept)+len(o.items)-o.next >= o.limits.Kept
 }
 
 // append queues behind the checks; o.mu is held. Adding to a batch calls nobody.
@@ -222,14 +236,20 @@ const askRequest = "<r xmlns='urn:xmpp:sm:3'/>"
 
 // Drain appends queued output to dst until there is none or max bytes or more
 // are appended: transport.Stream.Drain.
-func (o *Outbox) Drain(dst []byte, max int) []byte {
+// It is asked on behalf of a connection: one that the session has left gets
+// nothing.
+func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
 	start := len(dst)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.held {
+	if o.held || conn != o.conn {
 		return dst
 	}
 	for o.next < len(o.items) && len(dst)-start < max {
+		if o.waits() {
+			o.scheduled = false // Ack goes on
+			break
+		}
 		it := &o.items[o.next]
 		n := it.size()
 		if it.stanza != nil {
@@ -243,11 +263,17 @@ func (o *Outbox) Drain(dst []byte, max int) []byte {
 		o.next++
 	}
 	o.compact()
-	if m := o.managed; m != nil && !m.asked && !o.closed && m.due(&o.limits) {
-		m.asked = true
+	if m := o.managed; m != nil && m.asked.IsZero() && !o.closed && m.due(&o.limits) {
+		m.asked = time.Now()
 		dst = append(dst, askRequest...)
 	}
 	return dst
+}
+
+// waits says whether the next item has to wait for acknowledgements.
+func (o *Outbox) waits() bool {
+	it := &o.items[o.next]
+	return o.managed != nil && it.stanza != nil && it.at != 0 && len(o.managed.kept) >= o.limits.Kept
 }
 
 // compact gives back the slots of what is written. A queue that is never quite
@@ -287,8 +313,6 @@ func (m *managed) due(l *OutboxLimits) bool {
 	return len(m.kept) >= min(askAfter, l.Kept/2) || m.bytes >= l.Bytes/2
 }
 
-func (m *managed) full(l *OutboxLimits) bool { return len(m.kept) >= l.Kept || m.bytes >= l.Bytes }
-
 // Len returns the bytes that are queued and not written.
 func (o *Outbox) Len() int {
 	o.mu.Lock()
@@ -301,6 +325,9 @@ func (o *Outbox) Len() int {
 func (o *Outbox) Manage(b *transport.Batch, enabled string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
 	o.append(b, item{raw: enabled}, len(enabled))
 	o.managed = &managed{}
 }
@@ -309,10 +336,14 @@ func (o *Outbox) Manage(b *transport.Batch, enabled string) {
 var ErrAck = errors.New("session: handled count too high")
 
 // Ack takes the client's h (XEP-0198 4): a count modulo 2^32.
-func (o *Outbox) Ack(h uint32) error {
+func (o *Outbox) Ack(b *transport.Batch, h uint32) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.ack(h)
+	err := o.ack(h)
+	if err == nil && o.next < len(o.items) {
+		o.schedule(b)
+	}
+	return err
 }
 
 func (o *Outbox) ack(h uint32) error {
@@ -334,23 +365,24 @@ func (o *Outbox) ack(h uint32) error {
 	if len(m.kept) == 0 {
 		m.kept = nil
 	}
-	m.acked, m.asked = h, false
+	m.acked, m.asked = h, time.Time{}
 	return nil
 }
 
 // Ask asks the client to acknowledge what it has not, if it was not asked. It
-// reports whether an answer to an earlier question is still missing.
-func (o *Outbox) Ask(b *transport.Batch) (missing bool) {
+// reports whether the answer to an earlier question has been missing for as long
+// as patience.
+func (o *Outbox) Ask(b *transport.Batch, patience time.Duration) (missing bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m := o.managed
 	if m == nil || o.closed || len(m.kept) == 0 {
 		return false
 	}
-	if m.asked {
-		return true
+	if !m.asked.IsZero() {
+		return time.Since(m.asked) >= patience
 	}
-	m.asked = true
+	m.asked = time.Now()
 	o.append(b, item{raw: askRequest}, len(askRequest))
 	return false
 }
@@ -386,7 +418,7 @@ func (o *Outbox) Attach(b *transport.Batch, conn transport.Conn, h uint32, resum
 	for i := range items {
 		o.bytes += items[i].size()
 	}
-	m.kept, m.bytes, m.asked = nil, 0, false
+	m.kept, m.bytes, m.asked = nil, 0, time.Time{}
 	o.conn, o.scheduled = conn, false
 	o.schedule(b)
 	return nil

@@ -35,10 +35,10 @@ func TestOutboxOrder(t *testing.T) {
 		t.Error("Finish was not the first")
 	}
 	want := "<header><message to='a@example.test/x' id='1'><body>x</body></message><raw/><message to='b@example.test' id='2'><body>y</body></message></header>"
-	if got := string(o.Drain([]byte("before "), 1<<20)); got != "before "+want {
+	if got := string(o.Drain(c, []byte("before "), 1<<20)); got != "before "+want {
 		t.Errorf("got %s", got)
 	}
-	if o.Len() != 0 || len(o.Drain(nil, 10)) != 0 {
+	if o.Len() != 0 || len(o.Drain(c, nil, 10)) != 0 {
 		t.Error("something is left")
 	}
 	b.Flush()
@@ -61,33 +61,35 @@ func TestOutboxSchedulesOnce(t *testing.T) {
 		if n := c.flushes.Load(); n != round {
 			t.Errorf("round %d: flushed %d times", round, n)
 		}
-		o.Drain(nil, 2) // not all: the adapter goes on by itself
+		o.Drain(c, nil, 2) // not all: the adapter goes on by itself
 		o.Raw(&two, "d")
 		two.Flush()
 		if n := c.flushes.Load(); n != round {
 			t.Errorf("round %d: flushed again before it was drained", round)
 		}
-		if got := string(o.Drain(nil, 10)); got != "cd" {
+		if got := string(o.Drain(c, nil, 10)); got != "cd" {
 			t.Errorf("round %d: %q", round, got)
 		}
 	}
 }
 
 func TestOutboxNeverCutsAnItem(t *testing.T) {
-	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 1 << 20, Kept: 100})
+	c := &conn{}
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	var b transport.Batch
 	for range 3 {
 		o.Raw(&b, "12345")
 	}
 	for _, want := range []string{"1234512345", "12345", ""} {
-		if got := string(o.Drain(nil, 6)); got != want {
+		if got := string(o.Drain(c, nil, 6)); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
 
 func TestOutboxBound(t *testing.T) {
-	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 10, Kept: 100})
+	c := &conn{}
+	o := NewOutbox(c, OutboxLimits{Bytes: 10, Kept: 100})
 	var b transport.Batch
 	for _, row := range []struct {
 		raw  string
@@ -100,7 +102,7 @@ func TestOutboxBound(t *testing.T) {
 	if n := o.Len(); n != 10 {
 		t.Errorf("%d bytes", n)
 	}
-	if got := string(o.Drain(nil, 1)); got != "123456" || o.Len() != 4 {
+	if got := string(o.Drain(c, nil, 1)); got != "123456" || o.Len() != 4 {
 		t.Errorf("%q, %d left", got, o.Len())
 	}
 	if o.Raw(&b, "abc") != Queued || o.Raw(&b, strings.Repeat("x", 4)) != Full {
@@ -109,7 +111,7 @@ func TestOutboxBound(t *testing.T) {
 	if !o.Finish(&b, "the last bytes, whatever the bound") {
 		t.Error("Finish refused")
 	}
-	if got := string(o.Drain(nil, 100)); got != "7890abcthe last bytes, whatever the bound" {
+	if got := string(o.Drain(c, nil, 100)); got != "7890abcthe last bytes, whatever the bound" {
 		t.Error(got)
 	}
 	o = NewOutbox(&conn{}, OutboxLimits{Bytes: 10, Kept: 100})
@@ -136,14 +138,14 @@ func TestOutboxFinish(t *testing.T) {
 	if o.Raw(&b, "x") != Closed || o.Stanza(&b, message("1", "x"), jid.JID{}) != Closed {
 		t.Error("something was queued behind the end")
 	}
-	if got := string(o.Drain(nil, 100)); got != "</stream:stream>" {
+	if got := string(o.Drain(c, nil, 100)); got != "</stream:stream>" {
 		t.Error(got)
 	}
 	o = NewOutbox(c, OutboxLimits{Bytes: 100, Kept: 100})
 	o.Raw(&b, "x")
 	o.Take()
 	o.Take()
-	if o.Len() != 0 || len(o.Drain(nil, 100)) != 0 || o.Raw(&b, "x") != Closed || o.Finish(&b, "x") {
+	if o.Len() != 0 || len(o.Drain(c, nil, 100)) != 0 || o.Raw(&b, "x") != Closed || o.Finish(&b, "x") {
 		t.Error("a discarded outbox goes on")
 	}
 }
@@ -151,18 +153,19 @@ func TestOutboxFinish(t *testing.T) {
 // An idle client costs no queue, and one that always has something queued no
 // more than what is queued.
 func TestOutboxMemory(t *testing.T) {
-	o := NewOutbox(&conn{}, OutboxLimits{Bytes: 1 << 20, Kept: 100})
+	c := &conn{}
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 20, Kept: 100})
 	var b transport.Batch
 	for range 1000 {
 		o.Raw(&b, "x")
 	}
-	o.Drain(nil, 1<<20)
+	o.Drain(c, nil, 1<<20)
 	if cap(o.items) > idleItems {
 		t.Errorf("room for %d items is kept", cap(o.items))
 	}
 	o.Raw(&b, "xx")
 	for i := range 100_000 { // never quite drained
-		if o.Raw(&b, "xx") != Queued || len(o.Drain(nil, 2)) != 2 {
+		if o.Raw(&b, "xx") != Queued || len(o.Drain(c, nil, 2)) != 2 {
 			t.Fatal("lost")
 		}
 		if cap(o.items) > 100 {
@@ -177,7 +180,7 @@ func TestOutboxMemory(t *testing.T) {
 	for range 20 {
 		o.Stanza(&b, message("1", "y"), jid.JID{})
 	}
-	if got := string(o.Drain(nil, 1<<20)); !strings.HasPrefix(got, "xx<message ") || strings.Count(got, "<body>y</body>") != 20 {
+	if got := string(o.Drain(c, nil, 1<<20)); !strings.HasPrefix(got, "xx<message ") || strings.Count(got, "<body>y</body>") != 20 {
 		t.Error(got)
 	}
 }
@@ -209,7 +212,7 @@ func TestOutboxConcurrently(t *testing.T) {
 			running = false
 		default:
 		}
-		out = o.Drain(out, 100)
+		out = o.Drain(c, out, 100)
 	}
 	var finished atomic.Int32
 	var b transport.Batch
@@ -229,7 +232,7 @@ func TestOutboxConcurrently(t *testing.T) {
 	ending.Wait()
 	for n := -1; n != len(out); {
 		n = len(out)
-		out = o.Drain(out, 100)
+		out = o.Drain(c, out, 100)
 	}
 	b.Flush()
 	if finished.Load() != 1 || c.closes.Load() != 1 || !strings.HasSuffix(string(out), "</end>") {

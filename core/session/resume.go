@@ -1,9 +1,9 @@
 package session
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -40,10 +40,10 @@ func (s *Session) Enable(b *transport.Batch, all *Resumables, resume bool, asked
 		enabled = "<enabled xmlns='" + NSManagement + "' id='" + r.id + "' resume='true' max='" + strconv.Itoa(int(r.max/time.Second)) + "'/>"
 	}
 	s.resumption = r
-	s.mu.Unlock()
 	if r.id != "" {
 		all.add(r.id, s)
 	}
+	s.mu.Unlock()
 	s.out.Manage(b, enabled)
 	return true
 }
@@ -54,9 +54,9 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// Begin counts a stanza that the client sent through o. It is false if the
-// session has ended, or has been taken over by another stream: then the stanza
-// was not counted, and must not be handled.
+// Begin counts a stanza that the client sent through o, which is in hand until
+// Done. It is false if the session has ended, or has been taken over by another
+// stream: then the stanza was not counted, and must not be handled.
 func (s *Session) Begin(o Owner) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,31 +66,38 @@ func (s *Session) Begin(o Owner) bool {
 	if s.resumption != nil {
 		s.resumption.handled++
 	}
+	s.inHand = true
 	return true
 }
 
-// Busy returns w such that a stream that takes the session over can wait for
-// its end: stanzas keep their order, also across a resumption.
-func (s *Session) Busy(w transport.Wait) transport.Wait {
+// Done tells that the stanza of Begin, with all that waited, has been handled.
+func (s *Session) Done() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w == nil {
-		return nil
-	}
-	done := make(chan struct{})
-	s.busy = done
-	return func(ctx context.Context) {
-		defer close(done)
-		w(ctx)
+	s.inHand = false
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
 	}
 }
 
-// InHand returns a channel that is closed when the Wait of the stanza in hand
-// has run, nil if none ever was.
-func (s *Session) InHand() <-chan struct{} {
+// Idle returns a channel that is closed when the stanza in hand has been
+// handled, nil if there is none. Who waits for it keeps the order: a stream
+// that takes the session over, and what tells of the session's end.
+func (s *Session) Idle() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy
+	return s.idleLocked()
+}
+
+func (s *Session) idleLocked() <-chan struct{} {
+	if !s.inHand {
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	return s.idle
 }
 
 // Handled returns the count of Begin: our h.
@@ -136,20 +143,28 @@ func (s *Session) Detach(o Owner) bool {
 	s.out.Detach()
 	r.expiry = time.AfterFunc(r.max, func() {
 		defer r.all.release()
-		if s.expire() {
-			var b transport.Batch
-			s.End(&b, nil)
-			b.Flush()
-		}
+		var b transport.Batch
+		s.EndDetached(&b)
+		b.Flush()
 	})
 	return true
 }
 
-// expire reports whether the session is still detached when its time is up.
-func (s *Session) expire() bool {
+// EndDetached ends the session if it is without a connection.
+func (s *Session) EndDetached(b *transport.Batch) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.owner == nil && !s.ended
+	detached := s.owner == nil && !s.ended
+	if detached {
+		s.ended = true // nobody can take it over any more
+		if s.gone == nil {
+			s.gone = make(chan struct{})
+		}
+		detached = !s.telling // else Tell does the rest
+	}
+	s.mu.Unlock()
+	if detached {
+		s.leave(b)
+	}
 }
 
 // TakeOver makes o the stream of the session (XEP-0198 5). old is the one that
@@ -167,25 +182,34 @@ func (s *Session) TakeOver(o Owner) (old Owner, busy <-chan struct{}, ok bool) {
 	}
 	r.expiry = nil
 	old, s.owner = s.owner, o
-	return old, s.busy, true
+	return old, s.idleLocked(), true
 }
 
-// Resume attaches the session to a connection: pending goes out first (what the
-// new stream has still to write), then <resumed/>, then what the client has
-// not got. It returns the outbox, which is the stream's from now on.
-func (s *Session) Resume(b *transport.Batch, conn transport.Conn, h uint32, pending string) (*Outbox, error) {
+// Resume attaches the session to o's connection: pending goes out first (what
+// the new stream has still to write), then <resumed/>, then what the client has
+// not got. It returns the outbox, which is the stream's from now on. ErrEnded:
+// the session has ended, or another stream has taken it over, since TakeOver.
+func (s *Session) Resume(b *transport.Batch, o Owner, conn transport.Conn, h uint32, pending string) (*Outbox, error) {
 	s.mu.Lock()
-	handled, id := s.resumption.handled, s.resumption.id
-	s.mu.Unlock()
-	resumed := pending + "<resumed xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(handled), 10) + "' previd='" + id + "'/>"
+	defer s.mu.Unlock()
+	if s.owner != o || s.ended {
+		return nil, ErrEnded
+	}
+	r := s.resumption
+	resumed := pending + "<resumed xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(r.handled), 10) + "' previd='" + r.id + "'/>"
 	return s.out, s.out.Attach(b, conn, h, resumed)
 }
 
+// ErrEnded: the session can't be resumed by this stream any more.
+var ErrEnded = errors.New("session: ended, or taken over")
+
 // Ack takes the client's count.
-func (s *Session) Ack(h uint32) error { return s.out.Ack(h) }
+func (s *Session) Ack(b *transport.Batch, h uint32) error { return s.out.Ack(b, h) }
 
 // Ask asks for it: see Outbox.Ask.
-func (s *Session) Ask(b *transport.Batch) (missing bool) { return s.out.Ask(b) }
+func (s *Session) Ask(b *transport.Batch, patience time.Duration) (missing bool) {
+	return s.out.Ask(b, patience)
+}
 
 // stop forgets the SM-ID; for a while the count can still be told.
 func (r *resumption) stop(s *Session) {
@@ -210,6 +234,7 @@ type Resumables struct {
 	timers   sync.WaitGroup
 	sessions map[string]*Session
 	past     map[string]pastSession
+	oldest   []string // keys of past, in the order of their ends
 }
 
 // pastSession is what can be told of a session that has ended (XEP-0198 5).
@@ -262,13 +287,11 @@ func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
 	defer r.mu.Unlock()
 	delete(r.sessions, id)
 	now := r.now()
-	if len(r.past) >= maxPast {
-		for id, p := range r.past { // the outdated ones, and if need be any
-			if now.After(p.until) || len(r.past) >= maxPast {
-				delete(r.past, id)
-			}
-		}
+	for len(r.oldest) > 0 && (len(r.oldest) >= maxPast || now.After(r.past[r.oldest[0]].until)) {
+		delete(r.past, r.oldest[0])
+		r.oldest = r.oldest[1:]
 	}
+	r.oldest = append(r.oldest, id)
 	r.past[id] = pastSession{user, handled, now.Add(pastFor)}
 }
 
@@ -299,7 +322,7 @@ func (r *Resumables) Stop() {
 	for _, s := range all {
 		if s.Detached() {
 			var b transport.Batch
-			s.End(&b, nil)
+			s.EndDetached(&b)
 			b.Flush()
 		}
 	}

@@ -49,7 +49,8 @@ type Session struct {
 	fence      uint64 // of its claim
 	ended      bool
 	telling    bool            // Tell runs
-	busy       chan struct{}   // closed when the Wait of the stanza in hand has run
+	inHand     bool            // a stanza of the client is being handled
+	idle       chan struct{}   // closed by Done; made by who waits for it
 	gone       chan struct{}   // made by End; closed by leave
 	owner      Owner           // nil while detached
 	resumption *resumption     // nil without stream management
@@ -88,6 +89,13 @@ func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
 		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read or does not acknowledge what it is sent"))
 	}
 	return false
+}
+
+// impatient says whether somebody waits for the answer to a stanza. What the
+// server itself asks, such as a roster push, waits for the client.
+func (s *Session) impatient(st *stanza.Stanza) bool {
+	return st.Kind == stanza.IQ && (st.Type == stanza.Get || st.Type == stanza.Set) &&
+		!st.From.IsZero() && st.From != s.JID.Bare()
 }
 
 // Send is Deliver for what the server itself tells this session.
@@ -169,6 +177,12 @@ func (s *Session) Tell(b *transport.Batch, f func()) {
 // Bury hands what the client did not get to the kernel. The stream calls it
 // when the connection of a session that has ended is gone.
 func (s *Session) Bury(b *transport.Batch) {
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if !ended { // another stream has it
+		return
+	}
 	if lost := s.out.Take(); len(lost) > 0 {
 		s.kernel.Lost(b, s, lost)
 	}
