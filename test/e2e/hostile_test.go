@@ -32,6 +32,10 @@ type hostile struct {
 	user string
 }
 
+// leastInputs is how many named rows the tables have together at least, not
+// counting the dialogues and floods.
+const leastInputs = 200
+
 // stanzaLimit is low, so that no row must send much.
 const stanzaLimit = 64 << 10
 
@@ -52,7 +56,7 @@ func TestHostile(t *testing.T) {
 		rows []badInput
 	}{
 		{"XML", badXML}, {"bytes", badBytes}, {"size", badSizes}, {"header", badHeaders},
-		{"sequence", badSequences}, {"SASL", badSASL},
+		{"sequence", badSequences}, {"SASL", badSASL}, {"roster and presence", badIM}, {"stream management", badManagement},
 	}
 	n := 0
 	for _, table := range tables {
@@ -67,6 +71,10 @@ func TestHostile(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) { badTLS(t, h) })
 	t.Run("ends", func(t *testing.T) { badEnds(t, h) })
 	t.Run("floods", func(t *testing.T) { floods(t, h) })
+	t.Run("floods of chat", func(t *testing.T) { imFloods(t, h) })
+	if n < leastInputs {
+		t.Errorf("%d bad inputs in the tables, which are meant to have %d at least", n, leastInputs)
+	}
 	t.Logf("%d bad inputs in tables, and the dialogues", n)
 
 	t.Run("a good client still works", func(t *testing.T) { goodClient(t, h) })
