@@ -32,7 +32,7 @@ func (s *Stream) manage(b *transport.Batch, e *stanza.Element) {
 		s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 	case "r":
 		if sess.Managed() {
-			s.raw(b, "<a xmlns='"+session.NSManagement+"' h='"+strconv.FormatUint(uint64(sess.Handled()), 10)+"'/>")
+			s.reply(b, "<a xmlns='"+session.NSManagement+"' h='"+strconv.FormatUint(uint64(sess.Handled()), 10)+"'/>")
 		} else {
 			s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 		}
@@ -68,7 +68,7 @@ func (s *Stream) refuseManagement(b *transport.Batch, c stanza.Condition, h *uin
 	if h != nil {
 		f.Attrs = append(f.Attrs, stanza.At("h", strconv.FormatUint(uint64(*h), 10)))
 	}
-	s.raw(b, string(f.Add(stanza.El(xmpp.NSStanzas, string(c))).Append(nil, "")))
+	s.reply(b, string(f.Add(stanza.El(xmpp.NSStanzas, string(c))).Append(nil, "")))
 }
 
 // beforeBind handles stream management between login and a bound resource:
@@ -189,6 +189,14 @@ func count(s string) (uint32, bool) {
 
 // raw queues bytes of the stream itself.
 func (s *Stream) raw(b *transport.Batch, xml string) { s.out.Load().Raw(b, xml) }
+
+// reply queues an answer that is no stanza. Whoever asks and does not read is
+// cut off, as with stanzas.
+func (s *Stream) reply(b *transport.Batch, xml string) {
+	if s.out.Load().Raw(b, xml) == session.Full {
+		s.fail(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
+	}
+}
 
 // direct queues a stanza of the stream itself.
 func (s *Stream) direct(b *transport.Batch, st *stanza.Stanza) session.Result {
