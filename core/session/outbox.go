@@ -242,10 +242,14 @@ func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
 	start := len(dst)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.held || conn != o.conn {
+	if conn != o.conn {
 		return dst
 	}
-	for o.next < len(o.items) && len(dst)-start < max {
+	end := len(o.items)
+	if o.held { // what came before goes out; Release goes on
+		end, o.scheduled = o.heldAt, false
+	}
+	for o.next < end && len(dst)-start < max {
 		if o.waits() {
 			o.scheduled = false // Ack goes on
 			break
@@ -280,6 +284,7 @@ func (o *Outbox) waits() bool {
 // empty must not grow for that.
 func (o *Outbox) compact() {
 	switch {
+	case o.held: // heldAt is an index
 	case o.next == len(o.items):
 		o.next, o.scheduled = 0, false
 		if cap(o.items) > idleItems {
