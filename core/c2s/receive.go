@@ -18,9 +18,8 @@ import (
 // receive takes a stanza of a bound client: count, check, stamp, Submit.
 func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	sess := s.session.Load()
-	if sess == nil || !sess.Begin(s) { // it has ended, or another stream has taken it over
+	if sess == nil || !sess.Begin(s) { // it has ended, or another stream has taken it over: who did that closes
 		s.state = ended
-		s.conn.Close()
 		return nil
 	}
 	w := s.submit(b, t, sess)
