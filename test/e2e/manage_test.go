@@ -365,6 +365,9 @@ func TestResumption(t *testing.T) {
 		liar := authenticated(t, s, local)
 		liar.Sendf("<resume xmlns='%s' previd='%s' h='77'/>", xmppc.NSSM, id)
 		liar.ExpectStreamError("undefined-condition")
+		if e := authenticated(t, s, local).Resume(id, 0, c.JID); !e.Is(xmppc.NSSM, "resumed") {
+			t.Errorf("after the lie: %s", e.Raw)
+		}
 	})
 
 	t.Run("RFC 6120 7.7.2.2 a new session takes the resource from one that waits", func(t *testing.T) {
