@@ -71,13 +71,16 @@ func New(full jid.JID, owner Owner, out *Outbox, pipe *pipeline.Pipeline, k Kern
 
 // Deliver hands a stanza to the session: the Write stage, then the outbox. A
 // request of another can't wait for a connection: it is not taken while there
-// is none. A roster push, which is from nobody, waits: nobody would repeat it.
+// is none.
 func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
-	if d.Stanza.Kind == stanza.IQ && (d.Stanza.Type == stanza.Get || d.Stanza.Type == stanza.Set) && !d.Stanza.From.IsZero() && s.Detached() {
+	if s.impatient(d.Stanza) && s.Detached() {
 		return false
 	}
 	if s.pipe.Wants(extension.Write, d.Stanza.Kind) {
 		if d.Stanza = s.write(b, d.Stanza); d.Stanza == nil {
+			if d.Fork != nil {
+				d.Fork.Lost()
+			}
 			return true
 		}
 	}
