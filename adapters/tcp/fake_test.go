@@ -43,7 +43,6 @@ type fake struct {
 
 	mu  sync.Mutex
 	out []byte
-	max int // of one Drain; 0 means all at once
 
 	onFeed    func(s *fake, b *transport.Batch, p []byte) transport.Wait
 	onSecured func(s *fake, b *transport.Batch, f *transport.TLS)
