@@ -59,11 +59,15 @@ type item struct {
 	at     int64 // when it was queued, Unix nanoseconds; managed only
 }
 
+// rawCost is what an item takes besides its bytes, about.
+const rawCost = 96
+
+// size is what an item takes of the bounds. Stanza.Size counts its own.
 func (it *item) size() int {
 	if it.stanza != nil {
 		return it.stanza.Size()
 	}
-	return len(it.raw)
+	return len(it.raw) + rawCost
 }
 
 // idleItems is how many slots an empty Outbox keeps.
@@ -110,7 +114,7 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 			o.coalesce(&it)
 		}
 	}
-	o.append(b, it, n)
+	o.append(b, it)
 	return Queued
 }
 
@@ -126,9 +130,9 @@ func (o *Outbox) full(n int) bool {
 }
 
 // append queues behind the checks; o.mu is held. Adding to a batch calls nobody.
-func (o *Outbox) append(b *transport.Batch, it item, n int) {
+func (o *Outbox) append(b *transport.Batch, it item) {
 	o.items = append(o.items, it)
-	o.bytes += n
+	o.bytes += it.size()
 	o.schedule(b)
 }
 
@@ -168,7 +172,7 @@ func (o *Outbox) Finish(b *transport.Batch, last string) bool {
 		return false
 	}
 	o.closed, o.held = true, false
-	o.append(b, item{raw: last}, len(last))
+	o.append(b, item{raw: last})
 	o.mu.Unlock()
 	conn.Close()
 	return true
@@ -333,7 +337,7 @@ func (o *Outbox) Manage(b *transport.Batch, enabled string) {
 	if o.closed {
 		return
 	}
-	o.append(b, item{raw: enabled}, len(enabled))
+	o.append(b, item{raw: enabled})
 	o.managed = &managed{}
 }
 
@@ -388,7 +392,7 @@ func (o *Outbox) Ask(b *transport.Batch, patience time.Duration) (missing bool) 
 		return time.Since(m.asked) >= patience
 	}
 	m.asked = time.Now()
-	o.append(b, item{raw: askRequest}, len(askRequest))
+	o.append(b, item{raw: askRequest})
 	return false
 }
 

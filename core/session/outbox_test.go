@@ -89,20 +89,20 @@ func TestOutboxNeverCutsAnItem(t *testing.T) {
 
 func TestOutboxBound(t *testing.T) {
 	c := &conn{}
-	o := NewOutbox(c, OutboxLimits{Bytes: 10, Kept: 100})
+	o := NewOutbox(c, OutboxLimits{Bytes: 10 + 2*rawCost, Kept: 100})
 	var b transport.Batch
 	for _, row := range []struct {
 		raw  string
 		want Result
-	}{{"123456", Queued}, {"7890", Queued}, {"x", Full}, {"", Queued}} {
+	}{{"123456", Queued}, {"7890", Queued}, {"x", Full}, {"", Full}} {
 		if got := o.Raw(&b, row.raw); got != row.want {
 			t.Errorf("%q: %d, want %d", row.raw, got, row.want)
 		}
 	}
-	if n := o.Len(); n != 10 {
+	if n := o.Len(); n != 10+2*rawCost {
 		t.Errorf("%d bytes", n)
 	}
-	if got := string(o.Drain(c, nil, 1)); got != "123456" || o.Len() != 4 {
+	if got := string(o.Drain(c, nil, 1)); got != "123456" || o.Len() != 4+rawCost {
 		t.Errorf("%q, %d left", got, o.Len())
 	}
 	if o.Raw(&b, "abc") != Queued || o.Raw(&b, strings.Repeat("x", 4)) != Full {
