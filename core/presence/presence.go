@@ -28,7 +28,6 @@ type Presence struct {
 	Rosters  *roster.Rosters
 	Route    Route
 	Spawn    func(transport.Wait)         // runs what nobody waits for
-	Hosted   func(domain string) bool     // whether a domain is ours
 	Failed   func(what string, err error) // logs what the sender is not told
 }
 
