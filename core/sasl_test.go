@@ -10,6 +10,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"hash"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -164,9 +166,33 @@ type scram struct {
 	mechanism, flag, authzid, user, password, binding string
 }
 
+// shown matches what XEP-0474 6.1 hashes, in the features as they were sent.
+var shown = regexp.MustCompile(`<mechanism>([^<]*)</mechanism>|<channel-binding type='([^']*)'/>`)
+
+// shownHash is the hash that a client computes from the features (XEP-0474 6.2).
+func shownHash(h func() hash.Hash, features string) string {
+	var mechanisms, bindings []string
+	for _, m := range shown.FindAllStringSubmatch(features, -1) {
+		if m[1] != "" {
+			mechanisms = append(mechanisms, m[1])
+		} else {
+			bindings = append(bindings, m[2])
+		}
+	}
+	slices.Sort(mechanisms)
+	slices.Sort(bindings)
+	text := strings.Join(mechanisms, "\x1e")
+	if strings.Contains(features, "<sasl-channel-binding ") {
+		text += "\x1f" + strings.Join(bindings, "\x1e")
+	}
+	d := h()
+	d.Write([]byte(text))
+	return b64(d.Sum(nil))
+}
+
 // run logs in and returns the answer to the proof, and whether the server
-// proved itself.
-func (x scram) run(t *testing.T, c *wire) (answer string, proved bool) {
+// proved itself. features are what the stream was shown.
+func (x scram) run(t *testing.T, c *wire, features string) (answer string, proved bool) {
 	t.Helper()
 	const nonce = "fyko+d2lbbFgONRv9qkxdawL"
 	head := x.flag + "," + x.authzid + ","
@@ -183,12 +209,18 @@ func (x scram) run(t *testing.T, c *wire) (answer string, proved bool) {
 	}
 	first := string(raw)
 	parts := strings.Split(first, ",")
+	if len(parts) < 3 {
+		t.Fatal(first)
+	}
 	salt, err1 := base64.StdEncoding.DecodeString(parts[1][2:])
 	rounds, err2 := strconv.Atoi(parts[2][2:])
 	if err1 != nil || err2 != nil || !strings.HasPrefix(parts[0], "r="+nonce) {
 		t.Fatal(first)
 	}
 	h := scramHashes[strings.TrimSuffix(x.mechanism, "-PLUS")]
+	if want := "h=" + shownHash(h, features); len(parts) != 4 || parts[3] != want {
+		t.Fatalf("XEP-0474 6.2: %q, want %q at its end, for %s", first, want, features)
+	}
 	salted, err := pbkdf2.Key(h, x.password, salt, rounds, h().Size())
 	if err != nil {
 		t.Fatal(err)
@@ -247,8 +279,7 @@ func TestSCRAM(t *testing.T) {
 				accounts(&source{})(o, p)
 			})
 			c := w.dial(row.peer)
-			c.send(toUs).take()
-			answer, proved := row.x.run(t, c)
+			answer, proved := row.x.run(t, c, c.send(toUs).take())
 			if row.want != "" && answer != row.want || (row.want == "") != proved {
 				t.Fatalf("got %s, proved %v, want %q", answer, proved, row.want)
 			}
@@ -260,11 +291,24 @@ func TestSCRAM(t *testing.T) {
 	}
 	t.Run("a failed proof ends the exchange, another may follow", func(t *testing.T) {
 		c := newWorld(t, accounts(&source{})).dial(overTLS)
-		c.send(toUs).take()
-		if answer, _ := (scram{"SCRAM-SHA-256", "n", "", "romeo", "no", ""}).run(t, c); answer != denied {
+		features := c.send(toUs).take()
+		if answer, _ := (scram{"SCRAM-SHA-256", "n", "", "romeo", "no", ""}).run(t, c, features); answer != denied {
 			t.Fatal(answer)
 		}
-		if answer, ok := (scram{"SCRAM-SHA-512", "n", "", "romeo", "pw", ""}).run(t, c); !ok {
+		if answer, ok := (scram{"SCRAM-SHA-512", "n", "", "romeo", "pw", ""}).run(t, c, features); !ok {
+			t.Fatal(answer)
+		}
+	})
+	t.Run("XEP-0474 6.1 what was offered last counts, not what was offered in clear", func(t *testing.T) {
+		c := newWorld(t, func(o *core.Options, p *core.Ports) { clearAllowed(o, p); accounts(&source{})(o, p) }).dial(inClear)
+		before := c.send(toUs).take()
+		c.send(starttls).want(proceed)
+		c.secured(bindable.TLS)
+		after := c.send(toUs).take()
+		if shownHash(sha256.New, before) == shownHash(sha256.New, after) {
+			t.Fatalf("the features are the same: %s", after)
+		}
+		if answer, ok := (scram{"SCRAM-SHA-256", "n", "", "romeo", "pw", ""}).run(t, c, after); !ok {
 			t.Fatal(answer)
 		}
 	})
@@ -272,8 +316,8 @@ func TestSCRAM(t *testing.T) {
 		p := bindable
 		p.TLS = &transport.TLS{Exporter: func() ([]byte, error) { return nil, errors.New("no") }}
 		c := newWorld(t, accounts(&source{})).dial(p)
-		c.send(toUs).take()
-		if answer, _ := (scram{"SCRAM-SHA-256-PLUS", "p=tls-exporter", "", "romeo", "pw", exported}).run(t, c); answer != failure("temporary-auth-failure") {
+		features := c.send(toUs).take()
+		if answer, _ := (scram{"SCRAM-SHA-256-PLUS", "p=tls-exporter", "", "romeo", "pw", exported}).run(t, c, features); answer != failure("temporary-auth-failure") {
 			t.Error(answer)
 		}
 	})
@@ -331,7 +375,7 @@ func TestThrottleHoldsTheAnswer(t *testing.T) {
 	t.Run("SCRAM is held back as well", func(t *testing.T) {
 		w := newWorld(t, func(o *core.Options, p *core.Ports) { slow(o, p); accounts(&source{})(o, p) })
 		c := wait(w)
-		if answer, _ := (scram{"SCRAM-SHA-256", "n", "", "romeo", "pw", ""}).run(t, c); answer != "" {
+		if answer, _ := (scram{"SCRAM-SHA-256", "n", "", "romeo", "pw", ""}).run(t, c, loginOffer); answer != "" {
 			t.Error(answer)
 		}
 		c.tick(now.Add(4 * time.Second))

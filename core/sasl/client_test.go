@@ -60,7 +60,7 @@ func (c *client) first() string { return c.header() + c.bare() }
 func (c *client) final(t testing.TB, challenge string) string {
 	t.Helper()
 	parts := strings.Split(challenge, ",")
-	if len(parts) != 3 || parts[0][:2] != "r=" || parts[1][:2] != "s=" || parts[2][:2] != "i=" {
+	if len(parts) != 4 || parts[0][:2] != "r=" || parts[1][:2] != "s=" || parts[2][:2] != "i=" || parts[3][:2] != "h=" {
 		t.Fatalf("server-first-message %q", challenge)
 	}
 	nonce := parts[0][2:]

@@ -96,6 +96,8 @@ type Exchange struct {
 	nonce   string // the client's part and ours
 	signed  []byte // AuthMessage (RFC 5802 3) up to the client's last message
 	keys    auth.Keys
+	// extensions end the server-first-message, each with its leading comma.
+	extensions string
 }
 
 // Start begins the exchange with the initial response of <auth/>. If there was

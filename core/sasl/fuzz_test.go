@@ -17,6 +17,8 @@ func fuzzSCRAM(f *testing.F, mechanism string) {
 	h := hashFor(mechanism)
 	keys := keysFor(h, "pencil", testSalt, 1)
 	params := Params{Bindings: both, Offered: Offer(true, both), Nonce: func() string { return fuzzNonce }}
+	shown := shownHash(h, "PLAIN\x1eSCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1eSCRAM-SHA-256\x1eSCRAM-SHA-256-PLUS\x1eSCRAM-SHA-512\x1eSCRAM-SHA-512-PLUS"+
+		"\x1ftls-exporter\x1etls-server-end-point")
 	start := func(t testing.TB) *Exchange {
 		x, err := New(mechanism, params)
 		if err != nil {
@@ -70,8 +72,8 @@ func fuzzSCRAM(f *testing.F, mechanism string) {
 		}
 		challenge := x.Keys(keys)
 		wantStatus(t, challenge, Challenge)
-		if bytes.Count(challenge.Data, []byte(",")) != 2 {
-			t.Fatalf("challenge %q", challenge.Data)
+		if bytes.Count(challenge.Data, []byte(",")) != 3 || !bytes.HasSuffix(challenge.Data, []byte(shown)) {
+			t.Fatalf("challenge %q, want %q at its end", challenge.Data, shown)
 		}
 		r = x.Step(final)
 		if r.Status == Failure {

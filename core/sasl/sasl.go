@@ -2,9 +2,10 @@
 // authenticate a client by its password.
 //
 // Implemented are PLAIN (RFC 4616) and SCRAM with SHA-1 (RFC 5802), SHA-256
-// (RFC 7677) and SHA-512, each also with channel binding (-PLUS), and what RFC
-// 6120 says of any mechanism: the conditions of failure (6.5) and how data is
-// carried in XML (6.3.5, 6.4.2, 13.9.1).
+// (RFC 7677) and SHA-512, each also with channel binding (-PLUS) and with the
+// hash over what was offered (XEP-0474 6.1), and what RFC 6120 says of any
+// mechanism: the conditions of failure (6.5) and how data is carried in XML
+// (6.3.5, 6.4.2, 13.9.1).
 //
 // The package is pure: it has no storage, no socket, no clock and no goroutine.
 // An Exchange says what it needs next (Result.Status), and its owner, the
@@ -14,9 +15,8 @@
 // Left to the caller are: preparing names as JIDs (RFC 7622) and passwords
 // (RFC 8265), whether the authorization identity may be assumed (RFC 6120
 // 6.3.8), the number of retries (6.4.5) and throttling. Left out are EXTERNAL,
-// ANONYMOUS and tokens, the default binding tls-unique of RFC 5802 6.1 (not
-// defined for TLS 1.3; clients learn the types by XEP-0440), and the hash over
-// the mechanism list of XEP-0474.
+// ANONYMOUS and tokens, and the default binding tls-unique of RFC 5802 6.1 (not
+// defined for TLS 1.3; clients learn the types by XEP-0440).
 package sasl
 
 import (
@@ -73,10 +73,12 @@ type Binding struct {
 
 // Params is what an exchange knows of its stream.
 type Params struct {
+	// Bindings are exactly those that the stream's features list (XEP-0440); if
+	// there are none, the features have no such list.
 	Bindings []Binding
-	// Offered lists the mechanisms that this stream was offered. Only these can
-	// be started, and a client that claims to have seen no -PLUS mechanism is
-	// checked against it (RFC 5802 6).
+	// Offered lists the mechanisms that this stream was offered, all of them and
+	// no others. Only these can be started, and a client that claims to have
+	// seen no -PLUS mechanism is checked against it (RFC 5802 6).
 	Offered []string
 	// Nonce makes the server's part of the nonce: printable ASCII without
 	// comma, at least 18 random bytes' worth. Nil means crypto/rand.
@@ -119,7 +121,7 @@ func New(mechanism string, p Params) (*Exchange, error) {
 		if plus && len(p.Bindings) == 0 {
 			return nil, ErrMechanism
 		}
-		return &Exchange{params: p, hash: &hashes[i], plus: plus}, nil
+		return &Exchange{params: p, hash: &hashes[i], plus: plus, extensions: hashes[i].downgradeAttribute(p)}, nil
 	}
 	return nil, ErrMechanism
 }

@@ -100,7 +100,9 @@ func offersBinding(mechanism string) bool {
 	return strings.HasPrefix(mechanism, scramPrefix) && strings.HasSuffix(mechanism, plusSuffix)
 }
 
-// serverFirst makes the server-first-message: nonce "," salt "," iterations.
+// serverFirst makes the server-first-message (RFC 5802 7):
+//
+//	nonce "," salt "," iteration-count ["," extensions]
 func (x *Exchange) serverFirst(k auth.Keys) Result {
 	if !x.hash.usable(k) {
 		return x.refuse(faultServerSide)
@@ -112,12 +114,13 @@ func (x *Exchange) serverFirst(k auth.Keys) Result {
 	}
 	// AuthMessage is the client's first message, this one and the client's last
 	// without the proof, joined by commas. What goes out is a part of it.
-	b := make([]byte, 0, len(x.first)+len(x.nonce)+base64.StdEncoding.EncodedLen(len(k.Salt))+32)
+	b := make([]byte, 0, len(x.first)+len(x.nonce)+base64.StdEncoding.EncodedLen(len(k.Salt))+len(x.extensions)+32)
 	b = append(append(b, x.first...), ',')
 	start := len(b)
 	b = append(append(b, "r="...), x.nonce...)
 	b = base64.StdEncoding.AppendEncode(append(b, ",s="...), k.Salt)
 	b = strconv.AppendInt(append(b, ",i="...), int64(k.Iterations), 10)
+	b = append(b, x.extensions...)
 	challenge := slices.Clone(b[start:])
 	x.signed, x.keys, x.first = append(b, ','), k, ""
 	x.state = awaitFinal

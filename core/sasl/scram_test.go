@@ -11,14 +11,18 @@ import (
 	"github.com/hexmpp/hexmpp/ports/auth"
 )
 
+// The exchanges of the two RFCs are of servers that add nothing to their first
+// message; the one of the XEP has its attribute.
 func TestVectors(t *testing.T) {
+	none := Params{Offered: Offer(false, nil)}
 	tests := []struct {
 		name, mechanism, salt           string
+		params                          Params
 		first, server, challenge, final string
 		success                         string
 	}{
 		{
-			name: "RFC 5802 5", mechanism: "SCRAM-SHA-1", salt: "QSXCR+Q6sek8bf92",
+			name: "RFC 5802 5", mechanism: "SCRAM-SHA-1", salt: "QSXCR+Q6sek8bf92", params: none,
 			first:     "n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
 			server:    "3rfcNHYJY1ZVvWVs7j",
 			challenge: "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
@@ -26,12 +30,27 @@ func TestVectors(t *testing.T) {
 			success:   "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
 		},
 		{
-			name: "RFC 7677 3", mechanism: "SCRAM-SHA-256", salt: "W22ZaJ0SNY7soEsUEjb6gQ==",
+			name: "RFC 7677 3", mechanism: "SCRAM-SHA-256", salt: "W22ZaJ0SNY7soEsUEjb6gQ==", params: none,
 			first:     "n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
 			server:    "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
 			challenge: "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
 			final:     "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
 			success:   "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+		},
+		{
+			name: "XEP-0474 6.3", mechanism: "SCRAM-SHA-1-PLUS", salt: "QSXCR+Q6sek8bf92",
+			params: Params{
+				Offered: []string{"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"},
+				Bindings: []Binding{{Type: "tls-server-end-point"}, {Type: "tls-exporter", Data: func() ([]byte, error) {
+					return []byte("THIS IS FAKE CB DATA"), nil
+				}}},
+			},
+			first:     "p=tls-exporter,,n=user,r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6",
+			server:    "a09117a6-ac50-4f2f-93f1-93799c2bddf6",
+			challenge: "r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6,s=QSXCR+Q6sek8bf92,i=4096,h=G6k/rBLDqgOhRRaCuuatSDFkJ08=",
+			final: "c=cD10bHMtZXhwb3J0ZXIsLFRISVMgSVMgRkFLRSBDQiBEQVRB,r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6," +
+				"x=19C6532F-1CF4-4A27-A18D-DC9CEA41BBB3,p=M/SIDjT+dfcxUh89jZEypRvFxB4=",
+			success: "v=MQrMPvv7yv4x4Cq4W4Ih25EqS2c=",
 		},
 	}
 	for _, tt := range tests {
@@ -40,12 +59,16 @@ func TestVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			x, err := New(tt.mechanism, Params{Offered: Offer(false, nil), Nonce: func() string { return tt.server }})
+			tt.params.Nonce = func() string { return tt.server }
+			x, err := New(tt.mechanism, tt.params)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if strings.HasPrefix(tt.name, "RFC") {
+				x.extensions = ""
+			}
 			r := x.Start([]byte(tt.first), true)
-			if r.Status != NeedKeys || r.User != "user" || r.Authzid != "" || scramName(r.Hash) != tt.mechanism {
+			if r.Status != NeedKeys || r.User != "user" || r.Authzid != "" || scramName(r.Hash) != strings.TrimSuffix(tt.mechanism, plusSuffix) {
 				t.Fatalf("first: %v", r)
 			}
 			r = x.Keys(keysFor(hashFor(tt.mechanism), "pencil", salt, 4096))

@@ -14,20 +14,20 @@ func TestSASLMechanisms(t *testing.T) {
 	local := account(t, s, "romeo")
 
 	for _, mechanism := range []string{"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
-		t.Run("RFC 5802, 7677 "+mechanism, func(t *testing.T) {
+		t.Run("RFC 5802, 7677, XEP-0474 6.1 "+mechanism, func(t *testing.T) {
 			c := secured(t, s)
 			if !c.Offers(mechanism) {
 				t.Fatalf("not offered: %q", c.Mechanisms())
 			}
-			c.LoginBy(&xmppc.Scram{Mechanism: mechanism, User: local, Password: secret})
+			loginProtected(t, c, &xmppc.Scram{Mechanism: mechanism, User: local, Password: secret})
 		})
 		for _, binding := range []string{"tls-exporter", "tls-server-end-point"} {
-			t.Run("RFC 5802 6, RFC 9266 "+mechanism+"-PLUS with "+binding, func(t *testing.T) {
+			t.Run("RFC 5802 6, RFC 9266, XEP-0474 6.1 "+mechanism+"-PLUS with "+binding, func(t *testing.T) {
 				c := secured(t, s)
 				if !c.Offers(mechanism + "-PLUS") {
 					t.Fatalf("not offered: %q", c.Mechanisms())
 				}
-				c.LoginBy(&xmppc.Scram{Mechanism: mechanism + "-PLUS", Binding: binding, User: local, Password: secret})
+				loginProtected(t, c, &xmppc.Scram{Mechanism: mechanism + "-PLUS", Binding: binding, User: local, Password: secret})
 			})
 		}
 	}
@@ -76,7 +76,7 @@ func TestSASLMechanisms(t *testing.T) {
 
 	t.Run("XEP-0440 2 the bindings on offer are named", func(t *testing.T) {
 		c := secured(t, s)
-		const ns = "urn:xmpp:sasl-cb:0"
+		const ns = xmppc.NSBindings
 		kinds := map[string]bool{}
 		for _, e := range c.Features.Child(ns, "sasl-channel-binding").All(ns, "channel-binding") {
 			kinds[e.Attr("type")] = true
@@ -85,6 +85,16 @@ func TestSASLMechanisms(t *testing.T) {
 			t.Errorf("bindings %v in %s", kinds, c.Features.Raw)
 		}
 	})
+}
+
+// loginProtected wants the hash over what was offered (XEP-0474 6.1) as well;
+// the client compares it with the features.
+func loginProtected(t *testing.T, c *xmppc.Conn, s *xmppc.Scram) {
+	t.Helper()
+	c.LoginBy(s)
+	if !s.Protected {
+		t.Errorf("%s: no hash in the server's first message", s.Mechanism)
+	}
 }
 
 func TestSASLRefusals(t *testing.T) {
@@ -180,7 +190,7 @@ func TestClearTextLogin(t *testing.T) {
 				t.Errorf("%s without TLS", m)
 			}
 		}
-		c.Login("romeo", secret)
+		loginProtected(t, c, &xmppc.Scram{Mechanism: "SCRAM-SHA-256", User: "romeo", Password: secret}) // XEP-0474 6.1 without bindings
 		c.Bind("")
 
 		c = xmppc.Dial(t, s.C2S)

@@ -2,6 +2,7 @@ package xmppc
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -73,7 +74,7 @@ func (c *Conn) TryScram(s *Scram) *Element {
 	if !e.Is(NSSASL, "challenge") {
 		return e
 	}
-	final, err := s.clientFinal(c.decode(e))
+	final, err := s.clientFinal(c.decode(e), c.offer())
 	if err != nil {
 		c.t.Fatalf("%s: %v", s.Mechanism, err)
 	}
@@ -83,6 +84,21 @@ func (c *Conn) TryScram(s *Scram) *Element {
 		s.serverFinal = c.decode(e)
 	}
 	return e
+}
+
+// offer is what the features show of SASL, as XEP-0474 section 6.1 writes it.
+func (c *Conn) offer() string {
+	text := strings.Join(slices.Sorted(slices.Values(c.Mechanisms())), "\x1e")
+	list := c.Features.Child(NSBindings, "sasl-channel-binding")
+	if list == nil {
+		return text
+	}
+	var types []string
+	for _, e := range list.All(NSBindings, "channel-binding") {
+		types = append(types, e.Attr("type"))
+	}
+	slices.Sort(types)
+	return text + "\x1f" + strings.Join(types, "\x1e")
 }
 
 // Auth sends <auth/> with an initial response.

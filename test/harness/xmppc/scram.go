@@ -31,6 +31,7 @@ type Scram struct {
 
 	Salt       string // what the server said, after the exchange
 	Iterations int
+	Protected  bool // it gave the hash of XEP-0474, and that was right
 
 	hash        func() hash.Hash
 	header      string // gs2-header
@@ -87,9 +88,18 @@ func (s *Scram) clientFirst() string {
 	return first
 }
 
-// clientFinal answers the server-first-message (RFC 5802 section 3).
-func (s *Scram) clientFinal(serverFirst string) (string, error) {
+// clientFinal answers the server-first-message (RFC 5802 section 3). offer is
+// what the client was shown, as the text of XEP-0474 section 6.1.
+func (s *Scram) clientFinal(serverFirst, offer string) (string, error) {
 	fields := attributes(serverFirst)
+	if got, ok := fields["h"]; ok { // XEP-0474 section 6.2
+		h := s.hash()
+		h.Write([]byte(offer))
+		if want := base64.StdEncoding.EncodeToString(h.Sum(nil)); got != want {
+			return "", fmt.Errorf("the hash of %q is %s, not as in %q", offer, want, serverFirst)
+		}
+		s.Protected = true
+	}
 	salt, err := base64.StdEncoding.DecodeString(fields["s"])
 	if err != nil || len(salt) == 0 {
 		return "", fmt.Errorf("salt in %q: %v", serverFirst, err)

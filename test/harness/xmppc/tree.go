@@ -7,18 +7,19 @@ import (
 
 // Namespaces that tests name often.
 const (
-	NSClient = "jabber:client"
-	NSStream = "http://etherx.jabber.org/streams"
-	NSTLS    = "urn:ietf:params:xml:ns:xmpp-tls"
-	NSSASL   = "urn:ietf:params:xml:ns:xmpp-sasl"
-	NSBind   = "urn:ietf:params:xml:ns:xmpp-bind"
-	NSSess   = "urn:ietf:params:xml:ns:xmpp-session"
-	NSStanza = "urn:ietf:params:xml:ns:xmpp-stanzas"
-	NSErrors = "urn:ietf:params:xml:ns:xmpp-streams"
-	NSPing   = "urn:xmpp:ping"
-	NSRoster = "jabber:iq:roster"
-	NSSM     = "urn:xmpp:sm:3"
-	NSXML    = "http://www.w3.org/XML/1998/namespace"
+	NSClient   = "jabber:client"
+	NSStream   = "http://etherx.jabber.org/streams"
+	NSTLS      = "urn:ietf:params:xml:ns:xmpp-tls"
+	NSSASL     = "urn:ietf:params:xml:ns:xmpp-sasl"
+	NSBindings = "urn:xmpp:sasl-cb:0"
+	NSBind     = "urn:ietf:params:xml:ns:xmpp-bind"
+	NSSess     = "urn:ietf:params:xml:ns:xmpp-session"
+	NSStanza   = "urn:ietf:params:xml:ns:xmpp-stanzas"
+	NSErrors   = "urn:ietf:params:xml:ns:xmpp-streams"
+	NSPing     = "urn:xmpp:ping"
+	NSRoster   = "jabber:iq:roster"
+	NSSM       = "urn:xmpp:sm:3"
+	NSXML      = "http://www.w3.org/XML/1998/namespace"
 )
 
 // Element is one element that the server sent. Methods work on nil, which is
