@@ -69,6 +69,7 @@ func home(t *testing.T) []string {
 	return []string{
 		"HOME=" + dir, "XDG_CONFIG_HOME=" + dir + "/config", "XDG_DATA_HOME=" + dir + "/data", "XDG_CACHE_HOME=" + dir + "/cache",
 		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "LC_ALL=C.UTF-8",
+		"PYTHONDONTWRITEBYTECODE=1", // scripts that import one another would leave their bytecode in testdata
 	}
 }
 
