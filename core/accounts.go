@@ -21,6 +21,7 @@ type accounts struct {
 	sessions cluster.Registry
 	now      func() time.Time
 	keep     time.Duration // longer than a login may take
+	forget   func(jid.JID) // drops what is in memory of an account
 
 	mu      sync.Mutex
 	removed map[jid.JID]time.Time
@@ -32,6 +33,7 @@ func (a *accounts) Remove(ctx context.Context, user jid.JID) error {
 	if err := a.Accounts.Remove(ctx, user); err != nil {
 		return err
 	}
+	a.forget(user)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()

@@ -24,7 +24,6 @@ import (
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
-	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/core/throttle"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -101,16 +100,18 @@ func New(o Options, p Ports) (*Kernel, error) {
 	if k.registry, err = registry.New(k.hosts, o.Domains, p.Extensions); err != nil {
 		return nil, err
 	}
-	stages, err := pipeline.New(k.registry.Guests(), p.Order)
+	stages, err := pipeline.New(k.registry.Guests(), p.Order, pipeline.Memory{Sessions: p.Sessions, Resident: k.hosts.Resident})
 	if err != nil {
 		return nil, err
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
 	k.presence = &presence.Presence{
-		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Spawn: k.hosts.Spawn,
+		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Send: k.router.Broadcast,
+		Gone: k.becameUnavailable, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
 	}
 	k.router.Presence = k.presence
+	k.accounts.forget = k.hosts.Forget
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
@@ -236,26 +237,4 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	}
 	k.c2s.Resumables.Stop()
 	return errors.Join(late, k.stop(ctx, k.registry.Guests()))
-}
-
-// Leave implements session.Kernel.
-func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
-	k.ports.Sessions.Release(s.JID, s.Fence())
-	k.presence.Leave(b, s)
-}
-
-// Lost implements session.Kernel.
-func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
-	steps := make([]transport.Step, len(lost))
-	for i, l := range lost {
-		steps[i] = func(b *transport.Batch) transport.Wait { return k.router.Lost(b, s.JID, l) }
-	}
-	if w := transport.Steps(b, steps...); w != nil { // in order
-		k.hosts.Spawn(w)
-	}
-}
-
-// Overflow implements session.Kernel.
-func (k *Kernel) Overflow(s *session.Session) {
-	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }

@@ -142,6 +142,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	s.state = bound
 	s.envelope.Origin = s.origin()
 	s.envelope.Origin.Session = sess.JID
+	sess.Reconnected(b)
 	s.srv.Log.Debug("session resumed", zap.Stringer("jid", sess.JID), zap.Stringer("addr", s.peer.Addr))
 }
 

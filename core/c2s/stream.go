@@ -136,8 +136,7 @@ func (s *Stream) handle(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 		return nil
 	}
 	if t.Kind != xmlstream.Stanza {
-		s.fail(b, stream.Err(stream.UnsupportedStanzaType, "")) // RFC 6120 4.9.3.24
-		return nil
+		return s.element(b, t)
 	}
 	return s.receive(b, t)
 }

@@ -26,7 +26,7 @@ type Done func(b *transport.Batch, err error) transport.Wait
 // the outcome when writes are committed and before anything else is applied.
 // The Wait that is left (writes, or routes that wait) is nil if all is done.
 func (g *Guest) Run(ctx context.Context, b *transport.Batch, fn Handler, done Done) transport.Wait {
-	t, err := g.call(ctx, fn)
+	t, err := g.call(ctx, fn, nil)
 	if err != nil || len(t.ops) == 0 {
 		return t.finish(b, err, done)
 	}
@@ -78,11 +78,11 @@ func (g *Guest) logged(what string) Done {
 // commit writes t; where a Swap failed it calls the handler again.
 func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 	for try := 1; ; try++ {
-		err := g.hosts.Store.Commit(ctx, (*t).ops)
+		err := g.hosts.commit(ctx, (*t).ops)
 		if !errors.Is(err, storage.ErrConflict) || try == ConflictRetries {
 			return StoreError(err)
 		}
-		again, err := g.call(ctx, fn)
+		again, err := g.call(ctx, fn, (*t).about)
 		if err != nil {
 			return err
 		}
@@ -93,9 +93,10 @@ func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 }
 
 // call calls a handler once; a panic becomes an error. No handler is called
-// behind Hosts.Stop.
-func (g *Guest) call(ctx context.Context, fn Handler) (t *tx, err error) {
-	t = &tx{g: g}
+// behind Hosts.Stop. about is what a stage handler may read of the account that
+// its stanza is about, nil for others.
+func (g *Guest) call(ctx context.Context, fn Handler, about *About) (t *tx, err error) {
+	t = &tx{g: g, about: about}
 	if !g.hosts.calls.enter() {
 		return t, stanza.Err(stanza.ServiceUnavailable, "the server is shutting down")
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // Effects are what the stage handlers of one stanza asked for: written by one
@@ -19,10 +20,17 @@ type staged struct {
 	observer bool // the stanza does not wait for its success
 }
 
+// About is the account that a stanza in a stage is about, and what is in memory
+// of it.
+type About struct {
+	Account  jid.JID // bare
+	Resident *Resident
+}
+
 // Collect calls a stage handler on this goroutine and keeps what it asked for.
 // observer says that the stanza goes on even if that can't be written.
-func (fx *Effects) Collect(g *Guest, observer bool, fn Handler) error {
-	t, err := g.call(context.Background(), fn)
+func (fx *Effects) Collect(g *Guest, about *About, observer bool, fn Handler) error {
+	t, err := g.call(context.Background(), fn, about)
 	if err == nil && (len(t.ops) > 0 || len(t.after) > 0) {
 		fx.txs = append(fx.txs, &staged{t, fn, observer})
 	}
@@ -44,7 +52,7 @@ func (fx *Effects) Commit(ctx context.Context) error {
 	}
 	// Whose writes failed is not known: those of deciders by themselves.
 	if ops, _ = fx.ops(false); len(ops) > 0 {
-		if err := fx.store().Commit(ctx, ops); err != nil {
+		if err := fx.hosts().commit(ctx, ops); err != nil {
 			return err
 		}
 	}
@@ -58,11 +66,11 @@ func (fx *Effects) Commit(ctx context.Context) error {
 	return nil
 }
 
-func (fx *Effects) store() storage.Store { return fx.txs[0].g.hosts.Store }
+func (fx *Effects) hosts() *Hosts { return fx.txs[0].g.hosts }
 
 // commit writes everything.
 func (fx *Effects) commit(ctx context.Context, ops []storage.Op) error {
-	if err := fx.store().Commit(ctx, ops); err != nil {
+	if err := fx.hosts().commit(ctx, ops); err != nil {
 		return err
 	}
 	for _, s := range fx.txs {

@@ -66,9 +66,11 @@ type Hosts struct {
 	Deps
 	router Router
 
-	ctx    context.Context // ends with Stop
-	cancel context.CancelFunc
-	calls  gate
+	ctx       context.Context // ends with Stop
+	cancel    context.CancelFunc
+	calls     gate
+	residents *residents
+	noticed   []*Guest // filled while extensions register
 
 	// mu guards what follows, and what guests say it guards.
 	mu       sync.Mutex
@@ -84,6 +86,7 @@ func New(d Deps) *Hosts {
 		Deps: d, ctx: ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
 		tasks:  tasks{workers: max(1, d.Workers), idle: make(chan struct{})},
 		timers: map[timerKey]*timer{}, requests: map[requestKey]*request{},
+		residents: newResidents(d.Store, d.Sessions),
 	}
 }
 
@@ -105,7 +108,14 @@ type Guest struct {
 
 // NewGuest admits an extension. domains are those of its components.
 func (h *Hosts) NewGuest(reg *extension.Registration, granted []extension.Permission, domains []string) *Guest {
-	return &Guest{Reg: reg, hosts: h, granted: granted, domains: domains, log: h.Log.With("extension", reg.Name)}
+	g := &Guest{Reg: reg, hosts: h, granted: granted, domains: domains, log: h.Log.With("extension", reg.Name)}
+	for _, key := range reg.Residents {
+		h.residents.names = append(h.residents.names, residentName{reg.Name, key})
+	}
+	if len(reg.Notices) > 0 {
+		h.noticed = append(h.noticed, g)
+	}
+	return g
 }
 
 // permit returns an error that names what is missing unless p is granted.

@@ -199,7 +199,7 @@ func TestDetachIsOrderedAndBounded(t *testing.T) {
 		write := func(key string, puts bool) {
 			var fx Effects
 			var b transport.Batch
-			if err := fx.Collect(g, false, func(_ context.Context, h *extension.Host) error {
+			if err := fx.Collect(g, nil, false, func(_ context.Context, h *extension.Host) error {
 				if puts {
 					h.Store.Put(jid.JID{}, key, nil)
 				}
@@ -244,7 +244,7 @@ func TestDetachedSwap(t *testing.T) {
 	runs := 0
 	var fx Effects
 	var b transport.Batch
-	if err := fx.Collect(g, false, func(ctx context.Context, x *extension.Host) error {
+	if err := fx.Collect(g, nil, false, func(ctx context.Context, x *extension.Host) error {
 		e, _, err := x.Store.Get(ctx, jid.JID{}, "k")
 		if runs++; runs == 1 { // somebody else comes between
 			err = errors.Join(err, h.Store.Commit(ctx, []storage.Op{{Space: "test", Key: "k", Value: []byte("other")}}))
@@ -325,7 +325,7 @@ func TestObserversDoNotRefuse(t *testing.T) {
 		g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
 		var fx Effects
 		collect := func(id string, observer bool, write func(h *extension.Host)) {
-			if err := fx.Collect(g, observer, func(_ context.Context, h *extension.Host) error {
+			if err := fx.Collect(g, nil, observer, func(_ context.Context, h *extension.Host) error {
 				write(h)
 				return h.Stanzas.Send(messageID(id))
 			}); err != nil {

@@ -14,13 +14,13 @@ import (
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
-	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
 // tx is what one call of a handler asked for. It belongs to the goroutine that
 // runs the handler.
 type tx struct {
 	g     *Guest
+	about *About // nil but for stage handlers
 	ops   []storage.Op
 	after []transport.Step // in the order of the calls
 	sends int
@@ -138,6 +138,10 @@ func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.En
 	if op := x.written(owner, key); op != nil {
 		return extension.Entry{Key: key, Value: op.Value}, !op.Delete, nil
 	}
+	if a := x.t.about; a != nil && a.Account == owner && x.t.g.hosts.residents.declared(x.t.g.Reg.Name, key) {
+		e, ok := a.Resident.Get(x.t.g.Reg.Name, key)
+		return e, ok, nil
+	}
 	e, err := x.t.g.hosts.Store.Get(ctx, x.t.g.Reg.Name, owner, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return extension.Entry{}, false, nil
@@ -196,31 +200,6 @@ func (x store) Delete(owner jid.JID, key string) {
 
 func (x store) Swap(owner jid.JID, key string, value []byte, revision uint64) {
 	x.write(storage.Op{Owner: owner, Key: key, Value: value, If: true, Revision: revision})
-}
-
-// sessions implements extension.Sessions.
-type sessions struct{ t *tx }
-
-func (x sessions) Of(account jid.JID) []extension.Session {
-	entries := x.t.g.hosts.Sessions.Sessions(account.Bare())
-	out := make([]extension.Session, len(entries))
-	for i, e := range entries {
-		out[i] = extension.Session{JID: e.JID, Available: e.Available, Priority: e.Priority}
-	}
-	return out
-}
-
-func (x sessions) End(acc jid.JID, condition, text string) error {
-	if err := x.t.g.permit(extension.ManageAccounts); err != nil {
-		return err
-	}
-	x.t.later(func(b *transport.Batch) transport.Wait {
-		for _, e := range x.t.g.hosts.Sessions.Sessions(account(acc)) {
-			e.Receiver.End(b, stream.Err(stream.Condition(condition), text))
-		}
-		return nil
-	})
-	return nil
 }
 
 // secrets implements extension.Secrets.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -164,10 +165,22 @@ func TestAccountsNeedThePermission(t *testing.T) {
 }
 
 // receiver notes how its session ended.
-type receiver struct{ ended *stream.Error }
+type receiver struct {
+	ended *stream.Error
+	did   []string
+}
 
 func (r *receiver) Deliver(*transport.Batch, cluster.Delivery) bool         { return true }
 func (r *receiver) End(_ *transport.Batch, e *stream.Error) <-chan struct{} { r.ended = e; return nil }
+
+func (r *receiver) Mark(_ *transport.Batch, m cluster.Mark, on bool) {
+	r.did = append(r.did, fmt.Sprint("mark ", m.Name, m.Connection, on))
+}
+func (r *receiver) Release(*transport.Batch) { r.did = append(r.did, "release") }
+func (r *receiver) Show(_ *transport.Batch, pattern jid.JID, available bool) transport.Wait {
+	r.did = append(r.did, fmt.Sprint("show ", pattern, available))
+	return nil
+}
 
 func TestSessionsOfHost(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)
@@ -224,7 +237,7 @@ func TestDetach(t *testing.T) {
 				h, r := hostsWith(s, nil)
 				g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
 				var fx Effects
-				if err := fx.Collect(g, false, func(_ context.Context, h *extension.Host) error {
+				if err := fx.Collect(g, nil, false, func(_ context.Context, h *extension.Host) error {
 					if writes {
 						h.Store.Put(romeo, "k", nil)
 					}

@@ -5,29 +5,42 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/iq"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // Pipeline is the table. It does not change after New.
 type Pipeline struct {
-	table [extension.Write + 1][stanza.IQ + 1][]handler
+	table    [extension.Write + 1][stanza.IQ + 1][]handler
+	resident [extension.Write + 1][stanza.IQ + 1]bool // some handler may read what is resident
+	memory   Memory
+}
+
+// Memory is where the pipeline looks up what handlers ask for by Match.Mark and
+// Match.Resident.
+type Memory struct {
+	Sessions cluster.Registry
+	Resident func(account jid.JID) *host.Resident // host.Hosts.Resident
 }
 
 type handler struct {
 	guest *host.Guest
 	*extension.StageHandler
+	mark string // full name of Match.Mark
 }
 
 // New compiles the stage handlers of guests in the given order. Every handler
 // must have its place in it, and every place, once, its handler.
-func New(guests []*host.Guest, order extension.Order) (*Pipeline, error) {
-	p := &Pipeline{}
+func New(guests []*host.Guest, order extension.Order, m Memory) (*Pipeline, error) {
+	p := &Pipeline{memory: m}
 	for stage := extension.Submit; stage <= extension.Write; stage++ {
 		for n, name := range order[stage] {
 			if slices.Contains(order[stage][:n], name) {
@@ -57,9 +70,14 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 			continue
 		}
 		any = true
+		entry := handler{guest: g, StageHandler: h}
+		if h.Match.Mark != "" {
+			entry.mark = g.MarkName(h.Match.Mark)
+		}
 		for kind := stanza.Message; kind <= stanza.IQ; kind++ {
 			if len(h.Match.Kinds) == 0 || slices.Contains(h.Match.Kinds, kind) {
-				p.table[stage][kind] = append(p.table[stage][kind], handler{g, h})
+				p.table[stage][kind] = append(p.table[stage][kind], entry)
+				p.resident[stage][kind] = p.resident[stage][kind] || len(g.Reg.Residents) > 0
 			}
 		}
 	}
@@ -73,6 +91,7 @@ const (
 	Pass    Outcome = iota // e.Stanza goes on; it may be another one than before
 	Drop                   // it ends here: dropped, or handled by an extension
 	Refused                // it ends here, and the sender gets the error
+	Held                   // Write: the session keeps it back
 )
 
 // Wants says whether any handler of a stage may want stanzas of this kind.
@@ -80,45 +99,135 @@ func (p *Pipeline) Wants(stage extension.Stage, kind stanza.Kind) bool {
 	return len(p.table[stage][kind]) > 0
 }
 
-// Run shows e to the handlers of a stage, in order. It replaces e.Stanza where
-// they say so, and collects in fx what they asked for.
-func (p *Pipeline) Run(stage extension.Stage, e *extension.Envelope, fx *host.Effects) (Outcome, *stanza.Error) {
-	for i := range p.table[stage][e.Stanza.Kind] {
-		h := &p.table[stage][e.Stanza.Kind][i]
-		if !matches(&h.Match, e.Stanza) {
+// Holds says whether a session may have to hold anything back.
+func (p *Pipeline) Holds() bool {
+	return p.Wants(extension.Write, stanza.Message) || p.Wants(extension.Write, stanza.Presence) || p.Wants(extension.Write, stanza.IQ)
+}
+
+// Missing says whether a handler of the stage may read what is resident of the
+// account, and that is not in memory: it is to be loaded before Run.
+func (p *Pipeline) Missing(w *Passage) bool {
+	if !p.resident[w.Stage][w.Envelope.Stanza.Kind] {
+		return false
+	}
+	w.Resident = p.memory.Resident(w.Envelope.Account)
+	return w.Resident == nil
+}
+
+// Concerns says whether any handler of the stage wants the stanza.
+func (p *Pipeline) Concerns(w *Passage) bool {
+	list := p.table[w.Stage][w.Envelope.Stanza.Kind]
+	for i := range list {
+		if matches(&list[i].Match, w.Envelope.Stanza) && p.concerns(&list[i], w) {
+			return true
+		}
+	}
+	return false
+}
+
+// Passage is one stanza's way through one stage.
+type Passage struct {
+	Stage    extension.Stage
+	Envelope extension.Envelope // Run replaces its Stanza where handlers say so
+	Resident *host.Resident     // of Envelope.Account; nil: see Missing
+	Marks    []string           // Write: of the session
+
+	// What comes of it.
+	Outcome Outcome
+	Refusal *stanza.Error // of Refused
+	Effects host.Effects  // what handlers asked for
+	Copy    *Copy         // what other sessions get
+	Key     string        // of Held
+}
+
+// Copy is extension.Copy with the full name of its mark.
+type Copy struct {
+	Mark   string
+	Stanza *stanza.Stanza
+}
+
+// Run shows the stanza to the handlers of the stage, in order, and notes what
+// they decided.
+func (p *Pipeline) Run(w *Passage) {
+	e := &w.Envelope
+	list := p.table[w.Stage][e.Stanza.Kind]
+	for i := range list {
+		h := &list[i]
+		if !matches(&h.Match, e.Stanza) || !p.concerns(h, w) {
 			continue
 		}
-		v, changed, err := h.call(e, fx)
+		v, changed, err := h.call(w)
 		if err != nil {
 			h.guest.Log("stage handler", err)
 			if h.Class == extension.Observe || h.Policy == extension.Open {
 				continue
 			}
-			return Refused, stanza.AsError(err)
+			w.refuse(stanza.AsError(err))
+			return
 		}
 		if h.Class == extension.Observe {
 			continue
 		}
 		switch v.Action {
 		case extension.Drop, extension.Handled:
-			return Drop, nil
+			w.end(Drop)
+			return
 		case extension.Refuse:
 			if v.Error == nil {
-				return Refused, stanza.Err(stanza.NotAcceptable, "")
+				v.Error = stanza.Err(stanza.NotAcceptable, "")
 			}
-			return Refused, v.Error
+			w.refuse(v.Error)
+			return
+		case extension.Hold:
+			w.Outcome, w.Key = Held, v.Key
 		}
 		e.Stanza = changed
+		if v.Copy != nil {
+			w.Copy = &Copy{h.guest.MarkName(v.Copy.Mark), v.Copy.Stanza}
+		}
 	}
-	return Pass, nil
+}
+
+func (w *Passage) end(o Outcome) { w.Outcome, w.Copy = o, nil }
+
+func (w *Passage) refuse(e *stanza.Error) {
+	w.end(Refused)
+	w.Refusal = e
+}
+
+// concerns says whether the account or the session is one that the handler asks
+// for.
+func (p *Pipeline) concerns(h *handler, w *Passage) bool {
+	if h.Match.Resident != "" {
+		if _, ok := w.Resident.Get(h.guest.Reg.Name, h.Match.Resident); !ok {
+			return false
+		}
+	}
+	switch {
+	case h.mark == "":
+		return true
+	case w.Stage == extension.Write:
+		return slices.Contains(w.Marks, h.mark)
+	}
+	sessions := p.memory.Sessions.Sessions(w.Envelope.Account)
+	for i := range sessions {
+		if sessions[i].Marked(h.mark) {
+			return true
+		}
+	}
+	return false
 }
 
 // call returns what the handler decided, and the stanza as it goes on then. A
 // handler that makes of an iq what is none has failed.
-func (h *handler) call(e *extension.Envelope, fx *host.Effects) (v extension.Verdict, changed *stanza.Stanza, err error) {
-	shown := *e // a handler may keep or change what it is shown
-	original := e.Stanza
-	err = fx.Collect(h.guest, h.Class == extension.Observe, func(ctx context.Context, host *extension.Host) (err error) {
+func (h *handler) call(w *Passage) (v extension.Verdict, changed *stanza.Stanza, err error) {
+	shown := w.Envelope // a handler may keep or change what it is shown
+	original := shown.Stanza
+	var about *host.About
+	if w.Resident != nil {
+		about = &host.About{Account: w.Envelope.Account, Resident: w.Resident}
+	}
+	err = w.Effects.Collect(h.guest, about, h.Class == extension.Observe, func(ctx context.Context, host *extension.Host) (err error) {
 		shown.Stanza = original // it may be called again
 		if v, err = h.Handle(ctx, host, &shown); err != nil {
 			return err
@@ -127,6 +236,9 @@ func (h *handler) call(e *extension.Envelope, fx *host.Effects) (v extension.Ver
 			return nil // whatever it says
 		}
 		changed = change(original, &v)
+		if v.Copy != nil && (v.Copy.Stanza == nil || v.Copy.Stanza.Kind != stanza.Message || original.Kind != stanza.Message || w.Copy != nil) {
+			return errors.New("a copy is a message, of a message that has no other copy")
+		}
 		if wrong := iq.Check(changed); wrong != nil {
 			return fmt.Errorf("the stanza that it returned: %s", wrong.Text)
 		}

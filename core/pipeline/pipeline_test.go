@@ -49,18 +49,23 @@ func guestsOn(t *testing.T, s storage.Store, regs ...extension.Registration) (ou
 	return out
 }
 
+// run shows a stanza to the handlers of a stage.
+func run(p *pipeline.Pipeline, stage extension.Stage, s *stanza.Stanza) *pipeline.Passage {
+	w := &pipeline.Passage{Stage: stage, Envelope: extension.Envelope{Stanza: s, Account: to, Session: from}}
+	p.Run(w)
+	return w
+}
+
 // one returns a pipeline with one handler, and runs an envelope through it.
 func one(t *testing.T, h extension.StageHandler) func(*stanza.Stanza) (*stanza.Stanza, pipeline.Outcome, *stanza.Error) {
 	t.Helper()
-	p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{h.Stage: {"one"}})
+	p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{h.Stage: {"one"}}, pipeline.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return func(s *stanza.Stanza) (*stanza.Stanza, pipeline.Outcome, *stanza.Error) {
-		e := extension.Envelope{Stanza: s}
-		var fx host.Effects
-		o, refusal := p.Run(h.Stage, &e, &fx)
-		return e.Stanza, o, refusal
+		w := run(p, h.Stage, s)
+		return w.Envelope.Stanza, w.Outcome, w.Refusal
 	}
 }
 
@@ -88,15 +93,13 @@ func TestOrder(t *testing.T) {
 		{Name: "b", Stages: []extension.StageHandler{handler(extension.Submit, see("b"))}},
 		{Name: "c", Stages: []extension.StageHandler{handler(extension.Submit, see("c"))}},
 	}
-	p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"c", "not enabled", "a", "b"}, extension.Deliver: {"a"}})
+	p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"c", "not enabled", "a", "b"}, extension.Deliver: {"a"}}, pipeline.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for stage, want := range map[extension.Stage]string{extension.Submit: "c a1 a2 b", extension.Deliver: "a-deliver", extension.Write: "", extension.Undelivered: ""} {
 		seen = nil
-		e := extension.Envelope{Stanza: message("")}
-		var fx host.Effects
-		if o, _ := p.Run(stage, &e, &fx); o != pipeline.Pass || strings.Join(seen, " ") != want {
+		if w := run(p, stage, message("")); w.Outcome != pipeline.Pass || strings.Join(seen, " ") != want {
 			t.Errorf("stage %d: %v", stage, seen)
 		}
 		if p.Wants(stage, stanza.Message) != (want != "") {
@@ -111,7 +114,7 @@ func TestOrder(t *testing.T) {
 		{[]string{"a", "b", "c", "a"}, []string{"a"}, "a is twice in the order of the stage"},
 		{[]string{"a", "b", "c"}, []string{"a", "b"}, "b is in the order of the stage 2 but has no handler for it"},
 	} {
-		if _, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: row.submit, extension.Deliver: row.deliver}); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: row.submit, extension.Deliver: row.deliver}, pipeline.Memory{}); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%v, want %s", err, row.want)
 		}
 	}
@@ -137,15 +140,13 @@ func TestVerdictsOnIQs(t *testing.T) {
 					h.Store.Put(jid.JID{}, "k", nil)
 					return v, nil
 				}}
-			p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{extension.Submit: {"one"}})
+			p, err := pipeline.New(guests(t, extension.Registration{Name: "one", Stages: []extension.StageHandler{h}}), extension.Order{extension.Submit: {"one"}}, pipeline.Memory{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := extension.Envelope{Stanza: request}
-			var fx host.Effects
-			o, refusal := p.Run(extension.Submit, &e, &fx)
-			if o != want || e.Stanza != request || fx.Pending() || want == pipeline.Refused && refusal.Condition != stanza.InternalServerError {
-				t.Errorf("%s, policy %d: outcome %d, %v, %v", rule, policy, o, refusal, e.Stanza)
+			w := run(p, extension.Submit, request)
+			if w.Outcome != want || w.Envelope.Stanza != request || w.Effects.Pending() || want == pipeline.Refused && w.Refusal.Condition != stanza.InternalServerError {
+				t.Errorf("%s, policy %d: outcome %d, %v, %v", rule, policy, w.Outcome, w.Refusal, w.Envelope.Stanza)
 			}
 		}
 	}
@@ -166,16 +167,14 @@ func TestFirstDecisionHolds(t *testing.T) {
 			{Name: "a", Stages: []extension.StageHandler{handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { return extension.Verdict{Action: action}, nil })}},
 			{Name: "b", Stages: []extension.StageHandler{handler(extension.Submit, func(*extension.Envelope) (extension.Verdict, error) { behind++; return extension.Verdict{}, nil })}},
 		}
-		p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"a", "b"}})
+		p, err := pipeline.New(guests(t, regs...), extension.Order{extension.Submit: {"a", "b"}}, pipeline.Memory{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		behind = 0
-		e := extension.Envelope{Stanza: message("")}
-		var fx host.Effects
-		o, refusal := p.Run(extension.Submit, &e, &fx)
-		if o != want || (behind == 1) != (want == pipeline.Pass) || (refusal != nil) != (want == pipeline.Refused) {
-			t.Errorf("action %d: outcome %d, refusal %v, %d behind", action, o, refusal, behind)
+		w := run(p, extension.Submit, message(""))
+		if w.Outcome != want || (behind == 1) != (want == pipeline.Pass) || (w.Refusal != nil) != (want == pipeline.Refused) {
+			t.Errorf("action %d: outcome %d, refusal %v, %d behind", action, w.Outcome, w.Refusal, behind)
 		}
 	}
 }
@@ -327,13 +326,12 @@ func TestEffectsOfFailedHandlers(t *testing.T) {
 			}}
 	}
 	s := store.New()
-	p, err := pipeline.New(guestsOn(t, s, extension.Registration{Name: "a", Stages: []extension.StageHandler{put("kept", nil), put("failed", errors.New("no"))}}), extension.Order{extension.Deliver: {"a"}})
+	p, err := pipeline.New(guestsOn(t, s, extension.Registration{Name: "a", Stages: []extension.StageHandler{put("kept", nil), put("failed", errors.New("no"))}}), extension.Order{extension.Deliver: {"a"}}, pipeline.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fx host.Effects
-	e := extension.Envelope{Stanza: message("")}
-	p.Run(extension.Deliver, &e, &fx)
+	w := run(p, extension.Deliver, message(""))
+	fx := &w.Effects
 	if !fx.Pending() {
 		t.Fatal("nothing to commit")
 	}

@@ -34,7 +34,7 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 
 func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
 	before, ok := s.SetPresence(st, prio)
-	if !ok || !o.p.Sessions.Update(s.Entry()) {
+	if !ok || !s.Publish() {
 		return
 	}
 	own, snap := s.JID.Bare(), r.Snapshot()
@@ -79,9 +79,10 @@ func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza
 		return
 	}
 	if before != nil {
-		o.p.Sessions.Update(s.Entry())
+		s.Publish()
 		o.tellGone(r, st)
 		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
+		o.p.Gone(s.JID, st)
 	}
 	o.tellDirected(r, st, s.TakeDirected(), before != nil)
 }
@@ -112,6 +113,7 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
 	gone := unavailable(s.JID)
 	if last != nil {
 		o.tellGone(r, gone)
+		p.Gone(s.JID, gone)
 	}
 	o.tellDirected(r, gone, directed, last != nil)
 	if r != nil {

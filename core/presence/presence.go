@@ -27,8 +27,10 @@ type Presence struct {
 	Sessions cluster.Registry
 	Rosters  *roster.Rosters
 	Route    Route
-	Spawn    func(transport.Wait)         // runs what nobody waits for
-	Failed   func(what string, err error) // logs what the sender is not told
+	Send     Route                         // Route for presence on behalf of an account: extensions see it first
+	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
+	Spawn    func(transport.Wait)          // runs what nobody waits for
+	Failed   func(what string, err error)  // logs what the sender is not told
 }
 
 // FromClient handles presence that a client sent, from is stamped. An error is
@@ -79,13 +81,18 @@ type outgoing struct {
 	waits []transport.Wait
 }
 
-// send routes a stanza, behind whatever waits already.
-func (o *outgoing) send(st *stanza.Stanza) {
+// send sends presence on behalf of an account, behind whatever waits already.
+func (o *outgoing) send(st *stanza.Stanza) { o.take(o.p.Send, st) }
+
+// route is send for presence that no extension may keep back.
+func (o *outgoing) route(st *stanza.Stanza) { o.take(o.p.Route, st) }
+
+func (o *outgoing) take(way Route, st *stanza.Stanza) {
 	if len(o.waits) > 0 {
-		o.waits = append(o.waits, o.p.later(func(_ context.Context, o *outgoing) { o.send(st) }))
+		o.waits = append(o.waits, o.p.later(func(_ context.Context, o *outgoing) { o.take(way, st) }))
 		return
 	}
-	if w := o.p.Route(o.b, &extension.Envelope{Stanza: st}); w != nil {
+	if w := way(o.b, &extension.Envelope{Stanza: st}); w != nil {
 		o.waits = append(o.waits, w)
 	}
 }

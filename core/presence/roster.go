@@ -42,7 +42,7 @@ func (p *Presence) RosterIQ(b *transport.Batch, s *session.Session, st *stanza.S
 // 2.6.3). From here on the session gets pushes.
 func (o *outgoing) get(s *session.Session, a *roster.Account, st *stanza.Stanza, query *stanza.Element) {
 	s.SetInterested()
-	o.p.Sessions.Update(s.Entry())
+	s.Publish()
 	a.Show(func(snap *roster.Snapshot) {
 		reply := st.Reply(stanza.Result)
 		if ver := query.Attr("ver"); ver != "" && ver == snap.Ver() {

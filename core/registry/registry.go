@@ -19,6 +19,7 @@ import (
 type Registry struct {
 	domains    []string
 	iq         map[key][]Claim
+	elements   map[extension.Name]Element
 	components map[string]*Component // by domain
 	guests     []*host.Guest
 	server     info
@@ -48,7 +49,7 @@ type Component struct {
 // New registers extensions for the hosted domains. An error names both sides
 // of a conflict.
 func New(hosts *host.Hosts, domains []string, regs []extension.Registration) (*Registry, error) {
-	r := &Registry{domains: domains, iq: map[key][]Claim{}, components: map[string]*Component{}}
+	r := &Registry{domains: domains, iq: map[key][]Claim{}, elements: map[extension.Name]Element{}, components: map[string]*Component{}}
 	regs = append([]extension.Registration{r.disco()}, regs...)
 	for i := range regs {
 		if err := r.register(hosts, &regs[i]); err != nil {
@@ -69,13 +70,8 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 			return fmt.Errorf("registry: two extensions are called %q", reg.Name)
 		}
 	}
-	for _, h := range reg.Stages {
-		if h.Handle == nil {
-			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
-		}
-	}
-	if len(reg.Stages) > 0 && !slices.Contains(reg.Permissions, extension.SeeStanzas) {
-		return fmt.Errorf("registry: %s sees stanzas but does not ask for the permission %q", reg.Name, extension.SeeStanzas)
+	if err := checkStages(reg); err != nil {
+		return err
 	}
 	own, err := r.componentDomains(reg)
 	if err != nil {
@@ -93,6 +89,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 		if err := r.claim(g, &reg.IQ[i]); err != nil {
 			return err
 		}
+	}
+	if err := r.addElements(g); err != nil {
+		return err
 	}
 	for _, c := range own {
 		c.Guest = g

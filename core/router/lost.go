@@ -33,8 +33,10 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 		return nil
 	case st.Kind == stanza.Presence, st.Type == stanza.GroupChat, st.Type == stanza.Headline, st.Type == stanza.TypeError:
 		return nil
-	case l.Fork != nil && !l.Fork.Lost():
+	case l.Fork != nil && (!l.Fork.Lost() || l.Fork.Message == nil):
 		return nil
+	case l.Fork != nil:
+		st = l.Fork.Message // this may have been a copy of it
 	}
 	h := st.Header
 	h.To = to.Bare()

@@ -1,9 +1,11 @@
 package router
 
 import (
+	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -18,55 +20,98 @@ func (r *Router) message(b *transport.Batch, e *extension.Envelope) transport.Wa
 
 // deliver gives a message to the sessions that RFC 6121 8.5 names.
 func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	return r.give(b, e, nil)
+}
+
+// give is deliver with a copy for those sessions of the account that have its
+// mark and don't get the original.
+func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
 	st := e.Stanza
-	if !st.To.IsBare() {
-		if s, ok := r.Sessions.Session(st.To); ok && s.Receiver.Deliver(b, cluster.Delivery{Stanza: st}) {
-			return nil // 8.5.3.1
-		}
-		if st.Type != stanza.Chat {
-			return r.undelivered(b, e) // 8.5.3.2.1
-		}
-	}
 	sessions := r.Sessions.Sessions(st.To.Bare())
-	least := int8(0)
-	switch st.Type {
-	case stanza.GroupChat, stanza.TypeError: // never to a bare JID's resources
+	var f *cluster.Fork
+	if len(sessions) > 1 && (c != nil || st.To.IsBare()) {
+		f = &cluster.Fork{Message: st}
+		f.Add() // until all have it
+	}
+	to := choice{full: st.To}
+	taken := !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
+	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {       // 8.5.2, 8.5.3.2.1
+		to = available(st, sessions)
+		taken = r.originals(b, f, st, sessions, to)
+	}
+	switch {
+	case c != nil && taken:
+		r.copies(b, c, sessions, e.Origin.Session, f, to)
+	case c != nil: // what becomes of the original does not depend on copies
+		r.copies(b, c, sessions, e.Origin.Session, &cluster.Fork{}, to)
+	}
+	if f != nil && f.Lost() || !taken {
 		return r.undelivered(b, e)
+	}
+	return nil
+}
+
+// choice says which sessions of an account get a message: the one with the full
+// JID, or, without it, the available ones of at least this priority.
+type choice struct {
+	full  jid.JID
+	least int8
+	none  bool
+}
+
+func (c *choice) has(s *cluster.Entry) bool {
+	switch {
+	case c.none:
+		return false
+	case !c.full.IsZero():
+		return s.JID == c.full
+	}
+	return s.Available && s.Priority >= c.least
+}
+
+// available chooses those who get a message to the bare JID (RFC 6121
+// 8.5.2.1.1).
+func available(st *stanza.Stanza, sessions []cluster.Entry) choice {
+	switch st.Type {
+	case stanza.GroupChat, stanza.TypeError:
+		return choice{none: true}
 	case stanza.Headline:
-	default:
-		least = highest(sessions)
+		return choice{}
 	}
-	if r.fork(b, st, sessions, least) {
-		return nil
-	}
-	return r.undelivered(b, e)
+	return choice{least: highest(sessions)}
 }
 
-// fork gives a message to each available session of at least this priority.
-func (r *Router) fork(b *transport.Batch, st *stanza.Stanza, sessions []cluster.Entry, least int8) (taken bool) {
-	d := cluster.Delivery{Stanza: st}
-	if len(sessions) > 1 {
-		d.Fork = &cluster.Fork{}
-		d.Fork.Add() // until all have it
-	}
-	for _, s := range sessions {
-		if !s.Available || s.Priority < least {
-			continue
-		}
-		if d.Fork != nil {
-			d.Fork.Add()
-		}
-		if s.Receiver.Deliver(b, d) {
+// originals gives a message to the chosen sessions.
+func (r *Router) originals(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry, to choice) (taken bool) {
+	for i := range sessions {
+		if to.has(&sessions[i]) && offer(b, &sessions[i], cluster.Delivery{Stanza: st, Fork: f}) {
 			taken = true
-		} else if d.Fork != nil {
-			d.Fork.Lost()
 		}
 	}
-	return !r.lostAll(d.Fork) && taken
+	return taken
 }
 
-// lostAll ends the counting of a fork: whether all copies are lost already.
-func (r *Router) lostAll(f *cluster.Fork) bool { return f != nil && f.Lost() }
+// copies gives a copy to the other sessions that have its mark, but for the one
+// that the message came from.
+func (r *Router) copies(b *transport.Batch, c *pipeline.Copy, sessions []cluster.Entry, origin jid.JID, f *cluster.Fork, original choice) {
+	for i := range sessions {
+		s := &sessions[i]
+		if s.Marked(c.Mark) && s.JID != origin && !original.has(s) {
+			offer(b, s, cluster.Delivery{Stanza: c.Stanza, To: s.JID, Fork: f})
+		}
+	}
+}
+
+// offer gives a session one of the copies that f counts.
+func offer(b *transport.Batch, s *cluster.Entry, d cluster.Delivery) (taken bool) {
+	if d.Fork != nil {
+		d.Fork.Add()
+	}
+	if taken = s.Receiver.Deliver(b, d); !taken && d.Fork != nil {
+		d.Fork.Lost()
+	}
+	return taken
+}
 
 // highest returns the highest priority of the available sessions that take
 // messages to the bare JID. The "most available" resources of RFC 6121

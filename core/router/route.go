@@ -9,9 +9,6 @@
 package router
 
 import (
-	"context"
-	"errors"
-
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/host"
@@ -19,7 +16,6 @@ import (
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
-	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -44,6 +40,16 @@ type Presence interface {
 // Route. Its from is stamped. e is borrowed.
 func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wait {
 	if !r.Pipeline.Wants(extension.Submit, e.Stanza.Kind) {
+		return r.Route(b, e)
+	}
+	return r.stage(b, extension.Submit, e, r.Route)
+}
+
+// Broadcast takes presence that the kernel sends on behalf of an account: the
+// Submit stage, then Route. Whoever refuses it keeps it from that one contact, of
+// which nobody is told.
+func (r *Router) Broadcast(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if !r.Pipeline.Wants(extension.Submit, stanza.Presence) {
 		return r.Route(b, e)
 	}
 	return r.stage(b, extension.Submit, e, r.Route)
@@ -108,85 +114,4 @@ func (r *Router) refuse(b *transport.Batch, e *extension.Envelope, err *stanza.E
 		return r.Route(b, &extension.Envelope{Stanza: answer})
 	}
 	return nil
-}
-
-// stage runs the handlers of a stage, commits what they wrote, and goes on
-// with next. Where a Swap of theirs failed they run again.
-func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
-	p := r.pass(s, *e)
-	if !p.fx.Pending() {
-		return p.leave(b, r, next)
-	}
-	original := *e // e is borrowed
-	return r.Hosts.Own(func(ctx context.Context) {
-		err := p.fx.Commit(ctx)
-		for try := 1; errors.Is(err, storage.ErrConflict) && try < host.ConflictRetries; try++ {
-			p = r.pass(s, original)
-			err = p.fx.Commit(ctx)
-		}
-		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
-			switch err = host.StoreError(err); {
-			case err == nil:
-				return p.leave(b, r, next)
-			case r.unanswerable(&p.e, err):
-				return r.outcome(b, &p.e, p.outcome, p.refusal, next)
-			}
-			return r.uncommitted(b, &p.e, err)
-		})
-	})
-}
-
-// passage is a stanza's way through a stage.
-type passage struct {
-	e       extension.Envelope
-	fx      host.Effects
-	outcome pipeline.Outcome
-	refusal *stanza.Error
-}
-
-func (r *Router) pass(s extension.Stage, e extension.Envelope) *passage {
-	p := &passage{e: e}
-	p.outcome, p.refusal = r.Pipeline.Run(s, &p.e, &p.fx)
-	return p
-}
-
-// leave goes on behind the stage, and then with what its handlers asked for.
-func (p *passage) leave(b *transport.Batch, r *Router, next Next) transport.Wait {
-	if p.fx.Empty() {
-		return r.outcome(b, &p.e, p.outcome, p.refusal, next)
-	}
-	return transport.Steps(b, func(b *transport.Batch) transport.Wait {
-		return r.outcome(b, &p.e, p.outcome, p.refusal, next)
-	}, p.fx.Apply)
-}
-
-func (r *Router) outcome(b *transport.Batch, e *extension.Envelope, o pipeline.Outcome, refusal *stanza.Error, next Next) transport.Wait {
-	switch o {
-	case pipeline.Pass:
-		return next(b, e)
-	case pipeline.Refused:
-		return r.refuse(b, e, refusal)
-	}
-	return nil
-}
-
-// unanswerable says that nobody can be told that e was not committed: it is an
-// answer itself, an error most likely, and does more good delivered.
-func (r *Router) unanswerable(e *extension.Envelope, err error) bool {
-	if e.Stanza.ErrorReply(stanza.AsError(err)) != nil {
-		return false
-	}
-	r.Log.Error("storage: an answer is delivered, but was not stored", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
-	return true
-}
-
-// uncommitted tells the sender that a stanza went nowhere since what had to be
-// written with it could not be.
-func (r *Router) uncommitted(b *transport.Batch, e *extension.Envelope, err error) transport.Wait {
-	var told *stanza.Error
-	if !errors.As(err, &told) {
-		r.Log.Error("storage: a stanza was refused", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
-		told = stanza.Err(stanza.InternalServerError, "")
-	}
-	return r.refuse(b, e, told)
 }

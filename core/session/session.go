@@ -4,8 +4,8 @@ package session
 
 import (
 	"sync"
+	"sync/atomic"
 
-	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -23,6 +23,10 @@ type Kernel interface {
 	Leave(b *transport.Batch, s *Session)
 	// Lost takes what a session that has ended did not bring to its client.
 	Lost(b *transport.Batch, s *Session, lost []Lost)
+	// Publish updates the session registry.
+	Publish(e cluster.Entry) bool
+	// Show tells others of the session: cluster.Receiver.
+	Show(b *transport.Batch, s *Session, pattern jid.JID, available bool) transport.Wait
 	// Overflow counts and logs a session that was ended because its client did
 	// not read or did not acknowledge.
 	Overflow(s *Session)
@@ -61,6 +65,12 @@ type Session struct {
 	directed   map[jid.JID]struct{} // who else was sent presence (RFC 6121 4.6)
 
 	directedBytes int // of directed
+
+	marks      []cluster.Mark
+	markNames  []string   // of marks; made anew with each change
+	publishing sync.Mutex // orders updates of the registry
+
+	held atomic.Pointer[held] // made by the first stanza that is held back
 }
 
 // New returns a session that writes to out. It takes part in routing once it
@@ -77,14 +87,21 @@ func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
 		return false
 	}
 	if s.pipe.Wants(extension.Write, d.Stanza.Kind) {
-		if d.Stanza = s.write(b, d.Stanza); d.Stanza == nil {
-			if d.Fork != nil {
-				d.Fork.Lost()
-			}
+		d := keyed{Delivery: d}
+		switch s.write(b, &d) {
+		case pipeline.Drop, pipeline.Refused:
 			return true
+		case pipeline.Held:
+			return s.settle(b, s.hold(b, d))
 		}
+		return s.settle(b, s.behindHeld(b, d))
 	}
-	switch s.out.Delivery(b, d) {
+	return s.settle(b, s.out.Delivery(b, d))
+}
+
+// settle says whether a stanza was taken; a session whose outbox is full ends.
+func (s *Session) settle(b *transport.Batch, r Result) (taken bool) {
+	switch r {
 	case Queued:
 		return true
 	case Full:
@@ -104,19 +121,6 @@ func (s *Session) impatient(st *stanza.Stanza) bool {
 // Send is Deliver for what the server itself tells this session.
 func (s *Session) Send(b *transport.Batch, st *stanza.Stanza) bool {
 	return s.Deliver(b, cluster.Delivery{Stanza: st})
-}
-
-// write runs the Write stage; nil means that the stanza ends here. What its
-// handlers ask for is done beside the stanza, which does not wait for it.
-func (s *Session) write(b *transport.Batch, st *stanza.Stanza) *stanza.Stanza {
-	e := extension.Envelope{Stanza: st, Account: s.JID.Bare(), Session: s.JID}
-	var fx host.Effects
-	outcome, _ := s.pipe.Run(extension.Write, &e, &fx)
-	fx.Detach(b)
-	if outcome != pipeline.Pass {
-		return nil
-	}
-	return e.Stanza
 }
 
 // End ends the session: with a stream error, or without one when the stream
@@ -186,7 +190,7 @@ func (s *Session) Bury(b *transport.Batch) {
 	if !ended { // another stream has it
 		return
 	}
-	if lost := s.out.Take(); len(lost) > 0 {
+	if lost := append(s.out.Take(), s.takeHeld()...); len(lost) > 0 {
 		s.kernel.Lost(b, s, lost)
 	}
 }
@@ -240,8 +244,24 @@ func (s *Session) Entry() cluster.Entry {
 	defer s.mu.Unlock()
 	return cluster.Entry{
 		JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested,
-		Available: s.presence != nil, Presence: s.presence, Priority: s.priority,
+		Available: s.presence != nil, Presence: s.presence, Priority: s.priority, Marks: s.markNames,
 	}
+}
+
+// Publish tells the registry what Entry says, in the order of the changes. It is
+// false if the session is not there any more.
+func (s *Session) Publish() bool {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.kernel.Publish(s.Entry())
+}
+
+// Presence returns the presence that the session broadcasts, nil while
+// unavailable.
+func (s *Session) Presence() *stanza.Stanza {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.presence
 }
 
 // SetPresence notes the presence that the session broadcasts, nil for
@@ -298,6 +318,20 @@ func (s *Session) TakeDirected() (directed []jid.JID) {
 		directed = append(directed, to)
 	}
 	s.directed, s.directedBytes = nil, 0
+	return directed
+}
+
+// TakeDirectedTo is TakeDirected for targets that match a pattern.
+func (s *Session) TakeDirectedTo(pattern jid.JID) (directed []jid.JID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for to := range s.directed {
+		if to.Matches(pattern) {
+			directed = append(directed, to)
+			delete(s.directed, to)
+			s.directedBytes -= directedCost(to)
+		}
+	}
 	return directed
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -23,6 +24,10 @@ type kernel struct {
 func (k *kernel) Leave(*transport.Batch, *Session) { k.mu.Lock(); defer k.mu.Unlock(); k.left++ }
 func (k *kernel) Overflow(*Session)                { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
 
+func (k *kernel) Publish(cluster.Entry) bool { return true }
+func (k *kernel) Show(*transport.Batch, *Session, jid.JID, bool) transport.Wait {
+	return nil
+}
 func (k *kernel) Lost(*transport.Batch, *Session, []Lost) {}
 
 // owner is a stream that nobody replaces.
@@ -33,7 +38,7 @@ func (owner) Replaced(*transport.Batch)      {}
 
 func newSession(t *testing.T, max int) (*Session, *kernel, *conn) {
 	t.Helper()
-	pipe, err := pipeline.New(nil, extension.Order{})
+	pipe, err := pipeline.New(nil, extension.Order{}, pipeline.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}

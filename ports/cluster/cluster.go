@@ -13,6 +13,7 @@
 package cluster
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -34,6 +35,20 @@ type Receiver interface {
 	// gone: nothing of it follows after that, so a new session that waits for
 	// it can't be overtaken by the end of the old one.
 	End(b *transport.Batch, e *stream.Error) (gone <-chan struct{})
+	// Mark puts a mark on the session, or takes it away.
+	Mark(b *transport.Batch, m Mark, on bool)
+	// Release sends what the session's Write stage holds back.
+	Release(b *transport.Batch)
+	// Show tells those who match the pattern (jid.JID.Matches) of the session:
+	// that it is unavailable, whoever was told that it is available; or what its
+	// presence is, whoever is subscribed to it. The Wait is what is left to do.
+	Show(b *transport.Batch, pattern jid.JID, available bool) transport.Wait
+}
+
+// Mark is a flag of an extension on a session.
+type Mark struct {
+	Name       string // unique among all extensions
+	Connection bool   // lost when the session is resumed on another connection
 }
 
 // Delivery is a stanza on its way to a session.
@@ -46,6 +61,9 @@ type Delivery struct {
 // Fork follows a message that was given to several sessions: it is lost only if
 // all of them lose it.
 type Fork struct {
+	// Message is what is lost then; nil for copies of what is not.
+	Message *stanza.Stanza
+
 	copies atomic.Int32
 	taken  atomic.Bool
 }
@@ -68,10 +86,16 @@ type Entry struct {
 	Presence  *stanza.Stanza // last broadcast presence, nil while unavailable
 	Receiver  Receiver
 
+	// Marks are the names of the session's marks; the slice does not change.
+	Marks []string
+
 	// Interested: has asked for the roster, and gets roster pushes (RFC 6121
 	// 2.2).
 	Interested bool
 }
+
+// Marked says whether the session has a mark.
+func (e *Entry) Marked(name string) bool { return slices.Contains(e.Marks, name) }
 
 // Registry is the session registry.
 type Registry interface {

@@ -98,9 +98,10 @@ type Session struct {
 	JID       jid.JID
 	Available bool
 	Priority  int8
+	Marks     []string // those of the extension that asks; not to be changed
 }
 
-// Sessions looks up and ends sessions.
+// Sessions looks up and changes sessions. Calls but Of are effects.
 type Sessions interface {
 	// Of returns the sessions of an account.
 	Of(account jid.JID) []Session
@@ -108,6 +109,17 @@ type Sessions interface {
 	// condition (RFC 6120 4.9.3) and text, behind what was sent to them before.
 	// Needs ManageAccounts.
 	End(account jid.JID, condition, text string) error
+	// Mark puts a mark of the registration on a session (full JID), or takes it
+	// away. A session that is gone is skipped.
+	Mark(session jid.JID, name string, on bool) error
+	// Release sends what the Write stage holds back of a session.
+	Release(session jid.JID)
+	// Withdraw makes the account look offline to whoever matches the pattern
+	// (jid.JID.Matches) and sees its presence: they are sent unavailable presence
+	// of its sessions. Announce is the reverse, for contacts that are subscribed.
+	// What they are sent passes no Submit stage. Both need TellPresence.
+	Withdraw(account, pattern jid.JID) error
+	Announce(account, pattern jid.JID) error
 }
 
 // Accounts is the port of package auth. Calls that change something take

@@ -21,6 +21,7 @@ package extension
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -40,12 +41,22 @@ type Registration struct {
 	IQ             []IQHandler
 	Stages         []StageHandler
 	StreamFeatures []StreamFeature
+	Elements       []ElementHandler
 	Components     []Component
+
+	// Residents are keys of the Store whose entries the kernel keeps in memory,
+	// for accounts that are in use: stage handlers may read them.
+	Residents []string
+	// Marks are what Sessions.Mark may put on a session.
+	Marks []Mark
 
 	// Reply is given the answers to Stanzas.Request; Timer the timers that
 	// fired. They may be nil if the extension never asks for any.
 	Reply func(ctx context.Context, h *Host, r Reply) error
 	Timer func(ctx context.Context, h *Host, t Timer) error
+	// Notice is told what happened to sessions: Notices says of which events.
+	Notice  func(ctx context.Context, h *Host, n Notice) error
+	Notices []Event
 
 	// Start is called once, before any other handler; an error stops the
 	// server. Stop is called after the last handler has returned.
@@ -80,6 +91,10 @@ const (
 	ManageAccounts Permission = "manage-accounts"
 	// SeeStanzas allows stage handlers.
 	SeeStanzas Permission = "see-stanzas"
+	// SeePresence allows notices of sessions.
+	SeePresence Permission = "see-presence"
+	// TellPresence allows Sessions.Withdraw and Sessions.Announce.
+	TellPresence Permission = "tell-presence"
 )
 
 // To says whom an IQ must be addressed to for a handler. The values can be
@@ -124,93 +139,48 @@ type Origin struct {
 	Secure  bool       // the stream is encrypted
 }
 
-// Stage is a place on a stanza's way.
-type Stage uint8
-
-const (
-	Submit      Stage = iota + 1 // a local session handed it in; from is stamped
-	Deliver                      // it goes to an account of a hosted domain
-	Undelivered                  // no session of that account took it
-	Write                        // it goes to one session
-)
-
-// Class says what a stage handler may do.
-type Class uint8
-
-const (
-	Observe Class = iota + 1 // is told; its verdict is ignored
-	Decide                   // gives a verdict
-)
-
-// Policy says what happens to a stanza when a Decide handler fails.
-type Policy uint8
-
-const (
-	Closed Policy = iota // it is refused with internal-server-error
-	Open                 // it passes
-)
-
-// StageHandler sees stanzas on their way. It runs inline: see the package
-// comment. What it writes to storage is committed before the stanza is
-// delivered; if that fails the sender gets an error, unless the handler's class
-// is Observe. In the stage Write the stanza does not wait: writes follow it, in
-// order, and are dropped when too many wait (1,000 for each extension).
-type StageHandler struct {
-	Stage  Stage
-	Class  Class
-	Match  Match
-	Policy Policy
-	Handle func(ctx context.Context, h *Host, e *Envelope) (Verdict, error)
-}
-
-// Match selects stanzas; the kernel evaluates it. A nil or empty field matches
-// anything.
-type Match struct {
-	Kinds []stanza.Kind
-	Types []string // as RFC 6121 reads them: an absent message type is normal
-	// Child names a child element that must be there: {"", "body"} is a body.
-	Child *Name
-}
-
-// Envelope is a stanza on its way.
-type Envelope struct {
-	Stanza  *stanza.Stanza
-	Origin  Origin
-	Account jid.JID // Deliver, Undelivered: bare JID of the recipient
-	Session jid.JID // Write: full JID of the recipient
-}
-
-// Action of a Verdict.
-type Action uint8
-
-const (
-	Pass    Action = iota
-	Drop           // nothing is answered
-	Refuse         // the sender gets Verdict.Error
-	Replace        // Verdict.Stanza goes on instead
-	Patch          // Verdict.Remove and Verdict.Append change the content
-	Handled        // the extension answers for it from here on
-)
-
-// Verdict is a stage handler's answer. The zero value lets the stanza pass. A
-// handler that makes of an iq what breaks RFC 6120 8.2.3 has failed.
-type Verdict struct {
-	Action Action
-	Error  *stanza.Error     // Refuse
-	Stanza *stanza.Stanza    // Replace: same kind; to and from stay those of the original
-	Remove []Name            // Patch: children to remove
-	Append []*stanza.Element // Patch: children to add at the end
-}
-
-// Name is the name of an element; an empty Local matches any in the namespace.
-type Name struct{ Space, Local string }
-
 // StreamFeature is advertised in <stream:features/>.
 type StreamFeature struct {
 	// Before: offered before login, on streams where logins are allowed (most
 	// configurations want encryption first); otherwise after it, beside bind.
 	Before  bool
 	Element func(domain string) *stanza.Element // nil: not offered for this domain
+}
+
+// ElementHandler is told of elements that a logged-in client sends beside its
+// stanzas, such as <active/> of XEP-0352. Two claims to one name stop the server.
+type ElementHandler struct {
+	Space, Local string
+	// Handle runs inline, in order with the stanzas of the client. Nothing is
+	// answered; a *stream.Error ends the stream.
+	Handle func(ctx context.Context, h *Host, session jid.JID, e *stanza.Element) error
+}
+
+// Mark is a flag on a session: the kernel matches by it (Match.Mark, Copy.Mark)
+// and shows it to no client.
+type Mark struct {
+	Name string
+	// Connection: a session that is resumed on another connection (XEP-0198) has
+	// lost it.
+	Connection bool
+}
+
+// Event is something that happens to a session.
+type Event uint8
+
+const (
+	// BecameUnavailable: a session that was available (RFC 6121 4.2) is so no
+	// more, or has ended.
+	BecameUnavailable Event = iota + 1
+)
+
+// Notice tells of an event. Notices wait for nobody, and come in no particular
+// order.
+type Notice struct {
+	Event    Event
+	Session  jid.JID
+	At       time.Time
+	Presence *stanza.Stanza // BecameUnavailable: the last presence; of type unavailable
 }
 
 // Component answers for domains of its own.
@@ -234,8 +204,3 @@ type Item struct {
 	Node string
 	Name string
 }
-
-// Order says in which order the stage handlers of extensions run: names of
-// registrations, one list per stage. An extension that has a handler for a
-// stage must be in its list, and no name may be in it that has none.
-type Order map[Stage][]string

@@ -33,7 +33,8 @@ func Check(r extension.Registration) error {
 		}
 	}
 	for i, p := range r.Permissions {
-		known := []extension.Permission{extension.SendAsAccount, extension.ManageAccounts, extension.SeeStanzas}
+		known := []extension.Permission{extension.SendAsAccount, extension.ManageAccounts, extension.SeeStanzas,
+			extension.SeePresence, extension.TellPresence}
 		if !slices.Contains(known, p) || slices.Contains(r.Permissions[:i], p) {
 			c.fault("permission %q is unknown or named twice", p)
 		}
@@ -42,6 +43,7 @@ func Check(r extension.Registration) error {
 	c.disco("account", r.Account)
 	c.handlers(r.IQ, true)
 	c.stages(r)
+	c.sessions(r)
 	for i, f := range r.StreamFeatures {
 		if f.Element == nil {
 			c.fault("stream feature %d has no Element", i)
@@ -118,7 +120,34 @@ func (c *checker) stages(r extension.Registration) {
 			c.fault("stage handler %d: there is no policy %d", i, s.Policy)
 		case s.Handle == nil:
 			c.fault("stage handler %d has no function", i)
+		case s.Match.Resident != "" && !slices.Contains(r.Residents, s.Match.Resident):
+			c.fault("stage handler %d asks for %q, which is not among the Residents", i, s.Match.Resident)
+		case s.Match.Mark != "" && !slices.ContainsFunc(r.Marks, func(m extension.Mark) bool { return m.Name == s.Match.Mark }):
+			c.fault("stage handler %d asks for %q, which is not among the Marks", i, s.Match.Mark)
 		}
+	}
+}
+
+// sessions checks what is about sessions: elements, marks, residents, notices.
+func (c *checker) sessions(r extension.Registration) {
+	for i, e := range r.Elements {
+		twice := slices.ContainsFunc(r.Elements[:i], func(o extension.ElementHandler) bool { return o.Space == e.Space && o.Local == e.Local })
+		if e.Space == "" || e.Local == "" || e.Handle == nil || twice {
+			c.fault("element handler %d has no name or function, or is there twice", i)
+		}
+	}
+	for i, m := range r.Marks {
+		if m.Name == "" || slices.ContainsFunc(r.Marks[:i], func(o extension.Mark) bool { return o.Name == m.Name }) {
+			c.fault("mark %q has no name, or is there twice", m.Name)
+		}
+	}
+	for i, key := range r.Residents {
+		if key == "" || slices.Contains(r.Residents[:i], key) {
+			c.fault("resident %q is empty or there twice", key)
+		}
+	}
+	if len(r.Notices) > 0 && (r.Notice == nil || !slices.Contains(r.Permissions, extension.SeePresence)) {
+		c.fault("asks for notices but has no Notice, or does not ask for %q", extension.SeePresence)
 	}
 }
 

@@ -114,21 +114,28 @@ func (h *Harness) answered(s *stanza.Stanza) *stanza.Stanza {
 type Outcome struct {
 	Stanza *stanza.Stanza // what goes on; nil if it ended here
 	Error  *stanza.Error  // the sender gets it; nil if the stanza was not refused
+	Copy   *extension.Copy
+	Held   bool // the session keeps it back, under Key
+	Key    string
 }
 
 // Stage shows a stanza to the handlers of a stage, in the order of the
-// registration, and applies what they asked for.
-func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) Outcome {
+// registration, and applies what they asked for. In Submit the account is the
+// sender's.
+func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) (out Outcome) {
 	e.Stanza = stamp(e.Origin, e.Stanza)
+	if stage == extension.Submit {
+		e.Account = e.Stanza.From.Bare()
+	}
 	for i := range h.reg.Stages {
 		s := &h.reg.Stages[i]
-		if s.Stage != stage || !matches(&s.Match, e.Stanza) {
+		if s.Stage != stage || !matches(&s.Match, e.Stanza) || !h.concerned(s, &e) {
 			continue
 		}
 		var v extension.Verdict
 		var failed error
 		shown := e
-		h.run("stage handler", true, func(ctx context.Context, host *extension.Host) (err error) {
+		h.runAs(&tx{h: h, what: "stage handler", inline: true, about: e.Account}, func(ctx context.Context, host *extension.Host) (err error) {
 			v, err = s.Handle(ctx, host, &shown)
 			return err
 		}, func(err error) { failed = err })
@@ -146,11 +153,43 @@ func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) Outcome {
 				return Outcome{Error: stanza.Err(stanza.NotAcceptable, "")}
 			}
 			return Outcome{Error: v.Error}
-		default:
-			e.Stanza = changed(e.Stanza, &v)
+		}
+		e.Stanza = changed(e.Stanza, &v)
+		if v.Action == extension.Hold {
+			if stage != extension.Write {
+				h.t.Errorf("extensiontest: a stanza on Hold in the stage %v", stage)
+			}
+			out.Held, out.Key = true, v.Key
+		}
+		if v.Copy != nil {
+			if out.Copy != nil {
+				h.t.Errorf("extensiontest: a second copy in the stage %v", stage)
+			}
+			out.Copy = v.Copy
 		}
 	}
-	return Outcome{Stanza: e.Stanza}
+	out.Stanza = e.Stanza
+	return out
+}
+
+// concerned says whether the account or the session is one that a handler asks
+// for.
+func (h *Harness) concerned(s *extension.StageHandler, e *extension.Envelope) bool {
+	if key := s.Match.Resident; key != "" {
+		h.mu.Lock()
+		_, there := h.entries[entryKey{e.Account, key}]
+		h.mu.Unlock()
+		if !there {
+			return false
+		}
+	}
+	switch {
+	case s.Match.Mark == "":
+		return true
+	case s.Stage == extension.Write:
+		return h.marked(e.Session, s.Match.Mark)
+	}
+	return h.marked(e.Account, s.Match.Mark)
 }
 
 // changed is the stanza that goes on after a verdict.

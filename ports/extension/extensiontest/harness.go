@@ -134,11 +134,14 @@ const (
 	SentAs                          // Stanzas.SendAs, by Account
 	Requested                       // Stanzas.Request
 	Ended                           // Sessions.End, of Account
+	Released                        // Sessions.Release, of the session Account
+	Withdrawn                       // Sessions.Withdraw, of Account from Pattern
+	Announced                       // Sessions.Announce, of Account to Pattern
 )
 
 // String names the kind, for messages of tests.
 func (k EffectKind) String() string {
-	names := []string{"nothing", "answered", "sent", "sent as", "requested", "ended"}
+	names := []string{"nothing", "answered", "sent", "sent as", "requested", "ended", "released", "withdrawn", "announced"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -151,6 +154,7 @@ type Effect struct {
 	Kind            EffectKind
 	Stanza          *stanza.Stanza
 	Account         jid.JID
+	Pattern         jid.JID
 	Condition, Text string // Ended: the stream error
 }
 

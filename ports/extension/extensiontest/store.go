@@ -151,6 +151,12 @@ type store struct{ t *tx }
 // view is what the handler sees: what is committed, and its own writes.
 func (x store) view(call string, owner jid.JID) (map[string]extension.Entry, error) {
 	x.t.waits(call)
+	return x.resident(call, owner)
+}
+
+// resident is view of what is in memory.
+func (x store) resident(_ string, owner jid.JID) (map[string]extension.Entry, error) {
+	x.t.open()
 	all, err := x.t.h.read(owner)
 	if err != nil {
 		return nil, err
@@ -168,7 +174,11 @@ func (x store) view(call string, owner jid.JID) (map[string]extension.Entry, err
 }
 
 func (x store) Get(_ context.Context, owner jid.JID, key string) (extension.Entry, bool, error) {
-	all, err := x.view("Store.Get", owner.Bare())
+	view := x.view
+	if x.t.about == owner.Bare() && slices.Contains(x.t.h.reg.Residents, key) {
+		view = x.resident
+	}
+	all, err := view("Store.Get", owner.Bare())
 	e, ok := all[key]
 	return e, ok, err
 }

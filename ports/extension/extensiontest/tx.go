@@ -27,10 +27,15 @@ type handler = func(context.Context, *extension.Host) error
 // run calls a handler, commits, tells done, and applies what else was asked
 // for, in this order.
 func (h *Harness) run(what string, inline bool, fn handler, done func(error)) {
-	t, err := h.transact(what, inline, fn)
+	h.runAs(&tx{h: h, what: what, inline: inline}, fn, done)
+}
+
+// runAs is run for a handler of which kind says more.
+func (h *Harness) runAs(kind *tx, fn handler, done func(error)) {
+	t, err := h.transact(kind, fn)
 	if err != nil {
 		if se := (*stanza.Error)(nil); !errors.As(err, &se) {
-			h.failed(fmt.Errorf("%s: %w", what, err))
+			h.failed(fmt.Errorf("%s: %w", kind.what, err))
 		}
 		done(err)
 		return
@@ -42,9 +47,9 @@ func (h *Harness) run(what string, inline bool, fn handler, done func(error)) {
 }
 
 // transact runs fn until its writes are committed.
-func (h *Harness) transact(what string, inline bool, fn handler) (*tx, error) {
+func (h *Harness) transact(kind *tx, fn handler) (*tx, error) {
 	for n := 1; ; n++ {
-		t, err := h.call(what, inline, fn)
+		t, err := h.call(kind, fn)
 		if err != nil {
 			return nil, err
 		}
@@ -59,8 +64,8 @@ func (h *Harness) transact(what string, inline bool, fn handler) (*tx, error) {
 }
 
 // call calls fn once. A panic becomes an error.
-func (h *Harness) call(what string, inline bool, fn handler) (t *tx, err error) {
-	t = &tx{h: h, what: what, inline: inline}
+func (h *Harness) call(kind *tx, fn handler) (t *tx, err error) {
+	t = &tx{h: h, what: kind.what, inline: kind.inline, about: kind.about}
 	defer t.closed.Store(true)
 	defer func() {
 		if p := recover(); p != nil {
@@ -78,6 +83,7 @@ type tx struct {
 	h      *Harness
 	what   string
 	inline bool
+	about  jid.JID // of a stage handler: whose Residents are in memory
 	closed atomic.Bool
 
 	writes []write
@@ -204,36 +210,6 @@ func (x timers) Cancel(key string) {
 		defer x.t.h.mu.Unlock()
 		delete(x.t.h.timers, key)
 	})
-}
-
-// sessions implements extension.Sessions.
-type sessions struct{ t *tx }
-
-func (x sessions) Of(account jid.JID) []extension.Session {
-	x.t.open()
-	x.t.h.mu.Lock()
-	defer x.t.h.mu.Unlock()
-	var of []extension.Session
-	for _, s := range x.t.h.sessions {
-		if s.JID.Bare() == account.Bare() {
-			of = append(of, s)
-		}
-	}
-	return of
-}
-
-func (x sessions) End(account jid.JID, condition, text string) error {
-	h := x.t.h
-	if err := h.permit(extension.ManageAccounts); err != nil {
-		return err
-	}
-	x.t.later(func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.sessions = slices.DeleteFunc(h.sessions, func(s extension.Session) bool { return s.JID.Bare() == account.Bare() })
-		h.effects = append(h.effects, Effect{Kind: Ended, Account: account.Bare(), Condition: condition, Text: text})
-	})
-	return nil
 }
 
 // secrets implements extension.Secrets.

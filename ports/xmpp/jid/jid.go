@@ -134,6 +134,23 @@ func (j JID) IsZero() bool { return j.s == "" }
 // IsBare reports whether j has no resourcepart.
 func (j JID) IsBare() bool { return int(j.slash) == len(j.s) }
 
+// Matches says whether j is among the addresses that pattern stands for
+// (XEP-0191 section 6): a full JID for itself, user@domain for all of its
+// resources, domain/resource for that resource, domain for everything there.
+// The zero JID matches nothing and stands for nothing.
+func (j JID) Matches(pattern JID) bool {
+	if j.IsZero() || pattern.IsZero() {
+		return false
+	}
+	if pattern.IsBare() {
+		j = j.Bare()
+		if pattern.at == 0 {
+			return j.Domain() == pattern.Domain()
+		}
+	}
+	return j.s == pattern.s
+}
+
 // Clone returns j in memory of its own. A parsed JID may share the string that
 // it was parsed from: who keeps a JID for long keeps a clone.
 func (j JID) Clone() JID { j.s = strings.Clone(j.s); return j }

@@ -283,3 +283,26 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// XEP-0191 6.
+func TestMatches(t *testing.T) {
+	for pattern, want := range map[string][6]bool{
+		"user@domain.example/resource": {true, false, false, false, false, false},
+		"user@domain.example":          {true, true, true, false, false, false},
+		"domain.example/resource":      {false, false, false, true, false, false},
+		"domain.example":               {true, true, true, true, true, false},
+		"other.example":                {false, false, false, false, false, false},
+	} {
+		for i, j := range []string{
+			"user@domain.example/resource", "user@domain.example/other", "user@domain.example",
+			"domain.example/resource", "domain.example", "user@sub.domain.example",
+		} {
+			if got := jid.MustParse(j).Matches(jid.MustParse(pattern)); got != want[i] {
+				t.Errorf("%s, pattern %s: %v", j, pattern, got)
+			}
+		}
+		if (jid.JID{}).Matches(jid.MustParse(pattern)) || jid.MustParse(pattern).Matches(jid.JID{}) {
+			t.Errorf("%s and the zero JID match", pattern)
+		}
+	}
+}

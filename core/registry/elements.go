@@ -1,0 +1,58 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// Element is a handler of elements that clients send beside stanzas, and whose
+// it is.
+type Element struct {
+	Guest   *host.Guest
+	Handler *extension.ElementHandler
+}
+
+// Element returns who handles an element, false if nobody does.
+func (r *Registry) Element(space, local string) (Element, bool) {
+	e, ok := r.elements[extension.Name{Space: space, Local: local}]
+	return e, ok
+}
+
+func (r *Registry) addElements(g *host.Guest) error {
+	for i := range g.Reg.Elements {
+		h := &g.Reg.Elements[i]
+		name := extension.Name{Space: h.Space, Local: h.Local}
+		if h.Handle == nil || h.Space == "" || h.Local == "" {
+			return fmt.Errorf("registry: %s: an element handler needs a name and a function: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
+		}
+		if other, there := r.elements[name]; there {
+			return fmt.Errorf("registry: %s and %s both claim the element <%s xmlns='%s'/>", other.Guest.Reg.Name, g.Reg.Name, h.Local, h.Space)
+		}
+		r.elements[name] = Element{g, h}
+	}
+	return nil
+}
+
+// checkStages checks stage handlers and notices, which see what others send.
+func checkStages(reg *extension.Registration) error {
+	for _, h := range reg.Stages {
+		switch {
+		case h.Handle == nil:
+			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
+		case h.Match.Resident != "" && !slices.Contains(reg.Residents, h.Match.Resident):
+			return fmt.Errorf("registry: %s: a handler of the stage %v asks for %q, which is not among its Residents", reg.Name, h.Stage, h.Match.Resident)
+		case h.Match.Mark != "" && !slices.ContainsFunc(reg.Marks, func(m extension.Mark) bool { return m.Name == h.Match.Mark }):
+			return fmt.Errorf("registry: %s: a handler of the stage %v asks for %q, which is not among its Marks", reg.Name, h.Stage, h.Match.Mark)
+		}
+	}
+	if len(reg.Stages) > 0 && !slices.Contains(reg.Permissions, extension.SeeStanzas) {
+		return fmt.Errorf("registry: %s sees stanzas but does not ask for the permission %q", reg.Name, extension.SeeStanzas)
+	}
+	if len(reg.Notices) > 0 && (reg.Notice == nil || !slices.Contains(reg.Permissions, extension.SeePresence)) {
+		return fmt.Errorf("registry: %s asks for notices but has no Notice handler, or does not ask for the permission %q", reg.Name, extension.SeePresence)
+	}
+	return nil
+}

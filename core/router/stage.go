@@ -1,0 +1,137 @@
+package router
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// stage runs the handlers of a stage, commits what they wrote, and goes on
+// with next. What they read of the account is loaded before; where a Swap of
+// theirs failed they run again. e is borrowed.
+func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
+	w := pipeline.Passage{Stage: s, Envelope: *e}
+	if s == extension.Submit {
+		w.Envelope.Account = e.Stanza.From.Bare()
+	}
+	switch {
+	case r.Pipeline.Missing(&w):
+		return r.load(w, next)
+	case !r.Pipeline.Concerns(&w):
+		return next(b, e)
+	}
+	return r.pass(b, &passage{Passage: w, next: next})
+}
+
+// load reads what handlers need of the account, and goes on.
+func (r *Router) load(w pipeline.Passage, next Next) transport.Wait {
+	return r.Hosts.Own(func(ctx context.Context) {
+		var err error
+		w.Resident, err = r.Hosts.LoadResident(ctx, w.Envelope.Account)
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			p := &passage{Passage: w, next: next}
+			if err != nil && !r.unanswerable(&w.Envelope, err) {
+				return r.uncommitted(b, p, err)
+			}
+			return r.pass(b, p)
+		})
+	})
+}
+
+// passage is a stanza's way through a stage and on.
+type passage struct {
+	pipeline.Passage
+	next Next
+}
+
+func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
+	fresh := *p
+	r.Pipeline.Run(&p.Passage)
+	if !p.Effects.Pending() {
+		return r.leave(b, p)
+	}
+	return r.Hosts.Own(func(ctx context.Context) {
+		err := p.Effects.Commit(ctx)
+		for try := 1; errors.Is(err, storage.ErrConflict) && try < host.ConflictRetries; try++ {
+			*p = fresh
+			r.Pipeline.Run(&p.Passage)
+			err = p.Effects.Commit(ctx)
+		}
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			switch err = host.StoreError(err); {
+			case err == nil:
+				return r.leave(b, p)
+			case r.unanswerable(&p.Envelope, err):
+				return r.outcome(b, p)
+			}
+			return r.uncommitted(b, p, err)
+		})
+	})
+}
+
+// leave goes on behind the stage, and then with what its handlers asked for.
+func (r *Router) leave(b *transport.Batch, p *passage) transport.Wait {
+	if p.Effects.Empty() {
+		return r.outcome(b, p)
+	}
+	return transport.Steps(b, func(b *transport.Batch) transport.Wait { return r.outcome(b, p) }, p.Effects.Apply)
+}
+
+func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
+	switch {
+	case p.Outcome == pipeline.Refused && !p.broadcast():
+		return r.refuse(b, &p.Envelope, p.Refusal)
+	case p.Outcome != pipeline.Pass:
+		return nil
+	case p.Copy == nil:
+		return p.next(b, &p.Envelope)
+	case p.Stage == extension.Deliver:
+		return r.give(b, &p.Envelope, p.Copy)
+	}
+	return transport.Steps(b, func(b *transport.Batch) transport.Wait { return p.next(b, &p.Envelope) },
+		func(b *transport.Batch) transport.Wait {
+			r.copies(b, p.Copy, r.Sessions.Sessions(p.Envelope.Account), p.Envelope.Origin.Session, &cluster.Fork{}, choice{none: true})
+			return nil
+		})
+}
+
+// broadcast says whether the kernel sends the stanza on behalf of an account:
+// nobody is told that it went nowhere.
+func (p *passage) broadcast() bool {
+	return p.Stage == extension.Submit && p.Envelope.Stanza.Kind == stanza.Presence && p.Envelope.Origin.Session == jid.JID{}
+}
+
+// unanswerable says that nobody can be told that e was not committed: it is an
+// answer itself, an error most likely, and does more good delivered.
+func (r *Router) unanswerable(e *extension.Envelope, err error) bool {
+	if e.Stanza.ErrorReply(stanza.AsError(err)) != nil {
+		return false
+	}
+	r.Log.Error("storage: an answer is delivered, but was not stored", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
+	return true
+}
+
+// uncommitted tells the sender that a stanza went nowhere since what had to be
+// written with it could not be.
+func (r *Router) uncommitted(b *transport.Batch, p *passage, err error) transport.Wait {
+	e := &p.Envelope
+	var told *stanza.Error
+	if !errors.As(err, &told) {
+		r.Log.Error("storage: a stanza was refused", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
+		told = stanza.Err(stanza.InternalServerError, "")
+	}
+	if p.broadcast() {
+		return nil
+	}
+	return r.refuse(b, e, told)
+}

@@ -1,0 +1,49 @@
+package core
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+var _ session.Kernel = (*Kernel)(nil)
+
+// Leave implements session.Kernel.
+func (k *Kernel) Leave(b *transport.Batch, s *session.Session) {
+	k.ports.Sessions.Release(s.JID, s.Fence())
+	k.presence.Leave(b, s)
+}
+
+// Lost implements session.Kernel.
+func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
+	steps := make([]transport.Step, len(lost))
+	for i, l := range lost {
+		steps[i] = func(b *transport.Batch) transport.Wait { return k.router.Lost(b, s.JID, l) }
+	}
+	if w := transport.Steps(b, steps...); w != nil { // in order
+		k.hosts.Spawn(w)
+	}
+}
+
+// Overflow implements session.Kernel.
+func (k *Kernel) Overflow(s *session.Session) {
+	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
+}
+
+// Publish implements session.Kernel.
+func (k *Kernel) Publish(e cluster.Entry) bool { return k.ports.Sessions.Update(e) }
+
+// Show implements session.Kernel.
+func (k *Kernel) Show(b *transport.Batch, s *session.Session, pattern jid.JID, available bool) transport.Wait {
+	return k.presence.Show(b, s, pattern, available)
+}
+
+// becameUnavailable tells the extensions.
+func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
+	k.hosts.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: s, At: k.ports.Now(), Presence: last})
+}
