@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -34,8 +36,8 @@ func newInfo(ids []extension.Identity, regs []extension.Registration, part func(
 		forms = append(forms, d.Forms...)
 	}
 	slices.Sort(features)
-	slices.SortStableFunc(ids, func(a, b extension.Identity) int {
-		return strings.Compare(a.Category+"/"+a.Type, b.Category+"/"+b.Type)
+	slices.SortFunc(ids, func(a, b extension.Identity) int {
+		return cmp.Or(strings.Compare(a.Category, b.Category), strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
 	})
 	q := stanza.El(NSInfo, "query")
 	for _, id := range slices.Compact(ids) {
@@ -56,38 +58,55 @@ func newInfo(ids []extension.Identity, regs []extension.Registration, part func(
 // DiscoComponent. Strangers learn nothing of an account, not even that it
 // exists (XEP-0030 8): its handler is for the owner alone.
 func (r *Registry) disco() extension.Registration {
-	answer := func(server func(domain string) *stanza.Element, account func() *stanza.Element) func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
-		return func(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
-			if err := noNode(q); err != nil {
-				return nil, err
-			}
-			if !q.To.IsZero() && q.To.Local() == "" {
-				return server(q.To.Domain()), nil
-			}
-			return account(), nil
-		}
-	}
 	own := extension.ToServer | extension.ToOwnAccount
 	return extension.Registration{
-		Name:       "disco",
-		Implements: []extension.XEP{{Number: 30, Version: "2.5.0"}},
+		Name:           "disco",
+		Implements:     []extension.XEP{{Number: 30, Version: "2.5.0"}, {Number: 115, Version: "1.6.0"}},
+		Server:         extension.Disco{Features: []string{caps.NS}},
+		StreamFeatures: []extension.StreamFeature{r.capsFeature()},
 		IQ: []extension.IQHandler{
-			{Space: NSInfo, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
-				func(string) *stanza.Element { return r.server.payload },
-				func() *stanza.Element { return r.account.payload })},
-			{Space: NSItems, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: answer(
-				r.serverItems, func() *stanza.Element { return stanza.El(NSItems, "query") })},
+			{Space: NSInfo, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: r.ownInfo},
+			{Space: NSItems, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: r.ownItems},
 		},
 	}
 }
 
-// noNode refuses a node that nobody has (XEP-0030 7).
-func noNode(q extension.IQ) error {
-	if q.Payload().Attr("node") != "" {
-		return stanza.Err(stanza.ItemNotFound, "no such node")
+// ownInfo answers disco#info of a hosted domain, and of the own account.
+func (r *Registry) ownInfo(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
+	switch node := q.Payload().Attr("node"); {
+	case toServer(q) && node == r.caps.Query():
+		return r.server.under(node), nil // XEP-0115 6.2
+	case node != "":
+		return nil, errNoNode
+	case toServer(q):
+		return r.server.payload, nil
 	}
-	return nil
+	return r.account.payload, nil
 }
+
+// ownItems answers disco#items of a hosted domain, and of the own account.
+func (r *Registry) ownItems(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
+	switch {
+	case q.Payload().Attr("node") != "":
+		return nil, errNoNode
+	case toServer(q):
+		return r.serverItems(q.To.Domain()), nil
+	}
+	return stanza.El(NSItems, "query"), nil
+}
+
+// toServer says whether a hosted domain is asked, not an account.
+func toServer(q extension.IQ) bool { return !q.To.IsZero() && q.To.Local() == "" }
+
+// under returns the answer for a node, which it mirrors (XEP-0030 3.2).
+func (i info) under(node string) *stanza.Element {
+	q := *i.payload
+	q.Attrs = []stanza.Attr{stanza.At("node", node)}
+	return &q
+}
+
+// errNoNode refuses a node that nobody has (XEP-0030 7).
+var errNoNode = stanza.Err(stanza.ItemNotFound, "no such node")
 
 // serverItems lists the components of a hosted domain.
 func (r *Registry) serverItems(hosted string) *stanza.Element {
@@ -112,8 +131,8 @@ func (c *Component) Disco(child stanza.Child, typ string) (Claim, bool) {
 		return Claim{}, false
 	}
 	h := &extension.IQHandler{Handle: func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
-		if err := noNode(q); err != nil {
-			return nil, err
+		if q.Payload().Attr("node") != "" {
+			return nil, errNoNode
 		}
 		if child.Space == NSInfo {
 			return c.info.payload, nil

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"crypto"
 	"io"
 	"log/slog"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	sessions "github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -65,7 +67,7 @@ func TestDisco(t *testing.T) {
 	account := f + "<identity category='account' type='registered'/>" + always + "<feature var='urn:acc'/><x xmlns='jabber:x:data'/></query>"
 	for _, row := range []struct{ rule, space, to, want string }{
 		{"XEP-0030 3.1 each feature once, sorted", registry.NSInfo, "example.test", f + "<identity category='auth' type='cert' name='n'/><identity category='pubsub' type='pep'/>" +
-			"<identity category='server' type='im' name='hexmpp'/>" + always + "<feature var='urn:a'/><feature var='urn:m'/><feature var='urn:z'/></query>"},
+			"<identity category='server' type='im' name='hexmpp'/><feature var='http://jabber.org/protocol/caps'/>" + always + "<feature var='urn:a'/><feature var='urn:m'/><feature var='urn:z'/></query>"},
 		{"XEP-0030 3.1 the own account", registry.NSInfo, "romeo@example.test", account},
 		{"RFC 6120 10.3.3 no to is the own account", registry.NSInfo, "", account},
 		{"XEP-0030 4.1 components of the domain that is asked, sorted", registry.NSItems, "example.test", i + "><item jid='a.example.test'/><item jid='all.example.org'/><item jid='z.example.test'/></query>"},
@@ -195,7 +197,7 @@ func TestStreamFeatures(t *testing.T) {
 		before bool
 		want   []string
 	}{
-		{"example.test", true, []string{"one", "two"}}, {"example.test", false, []string{"after"}}, {"example.net", true, nil},
+		{"example.test", true, []string{"one", "two"}}, {"example.test", false, []string{"c", "after"}}, {"example.net", true, nil}, {"example.net", false, []string{"c"}},
 	} {
 		var got []string
 		for _, e := range r.StreamFeatures(row.domain, row.before) {
@@ -204,5 +206,61 @@ func TestStreamFeatures(t *testing.T) {
 		if !slices.Equal(got, row.want) {
 			t.Errorf("%+v: %v", row, got)
 		}
+	}
+}
+
+// XEP-0115 6.2, 6.3: the hash in the stream features is that of the answer to
+// disco#info, also under the node that the features name.
+func TestCaps(t *testing.T) {
+	form := stanza.El("jabber:x:data", "x", stanza.At("type", "result")).Add(
+		stanza.El("jabber:x:data", "field", stanza.At("var", "FORM_TYPE"), stanza.At("type", "hidden")).Add(stanza.El("jabber:x:data", "value").WithText("urn:f")))
+	r, err := newRegistry(t, extension.Registration{Name: "a", Server: extension.Disco{
+		Features: []string{"urn:z", "urn:a"}, Identities: []extension.Identity{{Category: "pubsub", Type: "pep", Name: "n"}}, Forms: []*stanza.Element{form}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.StreamFeatures("example.net", false)[0]
+	if len(r.StreamFeatures("example.net", true)) > 0 {
+		t.Error("offered before login")
+	}
+	info, _ := r.IQ(stanza.Child{Space: registry.NSInfo, Local: "query"}, stanza.Get, extension.ToServer)
+	plain, err := ask(t, info, registry.NSInfo, "example.net", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, err := stanza.ParseElement(plain, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := caps.Parse(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ver := answer.Ver(crypto.SHA1); c.Attr("hash") != "sha-1" || c.Attr("ver") != ver {
+		t.Errorf("%s, want ver %s", c.Append(nil, ""), ver)
+	}
+	node := c.Attr("node") + "#" + c.Attr("ver")
+	want := strings.Replace(plain, ">", " node='"+node+"'>", 1)
+	if got, err := ask(t, info, registry.NSInfo, "example.net", node); err != nil || got != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, got, want)
+	}
+	items, _ := r.IQ(stanza.Child{Space: registry.NSItems, Local: "query"}, stanza.Get, extension.ToServer)
+	for _, bad := range []struct {
+		claim           registry.Claim
+		space, to, node string
+	}{
+		{info, registry.NSInfo, "example.net", c.Attr("node")},
+		{info, registry.NSInfo, "example.net", node + "="},
+		{info, registry.NSInfo, "romeo@example.test", node},
+		{items, registry.NSItems, "example.net", node},
+	} {
+		if _, err := ask(t, bad.claim, bad.space, bad.to, bad.node); err == nil || stanza.AsError(err).Condition != stanza.ItemNotFound {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	_, err = newRegistry(t, extension.Registration{Name: "a", Server: extension.Disco{Forms: []*stanza.Element{form}}},
+		extension.Registration{Name: "b", Server: extension.Disco{Forms: []*stanza.Element{form}}})
+	if err == nil || !strings.Contains(err.Error(), "a form comes twice") {
+		t.Errorf("two forms of one type: %v", err)
 	}
 }

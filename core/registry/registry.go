@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -24,6 +25,7 @@ type Registry struct {
 	guests     []*host.Guest
 	server     info
 	account    info
+	caps       caps.C // of the server
 }
 
 type key struct{ space, local, typ string }
@@ -58,7 +60,9 @@ func New(hosts *host.Hosts, domains []string, regs []extension.Registration) (*R
 	}
 	r.server = newInfo(identity("server", "im", "hexmpp"), regs, func(x *extension.Registration) extension.Disco { return x.Server })
 	r.account = newInfo(identity("account", "registered", ""), regs, func(x *extension.Registration) extension.Disco { return x.Account })
-	return r, nil
+	var err error
+	r.caps, err = newCaps(r.server)
+	return r, err
 }
 
 func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) error {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	nsInfo    = "http://jabber.org/protocol/disco#info"
-	nsItems   = "http://jabber.org/protocol/disco#items"
+	nsInfo    = xmppc.NSInfo
+	nsItems   = xmppc.NSItems
 	nsVersion = "jabber:iq:version"
 	nsTime    = "urn:xmpp:time"
 	nsReg     = "jabber:iq:register"
