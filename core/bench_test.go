@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,9 @@ import (
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -46,8 +49,13 @@ func (p *pipe) close() {
 // benchKernel returns a kernel without clients.
 func benchKernel(b testing.TB, regs ...extension.Registration) *core.Kernel {
 	b.Helper()
+	return benchKernelOn(b, store.New(), regs...)
+}
+
+func benchKernelOn(b testing.TB, s storage.Store, regs ...extension.Registration) *core.Kernel {
+	b.Helper()
 	o := core.Options{Domains: []string{"example.test"}, TLSRequired: true}
-	p := core.Ports{Credentials: open{}, Verifier: open{}, Accounts: open{}, Store: store.New(), Sessions: registry.New(), Log: zap.NewNop()}
+	p := core.Ports{Credentials: open{}, Verifier: open{}, Accounts: open{}, Store: s, Sessions: registry.New(), Log: zap.NewNop()}
 	with(regs...)(&o, &p)
 	k, err := core.New(o, p)
 	if err != nil {
@@ -196,4 +204,76 @@ func heap() uint64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// contacts is a store in which each account has the same contacts, subscribed
+// both ways.
+type contacts struct {
+	storage.Store
+	names []string
+}
+
+func withContacts(s storage.Store, n int) *contacts {
+	c := &contacts{Store: s}
+	for i := range n {
+		c.names = append(c.names, fmt.Sprintf("contact%d@example.test", i))
+	}
+	slices.Sort(c.names)
+	return c
+}
+
+func (c *contacts) Roster(context.Context, jid.JID) (storage.Roster, error) {
+	r := storage.Roster{Version: 1}
+	for _, name := range c.names {
+		r.Items = append(r.Items, storage.RosterItem{Contact: jid.MustParse(strings.Clone(name)), Subscription: storage.SubBoth})
+	}
+	return r, nil
+}
+
+// BenchmarkIdleRoster measures what a contact of an available session takes:
+// 1,000 sessions with 100 contacts each, whatever b.N says.
+func BenchmarkIdleRoster(b *testing.B) {
+	const sessions, items = 1_000, 100
+	for range b.N {
+		k := benchKernelOn(b, withContacts(store.New(), items))
+		pipes := make([]*pipe, sessions)
+		var batch transport.Batch
+		for i := range pipes {
+			pipes[i] = negotiate(k, fmt.Sprint("user", i), "resource")
+			pipes[i].out = nil // the adapter's
+		}
+		before := heap()
+		for _, p := range pipes {
+			p.feed(&batch, []byte("<presence/>"))
+			p.out = nil
+		}
+		b.ReportMetric(float64(heap()-before)/sessions/items, "B/contact")
+		for _, p := range pipes {
+			p.close()
+		}
+		runtime.KeepAlive(k)
+	}
+}
+
+// BenchmarkPresenceContacts sends presence to 100 contacts that are online.
+func BenchmarkPresenceContacts(b *testing.B) {
+	k := benchKernelOn(b, withContacts(store.New(), 100))
+	var batch transport.Batch
+	var all []*pipe
+	for i := range 100 {
+		c := negotiate(k, fmt.Sprint("contact", i), "r")
+		defer c.close()
+		c.feed(&batch, []byte("<presence/>"))
+		all = append(all, c)
+	}
+	in := []byte("<presence><show>away</show><priority>1</priority></presence>")
+	all[99].written = 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		all[0].feed(&batch, in)
+	}
+	if all[99].written < b.N*len(in) {
+		b.Fatal("presence did not arrive")
+	}
 }

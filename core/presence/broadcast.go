@@ -66,7 +66,7 @@ func (o *outgoing) initial(s *session.Session, snap *roster.Snapshot) {
 			o.probe(s, it.Contact)
 		}
 		if it.State.Has(roster.PendingIn) {
-			if st := parseRequest(it.Request); st != nil {
+			if st := parseRequest(it.Request()); st != nil {
 				s.Send(o.b, st)
 			}
 		}

@@ -44,9 +44,9 @@ func (o *outgoing) subscribed(ctx context.Context, st *stanza.Stanza) error {
 		i.State, i.Approved = step.State, step.Approved
 		switch {
 		case !i.State.Has(roster.PendingIn):
-			i.Request = ""
+			i.SetRequest("")
 		case step.Pass && st.Type == stanza.Subscribe:
-			i.Request = formatRequest(st)
+			i.SetRequest(formatRequest(st))
 		}
 		return i, nil
 	}, func(before, after *roster.Item) {

@@ -36,7 +36,7 @@ func (o *outgoing) subscription(ctx context.Context, st *stanza.Stanza) error {
 		step = i.State.Outbound(st.Type, i.Approved)
 		i.State, i.Approved = step.State, step.Approved
 		if !i.State.Has(roster.PendingIn) {
-			i.Request = ""
+			i.SetRequest("")
 		}
 		if st.Type == stanza.Subscribe || st.Type == stanza.Subscribed && (step.Pass || step.Approved) {
 			i.Listed = true

@@ -68,7 +68,8 @@ func (o *outgoing) set(ctx context.Context, s *session.Session, st *stanza.Stanz
 		case edit.Remove:
 			return roster.Item{}, nil
 		}
-		i.Listed, i.Name, i.Groups = true, edit.Name, edit.Groups
+		i.Listed = true
+		i.Describe(edit.Name, edit.Groups)
 		return i, nil
 	}, func(before, after *roster.Item) {
 		if edit.Remove {

@@ -81,11 +81,11 @@ func (i *Item) Element() *stanza.Element {
 	if i.State.Has(PendingOut) {
 		e.Attrs = append(e.Attrs, stanza.At("ask", "subscribe"))
 	}
-	if i.Name != "" {
-		e.Attrs = append(e.Attrs, stanza.At("name", i.Name))
+	if name := i.Name(); name != "" {
+		e.Attrs = append(e.Attrs, stanza.At("name", name))
 	}
 	e.Attrs = append(e.Attrs, stanza.At("subscription", string(i.State.Subscription())))
-	for _, g := range i.Groups {
+	for _, g := range i.Groups() {
 		e.Add(stanza.El(NS, "group").WithText(g))
 	}
 	return e
@@ -119,11 +119,11 @@ func (s *Snapshot) Ver() string {
 		}
 		h.Write([]byte(it.Contact.String()))
 		h.Write([]byte{0, byte(it.State &^ PendingIn)})
-		h.Write([]byte(it.Name))
+		h.Write([]byte(it.Name()))
 		if it.Approved {
 			h.Write([]byte{1})
 		}
-		for _, g := range it.Groups {
+		for _, g := range it.Groups() {
 			h.Write([]byte{0})
 			h.Write([]byte(g))
 		}
@@ -138,7 +138,8 @@ func Visible(before, after *Item) bool {
 		return false
 	}
 	b, a := *before, *after
-	b.Request, a.Request = "", ""
+	b.SetRequest("")
+	a.SetRequest("")
 	b.State &^= PendingIn
 	a.State &^= PendingIn
 	return !same(&b, &a)

@@ -20,17 +20,6 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// Item is one contact. Items are shared: they are never changed in place.
-type Item struct {
-	Contact  jid.JID
-	Name     string
-	Request  string // the contact's subscribe stanza as XML, while PendingIn
-	Groups   []string
-	State    State
-	Approved bool
-	Listed   bool // in the roster as the client sees it
-}
-
 // Snapshot is a roster at one version.
 type Snapshot struct {
 	Version uint64
@@ -63,9 +52,6 @@ func (s *Snapshot) with(item Item) *Snapshot {
 	next.Items = append(next.Items, s.Items[i:]...)
 	return next
 }
-
-// empty says that the item need not be kept.
-func (i *Item) empty() bool { return !i.Listed && i.State == None && !i.Approved }
 
 // Rosters gives rosters out. Its methods may be called by any goroutine; those
 // with a context read or write storage.
@@ -268,39 +254,4 @@ func (a *Account) Show(f func(*Snapshot)) {
 	a.showing.Lock()
 	defer a.showing.Unlock()
 	f(a.Snapshot())
-}
-
-func same(a, b *Item) bool {
-	return a.Name == b.Name && a.Request == b.Request && a.State == b.State && a.Approved == b.Approved &&
-		a.Listed == b.Listed && slices.Equal(a.Groups, b.Groups)
-}
-
-func fromStored(s *storage.RosterItem) Item {
-	i := Item{Contact: s.Contact, Name: s.Name, Groups: s.Groups, Approved: s.Approved, Listed: !s.Hidden, Request: string(s.Request)}
-	switch s.Subscription {
-	case storage.SubTo:
-		i.State = To
-	case storage.SubFrom:
-		i.State = From
-	case storage.SubBoth:
-		i.State = Both
-	}
-	if s.Ask {
-		i.State |= PendingOut
-	}
-	if s.Request != nil {
-		i.State |= PendingIn
-	}
-	return i
-}
-
-func stored(i *Item) storage.RosterItem {
-	s := storage.RosterItem{
-		Contact: i.Contact, Name: i.Name, Groups: i.Groups, Subscription: i.State.Subscription(),
-		Ask: i.State.Has(PendingOut), Approved: i.Approved, Hidden: !i.Listed,
-	}
-	if i.State.Has(PendingIn) {
-		s.Request = []byte(i.Request)
-	}
-	return s
 }
