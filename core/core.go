@@ -113,7 +113,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.router.Presence = k.presence
 	k.accounts.forget = k.hosts.Forget
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
-		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Presence: k.presence, Sessions: p.Sessions,
+		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Forgery: k.hosts.Forgery, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
 		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now,
 	})

@@ -48,6 +48,10 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 		answer(b, sess, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
 		return nil
 	}
+	if st.Kind == stanza.Presence && subscription(st.Type) {
+		st.From = s.user
+	}
+	st = s.srv.Forgery.Strip(st)
 	s.envelope.Stanza = st
 	switch st.Kind {
 	case stanza.IQ:
@@ -59,9 +63,6 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 			return w
 		}
 	case stanza.Presence:
-		if subscription(st.Type) {
-			st.From = s.user
-		}
 		return s.srv.Router.SubmitPresence(b, &s.envelope, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
 			w, err := s.srv.Presence.FromClient(b, sess, e)
 			if err != nil {

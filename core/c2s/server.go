@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/core/forgery"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/presence"
 	"github.com/hexmpp/hexmpp/core/registry"
@@ -91,6 +92,7 @@ type Deps struct {
 	Router      *router.Router
 	Registry    *registry.Registry
 	Pipeline    *pipeline.Pipeline
+	Forgery     *forgery.Guard
 	Presence    *presence.Presence
 	Sessions    cluster.Registry
 	Credentials auth.Credentials

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hexmpp/hexmpp/core/forgery"
 	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -64,7 +65,9 @@ type Deps struct {
 // Hosts holds what all guests share.
 type Hosts struct {
 	Deps
-	router Router
+	Forgery    *forgery.Guard // what guests and clients may not assert
+	router     Router
+	components map[string]bool // domains of all guests
 
 	ctx       context.Context // ends with Stop
 	cancel    context.CancelFunc
@@ -82,8 +85,11 @@ type Hosts struct {
 // New returns Hosts that run once Start was called.
 func New(d Deps) *Hosts {
 	ctx, cancel := context.WithCancel(context.Background())
+	components := map[string]bool{}
 	return &Hosts{
-		Deps: d, ctx: ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
+		Deps: d, components: components,
+		Forgery: &forgery.Guard{Hosted: d.Domains, Component: func(domain string) bool { return components[domain] }},
+		ctx:     ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
 		tasks:  tasks{workers: max(1, d.Workers), idle: make(chan struct{})},
 		timers: map[timerKey]*timer{}, requests: map[requestKey]*request{},
 		residents: newResidents(d.Store, d.Sessions),
@@ -106,8 +112,12 @@ type Guest struct {
 	detached         detached
 }
 
-// NewGuest admits an extension. domains are those of its components.
+// NewGuest admits an extension. domains are those of its components. All are
+// admitted before anything is sent.
 func (h *Hosts) NewGuest(reg *extension.Registration, granted []extension.Permission, domains []string) *Guest {
+	for _, d := range domains {
+		h.components[d] = true
+	}
 	g := &Guest{Reg: reg, hosts: h, granted: granted, domains: domains, log: h.Log.With("extension", reg.Name)}
 	for _, key := range reg.Residents {
 		h.residents.names = append(h.residents.names, residentName{reg.Name, key})
@@ -140,14 +150,37 @@ func wellFormed(s *stanza.Stanza) error {
 // sendable says whether the guest may send from this address.
 func (g *Guest) sendable(s *stanza.Stanza) error {
 	from := s.From
+	hosted := slices.Contains(g.hosts.Domains, from.Domain())
 	switch {
-	case from.Local() == "" && slices.Contains(g.hosts.Domains, from.Domain()),
-		slices.Contains(g.domains, from.Domain()),
-		from.IsBare() && !from.IsZero() && s.To.Bare() == from:
+	case hosted && from.Local() == "", slices.Contains(g.domains, from.Domain()):
 		return nil
+	case hosted && from.IsBare() && s.To.Bare() == from:
+		return g.MayEmit(s)
 	}
 	return fmt.Errorf("%w: %s may not send from %q: send from the server, from a domain of its components, or to an account's own sessions",
 		extension.ErrPermission, g.Reg.Name, from)
+}
+
+// carbons is the only extension that makes carbon copies.
+const carbons = "carbons"
+
+// MayEmit refuses what clients would take for a carbon copy (XEP-0280 11), of
+// all guests but one.
+func (g *Guest) MayEmit(s *stanza.Stanza) error {
+	if g.Reg.Name == carbons || !g.hosts.Forgery.Carbon(s) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s may not send carbon copies: that is what the extension called %q does",
+		extension.ErrPermission, g.Reg.Name, carbons)
+}
+
+// stripped returns what goes out of what the guest sends: a component
+// asserts no more than others may. The server's own word is not doubted.
+func (g *Guest) stripped(s *stanza.Stanza) *stanza.Stanza {
+	if slices.Contains(g.domains, s.From.Domain()) {
+		return g.hosts.Forgery.Strip(s)
+	}
+	return s
 }
 
 // account is the bare JID as owner in storage and for End.

@@ -63,6 +63,7 @@ func (x stanzas) Send(s *stanza.Stanza) error {
 	if err := x.count(); err != nil {
 		return err
 	}
+	s = x.t.g.stripped(s)
 	x.t.later(func(b *transport.Batch) transport.Wait {
 		return x.t.g.hosts.router.Route(b, &extension.Envelope{Stanza: s})
 	})
@@ -79,12 +80,18 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 	if err := wellFormed(s); err != nil {
 		return err
 	}
+	h := s.Header
+	h.From = account.Bare()
+	s = x.t.g.hosts.Forgery.Strip(s.With(h))
+	if err := wellFormed(s); err != nil { // the payload of an iq may be gone
+		return err
+	}
+	if err := x.t.g.MayEmit(s); err != nil {
+		return err
+	}
 	if err := x.count(); err != nil {
 		return err
 	}
-	h := s.Header
-	h.From = account.Bare()
-	s = s.With(h)
 	x.t.later(func(b *transport.Batch) transport.Wait {
 		return x.t.g.hosts.router.Submit(b, &extension.Envelope{Stanza: s})
 	})

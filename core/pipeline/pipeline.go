@@ -242,7 +242,10 @@ func (h *handler) call(w *Passage) (v extension.Verdict, changed *stanza.Stanza,
 		if wrong := iq.Check(changed); wrong != nil {
 			return fmt.Errorf("the stanza that it returned: %s", wrong.Text)
 		}
-		return nil
+		if changed == original || h.guest.MayEmit(original) != nil { // a copy that carbons made stays one
+			return nil
+		}
+		return h.guest.MayEmit(changed)
 	})
 	return v, changed, err
 }

@@ -85,9 +85,13 @@ func (q *question) handle(ctx context.Context, h *extension.Host) (err error) {
 }
 
 func (q *question) done(b *transport.Batch, err error) transport.Wait {
+	answer := stanza.New(q.Reply(stanza.Result), q.result)
+	if err == nil {
+		err = q.claim.Guest.MayEmit(answer)
+	}
 	if err != nil {
 		q.claim.Guest.Log("iq handler of "+q.Child.Space, err)
-		return q.to(b, q.ErrorReply(stanza.AsError(err)))
+		answer = q.ErrorReply(stanza.AsError(err))
 	}
-	return q.to(b, stanza.New(q.Reply(stanza.Result), q.result))
+	return q.to(b, answer)
 }

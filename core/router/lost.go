@@ -44,10 +44,19 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 	return r.deliver(b, e)
 }
 
-// stamped adds when a message was first received, unless it says so already.
+// stamped adds when a message was first received, unless we said so already.
+// Stamps of others may be there, of a client that was offline or of a room; they
+// are not ours, since core/forgery lets nobody make one in our name.
 func stamped(st *stanza.Stanza, domain string, at time.Time) *stanza.Stanza {
-	if _, there := st.Child(NSDelay, "delay"); there || at.IsZero() {
+	if at.IsZero() {
 		return st
+	}
+	for _, c := range st.Children() {
+		if c.Space == NSDelay && c.Local == "delay" {
+			if from, _ := st.ChildAttr(c, "from"); from == domain {
+				return st
+			}
+		}
 	}
 	return st.Patch(nil, stanza.El(NSDelay, "delay",
 		stanza.At("from", domain), stanza.At("stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))))

@@ -38,10 +38,12 @@ type Host struct {
 type Stanzas interface {
 	// Send sends a stanza from the server, from an address of a component of
 	// this extension, or from the bare JID of an account to sessions of that
-	// same account. ErrPermission for any other from.
+	// same account. ErrPermission for any other from, and for carbon copies (XEP-0280)
+	// of any extension but carbons. Ids and delays that are not the
+	// component's to give (XEP-0359, XEP-0203) are left out.
 	Send(s *stanza.Stanza) error
 	// SendAs sends a stanza as if a client of account had: it takes the same
-	// way. Needs SendAsAccount.
+	// way, and asserts no more than a client may. Needs SendAsAccount.
 	SendAs(account jid.JID, s *stanza.Stanza) error
 	// Request sends an iq get or set; from as in Send. Its answer, or its
 	// absence after timeout (at most 5 minutes), becomes a Reply with the same

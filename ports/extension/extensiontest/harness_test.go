@@ -175,9 +175,13 @@ func TestPermissions(t *testing.T) {
 		"send as the account to its own session": {func(h *extension.Host) error { return h.Stanzas.Send(message("a@example.org", "a@example.org/r")) }, true},
 		"send as an account to others":           {func(h *extension.Host) error { return h.Stanzas.Send(message("a@example.org", "b@example.org")) }, false},
 		"send as somebody elsewhere":             {func(h *extension.Host) error { return h.Stanzas.Send(message("far.example", "b@example.org")) }, false},
-		"SendAs":                                 {func(h *extension.Host) error { return h.Stanzas.SendAs(user, message("x.example", "b@example.org")) }, false},
-		"End":                                    {func(h *extension.Host) error { return h.Sessions.End(user, "not-authorized", "") }, false},
-		"Create":                                 {func(h *extension.Host) error { return h.Accounts.Create(t.Context(), user, "x") }, false},
+		"send as an account elsewhere":           {func(h *extension.Host) error { return h.Stanzas.Send(message("a@far.example", "a@far.example/r")) }, false},
+		"send a carbon copy": {func(h *extension.Host) error {
+			return h.Stanzas.Send(stanza.New(message("a@example.org", "a@example.org/r").Header, stanza.El("urn:xmpp:carbons:2", "sent")))
+		}, false},
+		"SendAs": {func(h *extension.Host) error { return h.Stanzas.SendAs(user, message("x.example", "b@example.org")) }, false},
+		"End":    {func(h *extension.Host) error { return h.Sessions.End(user, "not-authorized", "") }, false},
+		"Create": {func(h *extension.Host) error { return h.Accounts.Create(t.Context(), user, "x") }, false},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {

@@ -129,10 +129,16 @@ func (x stanzas) mayMake(s *stanza.Stanza) error {
 	own := slices.ContainsFunc(h.componentDomains(), func(c component) bool { return c.domain == from.Domain() })
 	switch {
 	case from.IsZero():
-	case own, from.Local() == "" && h.hosted(from.Domain()), from.IsBare() && s.To.Bare() == from:
+	case own, from.Local() == "" && h.hosted(from.Domain()), h.hosted(from.Domain()) && from.IsBare() && s.To.Bare() == from && !x.carbon(s):
 		return x.count()
 	}
 	return fmt.Errorf("%w: %s may not send from %q", extension.ErrPermission, h.reg.Name, from)
+}
+
+// carbon says whether s is a carbon copy (XEP-0280) that another extension makes.
+func (x stanzas) carbon(s *stanza.Stanza) bool {
+	_, there := s.Child("urn:xmpp:carbons:2", "")
+	return there && x.t.h.reg.Name != "carbons"
 }
 
 func (x stanzas) count() error {
@@ -160,6 +166,9 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 	}
 	if err := x.count(); err != nil {
 		return err
+	}
+	if x.carbon(s) {
+		return fmt.Errorf("%w: %s may not send carbon copies", extension.ErrPermission, h.reg.Name)
 	}
 	head := s.Header
 	head.From = account.Bare()

@@ -227,6 +227,31 @@ func (s *Stanza) ParseChild(c Child) (*Element, error) {
 	return ParseElement(s.content[c.Start:c.End], "")
 }
 
+// ChildAttr returns the value of an unprefixed attribute of a child, unescaped;
+// ok is false if it is absent, or the child not canonical. It reads the child's
+// start tag alone, however much is in the child.
+func (s *Stanza) ChildAttr(c Child, local string) (value string, ok bool) {
+	if c.Start > c.End || uint64(c.End) > uint64(len(s.content)) {
+		return "", false
+	}
+	p := parser{s: s.content[c.Start:c.End]}
+	if !p.accept("<") {
+		return "", false
+	}
+	if _, _, err := p.name(); err != nil {
+		return "", false
+	}
+	if _, _, err := p.startTag(""); err != nil {
+		return "", false
+	}
+	for i := range p.raw {
+		if a := &p.raw[i]; a.prefix == "" && a.local == local {
+			return a.value, true
+		}
+	}
+	return "", false
+}
+
 // Find returns the first child with this name as a tree, nil if there is none.
 func (s *Stanza) Find(space, local string) *Element {
 	c, ok := s.Child(space, local)

@@ -111,6 +111,38 @@ func TestRawFindsChildren(t *testing.T) {
 	}
 }
 
+func TestChildAttr(t *testing.T) {
+	tests := []struct {
+		name, content, want string
+		ok                  bool
+	}{
+		{"plain", "<a b='1'/>", "1", true},
+		{"among others, spaced", "<a xmlns='urn:a' c='2'\n b = \"1\" d='3'>text</a>", "1", true},
+		{"unescaped", "<a b='&lt;&#49;&apos;\n&#xA;'/>", "<1' \n", true},
+		{"empty", "<a b=''/>", "", true},
+		{"of a prefixed child", "<p:a xmlns:p='urn:a' b='1'/>", "1", true},
+		{"absent", "<a/>", "", false},
+		{"prefixed is another", "<a xmlns:p='urn:p' p:b='1'/>", "", false},
+		{"a declaration is none", "<a xmlns:b='1'/>", "", false},
+		{"of a child's child is another", "<a><c b='1'/></a>", "", false},
+		{"behind what can't be read", "<a b='1' c=d/>", "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := stanza.Raw(stanza.Header{Kind: stanza.Message}, "", tt.content, []stanza.Child{{Local: "a", End: uint32(len(tt.content))}})
+			if got, ok := s.ChildAttr(s.Children()[0], "b"); got != tt.want || ok != tt.ok {
+				t.Errorf("got %q, %v", got, ok)
+			}
+		})
+	}
+	s := stanza.Raw(stanza.Header{}, "", "x<", nil)
+	for _, c := range []stanza.Child{{}, {Start: 2, End: 1}, {Start: 1, End: 9}, {End: 1}, {Start: 1, End: 2}} {
+		if got, ok := s.ChildAttr(c, "b"); got != "" || ok {
+			t.Errorf("%v: got %q", c, got)
+		}
+	}
+}
+
 func TestRawCopiesChildren(t *testing.T) {
 	for n := range 7 {
 		content := strings.Repeat("<a/>", n)
