@@ -236,18 +236,32 @@ func (h *handler) call(w *Passage) (v extension.Verdict, changed *stanza.Stanza,
 			return nil // whatever it says
 		}
 		changed = change(original, &v)
-		if v.Copy != nil && (v.Copy.Stanza == nil || v.Copy.Stanza.Kind != stanza.Message || original.Kind != stanza.Message || w.Copy != nil) {
-			return errors.New("a copy is a message, of a message that has no other copy")
-		}
-		if wrong := iq.Check(changed); wrong != nil {
-			return fmt.Errorf("the stanza that it returned: %s", wrong.Text)
-		}
-		if changed == original || h.guest.MayEmit(original) != nil { // a copy that carbons made stays one
-			return nil
-		}
-		return h.guest.MayEmit(changed)
+		return h.check(w, &v, changed)
 	})
 	return v, changed, err
+}
+
+// check says what is wrong with a verdict that makes changed of the stanza.
+func (h *handler) check(w *Passage, v *extension.Verdict, changed *stanza.Stanza) error {
+	original := w.Envelope.Stanza
+	if c := v.Copy; c != nil {
+		switch {
+		case c.Stanza == nil || c.Stanza.Kind != stanza.Message || original.Kind != stanza.Message || w.Copy != nil:
+			return errors.New("a copy is a message, of a message that has no other copy")
+		case c.Stanza.From != w.Envelope.Account:
+			return fmt.Errorf("a copy is from %s, not from %q", w.Envelope.Account, c.Stanza.From)
+		}
+		if err := h.guest.MayEmit(c.Stanza); err != nil {
+			return err
+		}
+	}
+	if wrong := iq.Check(changed); wrong != nil {
+		return fmt.Errorf("the stanza that it returned: %s", wrong.Text)
+	}
+	if changed == original || h.guest.MayEmit(original) != nil { // a copy that carbons made stays one
+		return nil
+	}
+	return h.guest.MayEmit(changed)
 }
 
 // change returns the stanza that goes on.

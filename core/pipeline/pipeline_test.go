@@ -343,3 +343,41 @@ func TestEffectsOfFailedHandlers(t *testing.T) {
 		t.Error(list, err)
 	}
 }
+
+// A copy, and what is made to look like one, is from the account, and carbons
+// alone makes one (XEP-0280 7, 8, 11).
+func TestCopiesAreMadeByCarbonsAlone(t *testing.T) {
+	carbon := stanza.El("urn:xmpp:carbons:2", "received")
+	copied := func(from jid.JID) extension.Verdict {
+		s := stanza.New(stanza.Header{Kind: stanza.Message, From: from}, carbon)
+		return extension.Verdict{Copy: &extension.Copy{Mark: "on", Stanza: s}}
+	}
+	patch := extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{carbon}}
+	own := stanza.New(stanza.Header{Kind: stanza.Message, From: to, To: to}, stanza.El("urn:x", "x")) // juliet's bare JID, as PEP has it
+	for _, row := range []struct {
+		rule, guest string
+		s           *stanza.Stanza
+		v           extension.Verdict
+		want        pipeline.Outcome
+	}{
+		{"a copy by carbons", "carbons", message(""), copied(to), pipeline.Pass},
+		{"a copy by another", "one", message(""), copied(to), pipeline.Refused},
+		{"a copy from another account", "carbons", message(""), copied(from.Bare()), pipeline.Refused},
+		{"a copy from a resource", "carbons", message(""), copied(from), pipeline.Refused},
+		{"a copy from nobody", "carbons", message(""), copied(jid.JID{}), pipeline.Refused},
+		{"made of what is from a bare JID, by carbons", "carbons", own, patch, pipeline.Pass},
+		{"made of what is from a bare JID, by another", "one", own, patch, pipeline.Refused},
+		{"made of what is from a full JID, which clients ignore", "one", message(""), patch, pipeline.Pass},
+		{"changed by another", "one", own.Patch(nil, carbon), extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:y", "y")}}, pipeline.Pass},
+	} {
+		h := handler(extension.Deliver, func(*extension.Envelope) (extension.Verdict, error) { return row.v, nil })
+		reg := extension.Registration{Name: row.guest, Stages: []extension.StageHandler{h}}
+		p, err := pipeline.New(guests(t, reg), extension.Order{extension.Deliver: {row.guest}}, pipeline.Memory{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := run(p, extension.Deliver, row.s); w.Outcome != row.want || (w.Copy != nil) != (row.v.Copy != nil && row.want == pipeline.Pass) {
+			t.Errorf("%s: outcome %d, copy %v, %v", row.rule, w.Outcome, w.Copy, w.Refusal)
+		}
+	}
+}

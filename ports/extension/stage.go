@@ -103,7 +103,8 @@ type Verdict struct {
 	Key string
 
 	// Copy, together with any action that lets the stanza go on: what other
-	// sessions of Envelope.Account get. One handler of a stage may ask for it.
+	// sessions of Envelope.Account get. One handler of a stage may ask for it. What
+	// holds carbons (XEP-0280 11), here as in what is sent, is carbons' alone.
 	Copy *Copy
 }
 
