@@ -8,6 +8,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -67,6 +68,16 @@ func (k *Kernel) Sessions(_ context.Context, user jid.JID) ([]admin.Session, err
 		out[i] = admin.Session{JID: e.JID, Available: e.Available, Priority: e.Priority}
 	}
 	return out, nil
+}
+
+// Gauges returns what metrics ask for.
+func (k *Kernel) Gauges() observe.Gauges {
+	k.mu.Lock()
+	streams := len(k.streams)
+	k.mu.Unlock()
+	return observe.Gauges{
+		Streams: streams, Sessions: k.ports.Sessions.Len(), Resumable: k.c2s.Resumables.Len(), Tasks: k.hosts.Tasks(),
+	}
 }
 
 // Status implements half of admin.Server.

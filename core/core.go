@@ -28,6 +28,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -59,6 +60,7 @@ type Ports struct {
 	Order       extension.Order
 	LoggedIn    func(user jid.JID, at time.Time) // after each login; must not wait
 	Log         *zap.Logger
+	Observe     observe.Kernel
 	Now         func() time.Time // default time.Now
 }
 
@@ -72,6 +74,7 @@ type Kernel struct {
 	router   *router.Router
 	presence *presence.Presence
 	c2s      *c2s.Server
+	observe  *observe.Kernel
 	started  time.Time
 
 	// mu guards streams and closing; empty is closed when the last stream of
@@ -87,7 +90,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	if err := prepare(&o, &p); err != nil {
 		return nil, err
 	}
-	k := &Kernel{options: o, ports: p, started: p.Now(), streams: map[*c2s.Stream]struct{}{}, empty: make(chan struct{})}
+	k := &Kernel{options: o, ports: p, observe: p.Observe.Complete(), started: p.Now(), streams: map[*c2s.Stream]struct{}{}, empty: make(chan struct{})}
 	k.accounts = &accounts{
 		Verifier: p.Verifier, Accounts: p.Accounts, sessions: p.Sessions, now: p.Now,
 		keep: 2 * max(o.Limits.UnauthenticatedTime, time.Minute), removed: map[jid.JID]time.Time{},
@@ -115,7 +118,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Forgery: k.hosts.Forgery, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
-		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now,
+		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now, Observe: k.observe,
 	})
 	return k, nil
 }

@@ -32,8 +32,12 @@ func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Los
 
 // Overflow implements session.Kernel.
 func (k *Kernel) Overflow(s *session.Session) {
+	k.observe.Overflowed()
 	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }
+
+// Delivered implements session.Kernel.
+func (k *Kernel) Delivered(kind stanza.Kind) { k.observe.Delivered(kind) }
 
 // Publish implements session.Kernel.
 func (k *Kernel) Publish(e cluster.Entry) bool { return k.ports.Sessions.Update(e) }

@@ -175,6 +175,7 @@ func (s *Server) handler() http.Handler {
 	handle("GET "+pathStatus, s.status)
 	handle("GET "+pathSessions, s.sessions)
 	handle("POST "+pathReload, s.reload)
+	profiles(mux)
 	return mux
 }
 

@@ -197,6 +197,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	}
 	s.since = s.login.since // not now: the account may have gone since its keys were read
 	s.srv.LoggedIn(user, s.srv.Now())
+	s.srv.Observe.LoggedIn()
 	s.srv.Log.Debug("logged in", zap.Stringer("user", user), zap.Stringer("addr", s.peer.Addr))
 	data := ""
 	if r.Data != nil {
@@ -214,6 +215,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 // try, a bounded number of times (6.4.5).
 func (s *Stream) refused(b *transport.Batch, c sasl.Condition, text string) transport.Wait {
 	l := s.login
+	s.srv.Observe.LoginFailed(string(c))
 	if c == sasl.NotAuthorized && !l.user.IsZero() {
 		s.srv.Log.Info("login failed", zap.Stringer("user", l.user), zap.Stringer("addr", s.peer.Addr))
 	}

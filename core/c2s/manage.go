@@ -93,6 +93,7 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		if known {
 			told = &past
 		}
+		s.srv.Observe.Resumed(false)
 		s.refuseManagement(b, stanza.ItemNotFound, told)
 		return nil
 	}
@@ -143,6 +144,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	s.envelope.Origin = s.origin()
 	s.envelope.Origin.Session = sess.JID
 	sess.Reconnected(b)
+	s.srv.Observe.Resumed(true)
 	s.srv.Log.Debug("session resumed", zap.Stringer("jid", sess.JID), zap.Stringer("addr", s.peer.Addr))
 }
 

@@ -22,6 +22,7 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 		s.state = ended
 		return nil
 	}
+	s.srv.Observe.Received(t.Stanza.Kind)
 	w := s.submit(b, t, sess)
 	s.envelope.Stanza = nil // an idle session holds no stanza
 	if w == nil {

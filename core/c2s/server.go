@@ -20,6 +20,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/throttle"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
@@ -101,6 +102,7 @@ type Deps struct {
 	// Removed says whether the account was removed since a login at that time.
 	Removed  func(user jid.JID, login time.Time) bool
 	Throttle *throttle.Throttle
+	Observe  *observe.Kernel
 	Log      *zap.Logger
 	Now      func() time.Time
 }

@@ -99,6 +99,13 @@ func (h *Hosts) Spawn(w transport.Wait) {
 	h.Log.Error("what a session left to do was dropped: too much waits, or the server has ended", "waiting", t.leftovers)
 }
 
+// Tasks returns how much waits or runs.
+func (h *Hosts) Tasks() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.tasks.queue) + h.tasks.running
+}
+
 // Own makes a Wait the kernel's: its context is not that of the connection that
 // waits for it, but ends with the kernel, or after 30 seconds. Whatever carries
 // a stanza that was taken is to be owned: it is not lost with its sender's

@@ -309,6 +309,13 @@ func (r *Resumables) Find(id string, user jid.JID) (s *Session, h uint32, known 
 	return nil, 0, false
 }
 
+// Len returns how many sessions can be resumed, attached or not.
+func (r *Resumables) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sessions)
+}
+
 // Stop ends the sessions that wait for a connection, and waits for those whose
 // time is just up.
 func (r *Resumables) Stop() {

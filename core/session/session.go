@@ -23,6 +23,8 @@ type Kernel interface {
 	Leave(b *transport.Batch, s *Session)
 	// Lost takes what a session that has ended did not bring to its client.
 	Lost(b *transport.Batch, s *Session, lost []Lost)
+	// Delivered counts a stanza that a session took.
+	Delivered(kind stanza.Kind)
 	// Publish updates the session registry.
 	Publish(e cluster.Entry) bool
 	// Show tells others of the session: cluster.Receiver.
@@ -94,8 +96,10 @@ func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
 		case pipeline.Held:
 			return s.settle(b, s.hold(b, d))
 		}
+		s.kernel.Delivered(d.Stanza.Kind)
 		return s.settle(b, s.behindHeld(b, d))
 	}
+	s.kernel.Delivered(d.Stanza.Kind)
 	return s.settle(b, s.out.Delivery(b, d))
 }
 

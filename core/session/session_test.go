@@ -24,6 +24,7 @@ type kernel struct {
 func (k *kernel) Leave(*transport.Batch, *Session) { k.mu.Lock(); defer k.mu.Unlock(); k.left++ }
 func (k *kernel) Overflow(*Session)                { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
 
+func (k *kernel) Delivered(stanza.Kind)      {}
 func (k *kernel) Publish(cluster.Entry) bool { return true }
 func (k *kernel) Show(*transport.Batch, *Session, jid.JID, bool) transport.Wait {
 	return nil

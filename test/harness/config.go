@@ -33,7 +33,7 @@ type Limits struct {
 }
 
 // listeners are the addresses that the harness picked for one server.
-type listeners struct{ c2s, c2sTLS string }
+type listeners struct{ c2s, c2sTLS, http string }
 
 // yaml writes the configuration file. This is the one place that knows the keys.
 func (c Config) yaml(data, certificates string, at listeners) string {
@@ -44,6 +44,7 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	line("listen:")
 	line("  c2s: %q", at.c2s)
 	line("  c2s-tls: %q", at.c2sTLS)
+	line("  http: %q", at.http)
 	line("tls:")
 	if !c.SelfSigned {
 		line("  certificates: %q", certificates)

@@ -23,6 +23,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
@@ -64,6 +65,8 @@ type Options struct {
 	// QueueLength is how many writes may wait; more wait for a place in the
 	// queue, as long as their context allows. Default 4,096.
 	QueueLength int
+	// Observe is told of the transactions that write.
+	Observe observe.Storage
 }
 
 func (o *Options) complete() error {
@@ -150,7 +153,7 @@ func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store,
 		s.readers.Close()
 		return nil, d.wrap("open", err)
 	}
-	s.writer = startWriter(d, s.queries, db, o.QueueLength, log)
+	s.writer = startWriter(d, s.queries, db, o, log)
 	return s, nil
 }
 

@@ -18,6 +18,7 @@ func (w *writer) write(group []*job) {
 		}
 		return
 	}
+	began := time.Now()
 	results, again, err := w.transaction(group, !w.dialect.remote)
 	if again == withSavepoints {
 		results, again, err = w.transaction(group, true)
@@ -29,6 +30,9 @@ func (w *writer) write(group []*job) {
 		return
 	}
 	w.report(err)
+	if f := w.observe.Committed; f != nil {
+		f(len(group), time.Since(began), err)
+	}
 	for i, j := range group {
 		if err != nil {
 			j.result <- err

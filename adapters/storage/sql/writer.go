@@ -10,6 +10,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/observe"
 )
 
 // maxGroup bounds the jobs of one transaction, and with that how long the
@@ -46,6 +48,7 @@ type writer struct {
 	db      *sqlx.DB
 	conn    *connection // nil: to be opened
 	log     *zap.Logger
+	observe observe.Storage
 	queue   chan *job
 	quit    chan struct{} // closed by close
 	ended   chan struct{} // closed when the goroutine has ended
@@ -59,10 +62,10 @@ type writer struct {
 	warnedAt time.Time // when
 }
 
-func startWriter(d dialect, q *queries, db *sqlx.DB, queue int, log *zap.Logger) *writer {
+func startWriter(d dialect, q *queries, db *sqlx.DB, o Options, log *zap.Logger) *writer {
 	w := &writer{
-		dialect: d, queries: q, db: db, log: log,
-		queue:   make(chan *job, queue),
+		dialect: d, queries: q, db: db, log: log, observe: o.Observe,
+		queue:   make(chan *job, o.QueueLength),
 		quit:    make(chan struct{}),
 		ended:   make(chan struct{}),
 		stopped: make(chan struct{}),

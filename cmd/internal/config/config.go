@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,6 +45,7 @@ type Config struct {
 	Contact      Contact
 	Plugins      map[string]*Plugin
 	S2S          S2S
+	Metrics      Metrics
 	Log          Log
 
 	lines map[string]int // path of an option -> line of the file that sets it
@@ -138,6 +140,9 @@ type S2S struct {
 	Overrides    map[string]string
 }
 
+// Metrics says who may read the metrics.
+type Metrics struct{ From []netip.Prefix }
+
 // Log says what is logged, and how.
 type Log struct {
 	Level  string
@@ -182,6 +187,7 @@ func Parse(path string, text []byte) (*Config, error) {
 	}
 	if _, set := r.lines["listen"]; !set {
 		c.Listen.C2S, c.Listen.C2STLS = []string{":5222"}, []string{":5223"}
+		c.Listen.HTTP = httpDefault()
 	}
 	if len(r.errs) == 0 {
 		check(c, r)
@@ -202,11 +208,15 @@ func withoutFile() (*Config, error) {
 	setDefaults(options(c))
 	c.Listen.C2S = []string{"127.0.0.1:5222", "[::1]:5222"}
 	c.Listen.C2STLS = []string{"127.0.0.1:5223", "[::1]:5223"}
+	c.Listen.HTTP = httpDefault()
 	if err := c.resolve("."); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
+
+// httpDefault is where HTTP listens unless the file says otherwise.
+func httpDefault() []string { return []string{"127.0.0.1:5280"} }
 
 // resolve makes paths absolute; relative ones are relative to folder.
 func (c *Config) resolve(folder string) error {

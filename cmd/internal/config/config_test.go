@@ -49,7 +49,7 @@ func TestErrors(t *testing.T) {
 		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
 		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
 		{"alias in options", "x: &d 1\nplugins: {a: {options: {b: [*d]}}}", []string{
-			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, limits, admins, extensions, plugins, s2s, log`,
+			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, limits, admins, extensions, plugins, s2s, metrics, log`,
 			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
 		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
 		{"port out of range", "listen: {c2s: \":70000\"}",
@@ -133,7 +133,7 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"time extension", c.Extensions["time"].Enabled, true},
 		{"plugin command", strings.Join(c.Plugins["muc"].Command, " "), "a -b"},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
-		{"warnings", len(c.Warnings()), 6},
+		{"warnings", len(c.Warnings()), 5},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -205,6 +206,23 @@ var address = kind[string]{
 		return net.JoinHostPort(host, port), nil
 	},
 	text: quote,
+}
+
+// network is a range of addresses; one address is a network of one.
+var network = kind[netip.Prefix]{
+	what: `a network such as "192.0.2.0/24", or an address`,
+	tags: []string{"!!str"},
+	parse: func(s string) (netip.Prefix, error) {
+		if addr, err := netip.ParseAddr(s); err == nil {
+			return addr.Prefix(addr.BitLen())
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return p, fmt.Errorf("%q is no network", short(s))
+		}
+		return p.Masked(), nil
+	},
+	text: func(p netip.Prefix) string { return quote(p.String()) },
 }
 
 // endpoint is where to connect to; the host may be a name.

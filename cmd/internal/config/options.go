@@ -49,7 +49,7 @@ func options(c *Config) []option {
 		{key: "data", value: one(&c.Data, path), preset: "./hexmpp-data",
 			doc: "Folder for everything that the server keeps: database, certificates, admin socket. It is made when it is missing. One server at a time uses it."},
 		{key: "listen", section: listenOptions(&c.Listen),
-			doc: "Addresses to listen on. Without this section: c2s on port 5222 and c2s-tls on port 5223 of every interface, or of the loopback addresses when there is no configuration file. With it: what it names and nothing else. Port 0 takes any free port, which the log tells."},
+			doc: "Addresses to listen on. Without this section: c2s on port 5222 and c2s-tls on port 5223 of every interface, or of the loopback addresses when there is no configuration file; http on port 5280 of 127.0.0.1. With it: what it names and nothing else. Port 0 takes any free port, which the log tells."},
 		{key: "tls", doc: "Encryption.", section: []option{
 			{key: "certificates", value: one(&c.TLS.Certificates, path), note: "certificates in the data folder",
 				doc: "Folder with certificates and keys in PEM. A domain without one gets a certificate that the server signs itself. Read again by SIGHUP and `hexmpp reload`."},
@@ -78,6 +78,10 @@ func options(c *Config) []option {
 			doc: "Extensions in processes of their own. This version reads the section and does not start them yet."},
 		{key: "s2s", section: s2sOptions(&c.S2S),
 			doc: "Federation with other servers. This version reads the section and does not federate yet."},
+		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{
+			{key: "from", value: many(&c.Metrics.From, network), preset: "[127.0.0.0/8, '::1/128']",
+				doc: "Networks from which they may be read; all others get the status 403."},
+		}},
 		{key: "log", doc: "The log, on standard error.", section: []option{
 			{key: "level", value: one(&c.Log.Level, choice("debug", "info", "warn", "error")), preset: "info",
 				doc: "The least important lines that are logged."},
@@ -93,8 +97,8 @@ func listenOptions(l *Listen) []option {
 			doc: "Clients that begin in clear and encrypt by STARTTLS (RFC 6120)."},
 		{key: "c2s-tls", value: many(&l.C2STLS, address), note: "port 5223, see above",
 			doc: "Clients that encrypt from the first byte (XEP-0368)."},
-		{key: "http", value: many(&l.HTTP, address), note: "none",
-			doc: "HTTP in clear. This version reads it and does not listen yet."},
+		{key: "http", value: many(&l.HTTP, address), note: "port 5280, see above",
+			doc: "HTTP in clear: metrics (see the section metrics) and, at /health, whether the server is up."},
 		{key: "https", value: many(&l.HTTPS, address), note: "none",
 			doc: "HTTP over TLS. This version reads it and does not listen yet."},
 		{key: "s2s", value: many(&l.S2S, address), note: "none",

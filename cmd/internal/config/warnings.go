@@ -16,8 +16,7 @@ func (c *Config) Warnings() []string {
 			w = append(w, path+" is set, but this version of hexmpp has no "+what+" yet; it has no effect")
 		}
 	}
-	unused("listen.http", "HTTP")
-	unused("listen.https", "HTTP")
+	unused("listen.https", "HTTP over TLS")
 	unused("listen.s2s", "federation")
 	unused("plugins", "plugins")
 	unused("s2s", "federation")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/auth/local"
 	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/roster"
@@ -37,7 +38,7 @@ func (k *kernel) Shutdown(ctx context.Context) error {
 	return k.err
 }
 
-func newKernel(o Options, store storage.Store, accounts *local.Source, sessions cluster.Registry, x extensions) (*kernel, error) {
+func newKernel(o Options, store storage.Store, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
 	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
 		Credentials: accounts,
 		Verifier:    accounts,
@@ -47,6 +48,7 @@ func newKernel(o Options, store storage.Store, accounts *local.Source, sessions 
 		Extensions:  x.Registrations,
 		Order:       x.Order,
 		LoggedIn:    accounts.LoggedIn,
+		Observe:     m.Kernel(),
 		Log:         o.Log.Named("core"),
 	})
 	if err != nil {

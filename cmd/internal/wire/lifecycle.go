@@ -7,6 +7,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/adminapi"
 	"github.com/hexmpp/hexmpp/adapters/auth/local"
 	"github.com/hexmpp/hexmpp/adapters/certs"
+	"github.com/hexmpp/hexmpp/adapters/httpd"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 )
 
@@ -22,6 +23,7 @@ type parts struct {
 	Kernel    *kernel
 	Admin     *adminPort
 	Socket    *adminapi.Server
+	HTTP      *httpd.Server
 	Listeners *listeners
 }
 
@@ -37,6 +39,8 @@ func lifecycle(lc fx.Lifecycle, p *parts) {
 	lc.Append(fx.StartStopHook(p.Kernel.Start, p.Kernel.Shutdown))
 	// The admin socket answers while clients are still being drained.
 	lc.Append(fx.StartStopHook(p.Socket.Start, p.Socket.Stop))
+	// Metrics and health, also while clients are drained.
+	lc.Append(fx.StartStopHook(p.HTTP.Start, p.HTTP.Stop))
 	// Clients last: whatever they ask for is there. To stop is to accept no
 	// more, to let the kernel end all streams, and to cut off those left.
 	lc.Append(fx.StartStopHook(p.Listeners.Start, p.Listeners.Stop))

@@ -8,17 +8,18 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
 // openStore opens the database that the configuration names. The caller holds
 // the lock of the data folder.
-func openStore(ctx context.Context, c *config.Config, log *zap.Logger) (storage.Store, error) {
+func openStore(ctx context.Context, c *config.Config, watch observe.Storage, log *zap.Logger) (storage.Store, error) {
 	switch c.Storage.Driver {
 	case config.DriverSQLite:
-		return sql.New(ctx, sql.Options{Driver: sql.SQLite, Path: c.Storage.DSN}, log.Named("storage"))
+		return sql.New(ctx, sql.Options{Driver: sql.SQLite, Path: c.Storage.DSN, Observe: watch}, log.Named("storage"))
 	case config.DriverPostgres:
-		return sql.New(ctx, sql.Options{Driver: sql.Postgres, DSN: c.Storage.DSN}, log.Named("storage"))
+		return sql.New(ctx, sql.Options{Driver: sql.Postgres, DSN: c.Storage.DSN, Observe: watch}, log.Named("storage"))
 	}
 	return nil, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
 }

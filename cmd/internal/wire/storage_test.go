@@ -7,6 +7,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -19,7 +20,7 @@ func TestPostgres(t *testing.T) {
 	}
 	var first string
 	for range 2 {
-		store, err := openStore(t.Context(), c, zap.NewNop())
+		store, err := openStore(t.Context(), c, observe.Storage{}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,13 +11,14 @@ import (
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // OpenUsers opens the accounts of a server that does not run. The caller holds
 // the lock of the data folder, and calls close at the end.
 func OpenUsers(ctx context.Context, c *config.Config, log *zap.Logger) (users admin.Users, close func() error, err error) {
-	store, err := openStore(ctx, c, log)
+	store, err := openStore(ctx, c, observe.Storage{}, log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -65,10 +66,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{lock: lock, config: o.Config}
 	// The storage is opened before the rest is made, for the rest is made of it.
-	if s.store, err = openStore(ctx, o.Config, o.Log); err != nil {
+	counts := metrics.New(o.Version)
+	if s.store, err = openStore(ctx, o.Config, counts.Storage(), o.Log); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s.app = fx.New(modules(o, s.store, &s.parts))
+	s.app = fx.New(modules(o, s.store, counts, &s.parts))
 	if err = s.app.Err(); err == nil {
 		// Not cut short by ctx: fx would stop what it has started with the
 		// same context, that is, not at all.
@@ -87,7 +89,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 func (s *Server) Ready() {
 	c2s, c2sTLS := s.Addrs()
 	s.parts.Log.Info("ready",
-		zap.Strings("domains", s.config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS),
+		zap.Strings("domains", s.config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS), zap.Strings("http", s.parts.HTTP.Addrs()),
 		zap.String("data", s.config.Data), zap.String("version", s.parts.Options.Version))
 }
 
@@ -119,9 +121,9 @@ func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload
 func (s *Server) Addrs() (c2s, c2sTLS []string) { return s.parts.Listeners.Addrs() }
 
 // modules is the whole server, as fx sees it; its parts are put into p.
-func modules(o Options, store storage.Store, p *parts) fx.Option {
+func modules(o Options, store storage.Store, m *metrics.Metrics, p *parts) fx.Option {
 	return fx.Options(
-		fx.Supply(o, o.Config, o.Log, fx.Annotate(store, fx.As(new(storage.Store)))),
+		fx.Supply(o, o.Config, o.Log, m, fx.Annotate(store, fx.As(new(storage.Store)))),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			events := &fxevent.ZapLogger{Logger: log.Named("fx")}
 			events.UseLogLevel(zapcore.DebugLevel)
@@ -135,6 +137,7 @@ func modules(o Options, store storage.Store, p *parts) fx.Option {
 		Core,
 		Listeners,
 		Admin,
+		HTTP,
 		fx.Invoke(func(lc fx.Lifecycle, all parts) {
 			*p = all
 			lifecycle(lc, p)

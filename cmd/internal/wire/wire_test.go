@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
@@ -63,7 +64,7 @@ func stop(t *testing.T, s *Server) {
 
 func TestGraphIsComplete(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	if err := fx.ValidateApp(modules(o, memory.New(), &parts{})); err != nil {
+	if err := fx.ValidateApp(modules(o, memory.New(), metrics.New("test"), &parts{})); err != nil {
 		t.Error(err)
 	}
 }
@@ -276,7 +277,7 @@ func TestFailed(t *testing.T) {
 }
 
 func TestWarningsAreLogged(t *testing.T) {
-	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", http: \"127.0.0.1:0\"}\ns2s: {mode: open}\nplugins: {muc: {}}\n")
+	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nplugins: {muc: {}}\n")
 	stop(t, start(t, o))
 	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
 		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())

@@ -1,0 +1,124 @@
+// Package httpd is the server's HTTP listener: it mounts the handlers that it is
+// given. Each address is bound at Start, and all connections have ended, or are
+// cut off, when Stop returns.
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options of a Server.
+type Options struct {
+	Addresses []string // to listen on, HOST:PORT, in clear
+}
+
+// Server serves HTTP.
+type Server struct {
+	options Options
+	log     *zap.Logger
+	mux     *http.ServeMux
+	http    *http.Server
+
+	listeners []net.Listener
+	serving   sync.WaitGroup
+}
+
+// Bounds of a request that a handler does not set for itself.
+const (
+	maxHeader   = 32 << 10
+	readTime    = 10 * time.Second
+	writeTime   = 30 * time.Second
+	idleTime    = time.Minute
+	headerTime  = 5 * time.Second
+	maxRequests = 256 // handled at once
+)
+
+// New returns a Server without handlers.
+func New(o Options, log *zap.Logger) *Server {
+	s := &Server{options: o, log: log, mux: http.NewServeMux()}
+	running := make(chan struct{}, maxRequests)
+	s.http = &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case running <- struct{}{}:
+				defer func() { <-running }()
+				s.mux.ServeHTTP(w, r)
+			default:
+				http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
+			}
+		}),
+		MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		ErrorLog: zap.NewStdLog(log),
+	}
+	return s
+}
+
+// Handle mounts a handler; pattern as in http.ServeMux. It is called before
+// Start.
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
+
+// From wraps a handler that is for these networks alone: others get 403.
+func From(networks []netip.Prefix, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+			for _, n := range networks {
+				if n.Contains(peer.Addr().Unmap()) {
+					h.ServeHTTP(w, r)
+					return
+				}
+			}
+		}
+		http.Error(w, "not for this address", http.StatusForbidden)
+	})
+}
+
+// Start binds the addresses and serves from then on.
+func (s *Server) Start(ctx context.Context) error {
+	for _, address := range s.options.Addresses {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err != nil {
+			for _, l := range s.listeners {
+				l.Close()
+			}
+			s.listeners = nil
+			return fmt.Errorf("listen.http %s: %w", address, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	for _, l := range s.listeners {
+		s.serving.Go(func() {
+			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.log.Error("HTTP is served no more", zap.Stringer("address", l.Addr()), zap.Error(err))
+			}
+		})
+	}
+	return nil
+}
+
+// Addrs returns what is listened on; after Start.
+func (s *Server) Addrs() (all []string) {
+	for _, l := range s.listeners {
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// Stop accepts no more, waits for the requests that are handled until ctx ends,
+// and cuts off the rest.
+func (s *Server) Stop(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("httpd: requests did not end in time: %w", err), s.http.Close())
+	}
+	s.serving.Wait()
+	return err
+}

@@ -1,0 +1,142 @@
+// Package metrics makes Prometheus metrics of what ports/observe tells. Names end
+// in the unit; counters in _total. docs/operating/metrics.md lists them.
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hexmpp/hexmpp/ports/observe"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Metrics holds the metrics of one server.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	received, delivered [stanza.IQ + 1]prometheus.Counter
+	logins              prometheus.Counter
+	failedLogins        *prometheus.CounterVec
+	resumptions         *prometheus.CounterVec
+	overflows           prometheus.Counter
+
+	commits      prometheus.Histogram
+	commitWrites prometheus.Histogram
+	failures     prometheus.Counter
+}
+
+const namespace = "hexmpp"
+
+// New returns the metrics of a server of this version.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		logins:   counter("logins_total", "Logins that succeeded."),
+		failedLogins: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "logins_failed_total",
+			Help: "Logins that failed, by SASL condition."}, []string{"condition"}),
+		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "resumptions_total",
+			Help: "Sessions that clients asked to resume, by result: ok or failed."}, []string{"result"}),
+		overflows: counter("sessions_overflowed_total", "Sessions that ended since their client did not read or did not acknowledge."),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_seconds",
+			Help: "Time of one transaction that writes.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		commitWrites: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_writes",
+			Help: "Writes that share one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+		failures: counter("storage_commits_failed_total", "Transactions that failed."),
+	}
+	stanzas := func(name, help string) (all [stanza.IQ + 1]prometheus.Counter) {
+		vec := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{"kind"})
+		m.registry.MustRegister(vec)
+		for kind := stanza.Message; kind <= stanza.IQ; kind++ {
+			all[kind] = vec.WithLabelValues(kind.String())
+		}
+		return all
+	}
+	m.received = stanzas("stanzas_received_total", "Stanzas that clients handed in.")
+	m.delivered = stanzas("stanzas_delivered_total", "Stanzas that sessions took.")
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
+		Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.commits, m.commitWrites, m.failures,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+// Kernel is what the kernel tells.
+func (m *Metrics) Kernel() observe.Kernel {
+	return observe.Kernel{
+		Received:    func(k stanza.Kind) { m.received[k].Inc() },
+		Delivered:   func(k stanza.Kind) { m.delivered[k].Inc() },
+		LoggedIn:    m.logins.Inc,
+		LoginFailed: func(condition string) { m.failedLogins.WithLabelValues(condition).Inc() },
+		Resumed: func(ok bool) {
+			result := "failed"
+			if ok {
+				result = "ok"
+			}
+			m.resumptions.WithLabelValues(result).Inc()
+		},
+		Overflowed: m.overflows.Inc,
+	}
+}
+
+// Storage is what the storage tells.
+func (m *Metrics) Storage() observe.Storage {
+	return observe.Storage{Committed: func(writes int, took time.Duration, err error) {
+		if err != nil {
+			m.failures.Inc()
+			return
+		}
+		m.commits.Observe(took.Seconds())
+		m.commitWrites.Observe(float64(writes))
+	}}
+}
+
+// Watch has the kernel asked at each scrape. It is called once.
+func (m *Metrics) Watch(ask func() observe.Gauges) {
+	m.registry.MustRegister(&gauges{ask: ask})
+}
+
+// Handler serves the metrics in the formats that Prometheus reads.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: 10 * time.Second, MaxRequestsInFlight: 4})
+}
+
+// gauges collects observe.Gauges.
+type gauges struct{ ask func() observe.Gauges }
+
+var (
+	streams   = desc("streams", "Client streams, logged in or not.")
+	sessions  = desc("sessions", "Bound resources.")
+	resumable = desc("sessions_resumable", "Sessions that can be resumed, with a connection or without.")
+	tasks     = desc("tasks", "Work that waits or runs and that no stream waits for.")
+)
+
+func desc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{streams, sessions, resumable, tasks} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(to chan<- prometheus.Metric) {
+	now := g.ask()
+	for _, v := range []struct {
+		desc  *prometheus.Desc
+		value int
+	}{{streams, now.Streams}, {sessions, now.Sessions}, {resumable, now.Resumable}, {tasks, now.Tasks}} {
+		to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value))
+	}
+}

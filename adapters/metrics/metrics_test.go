@@ -1,0 +1,52 @@
+package metrics
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/observe"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+func TestMetrics(t *testing.T) {
+	m := New("1.2.3")
+	m.Watch(func() observe.Gauges { return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2} })
+	k, s := m.Kernel(), m.Storage()
+	k.Received(stanza.Message)
+	k.Received(stanza.IQ)
+	k.Delivered(stanza.Presence)
+	k.LoggedIn()
+	k.LoginFailed("not-authorized")
+	k.Resumed(true)
+	k.Resumed(false)
+	k.Overflowed()
+	s.Committed(3, 2*time.Millisecond, nil)
+	s.Committed(1, time.Millisecond, errors.New("disk full"))
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`hexmpp_build_info{version="1.2.3"} 1`,
+		`hexmpp_stanzas_received_total{kind="message"} 1`, `hexmpp_stanzas_received_total{kind="iq"} 1`, `hexmpp_stanzas_received_total{kind="presence"} 0`,
+		`hexmpp_stanzas_delivered_total{kind="presence"} 1`,
+		`hexmpp_logins_total 1`, `hexmpp_logins_failed_total{condition="not-authorized"} 1`,
+		`hexmpp_resumptions_total{result="ok"} 1`, `hexmpp_resumptions_total{result="failed"} 1`,
+		`hexmpp_sessions_overflowed_total 1`,
+		`hexmpp_storage_commit_writes_sum 3`, `hexmpp_storage_commit_seconds_count 1`, `hexmpp_storage_commits_failed_total 1`,
+		`hexmpp_streams 5`, `hexmpp_sessions 4`, `hexmpp_sessions_resumable 3`, `hexmpp_tasks 2`,
+		`go_goroutines `, `process_resident_memory_bytes `,
+	} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
+func BenchmarkReceived(b *testing.B) {
+	k := New("").Kernel()
+	for range b.N {
+		k.Received(stanza.Message)
+	}
+}

@@ -1,0 +1,64 @@
+// Package observe is the port for whoever counts and times what the server does:
+// structs of functions, like net/http/httptrace. A nil function means that nobody
+// listens. They may be called by any goroutine, with locks held and on the hottest
+// paths: they must not wait.
+package observe
+
+import (
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Kernel is told what the kernel does.
+type Kernel struct {
+	// Received: a client handed in a stanza. Delivered: a session took one.
+	Received, Delivered func(k stanza.Kind)
+	// LoggedIn: a login has succeeded. LoginFailed: it failed, with the SASL
+	// condition (RFC 6120 6.5).
+	LoggedIn    func()
+	LoginFailed func(condition string)
+	// Resumed: a client asked to resume a session (XEP-0198 5).
+	Resumed func(ok bool)
+	// Overflowed: a session ended since its client did not read, or did not
+	// acknowledge.
+	Overflowed func()
+}
+
+// Complete returns k with functions that do nothing for those that are nil.
+func (k Kernel) Complete() *Kernel {
+	if k.Received == nil {
+		k.Received = func(stanza.Kind) {}
+	}
+	if k.Delivered == nil {
+		k.Delivered = func(stanza.Kind) {}
+	}
+	if k.LoggedIn == nil {
+		k.LoggedIn = func() {}
+	}
+	if k.LoginFailed == nil {
+		k.LoginFailed = func(string) {}
+	}
+	if k.Resumed == nil {
+		k.Resumed = func(bool) {}
+	}
+	if k.Overflowed == nil {
+		k.Overflowed = func() {}
+	}
+	return &k
+}
+
+// Storage is told what a storage adapter does.
+type Storage struct {
+	// Committed: a transaction with so many writes took so long, and failed or
+	// not.
+	Committed func(writes int, took time.Duration, err error)
+}
+
+// Gauges are what can be asked of the kernel at any time; it costs little.
+type Gauges struct {
+	Streams   int // client streams, logged in or not
+	Sessions  int // bound resources
+	Resumable int // sessions that can be resumed (XEP-0198), attached or not
+	Tasks     int // what waits or runs that no stream waits for
+}
