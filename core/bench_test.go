@@ -130,8 +130,18 @@ func BenchmarkPing(b *testing.B) {
 }
 
 // BenchmarkPresenceBroadcast sends presence to five own resources, itself one
-// of them.
+// of them: with capabilities, which are found out before, as clients do, and
+// without.
 func BenchmarkPresenceBroadcast(b *testing.B) {
+	b.Run("caps", func(b *testing.B) {
+		benchPresence(b, "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://example.org' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>")
+	})
+	b.Run("plain", func(b *testing.B) {
+		benchPresence(b, "<x xmlns='urn:example:something-else-of-this-length' hash='1' node='http://example.org' ver='abcdefghijklmnop'/>")
+	})
+}
+
+func benchPresence(b *testing.B, more string) {
 	k := benchKernel(b)
 	var batch transport.Batch
 	var own [5]*pipe
@@ -140,7 +150,11 @@ func BenchmarkPresenceBroadcast(b *testing.B) {
 		defer own[i].close()
 		own[i].feed(&batch, []byte("<presence/>"))
 	}
-	in := []byte("<presence><show>away</show><priority>1</priority><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://example.org' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/></presence>")
+	in := []byte("<presence><show>away</show><priority>1</priority>" + more + "</presence>")
+	own[0].feed(&batch, in)
+	if q := capsQuestion.FindSubmatch(own[0].out); q != nil {
+		own[0].feed(&batch, []byte(infoResult(string(q[3]), exodus)))
+	}
 	own[4].written = 0
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/hexmpp/hexmpp/core/c2s"
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/presence"
@@ -110,6 +111,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
 	k.presence = &presence.Presence{
 		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Send: k.router.Broadcast,
+		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),
 		Gone: k.becameUnavailable, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
 	}

@@ -144,6 +144,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	s.envelope.Origin = s.origin()
 	s.envelope.Origin.Session = sess.JID
 	sess.Reconnected(b)
+	s.srv.Presence.Resumed(b, sess)
 	s.srv.Observe.Resumed(true)
 	s.srv.Log.Debug("session resumed", zap.Stringer("jid", sess.JID), zap.Stringer("addr", s.peer.Addr))
 }

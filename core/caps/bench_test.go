@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
@@ -35,7 +39,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-func BenchmarkOf(b *testing.B) {
+func BenchmarkC(b *testing.B) {
 	for _, content := range []string{"", "<show>away</show><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://psi-im.org' ver='q07IKJEyjvHSyhy//CH0CxmKi8w='/>"} {
 		st, err := xmlstream.ParseStanza([]byte("<presence>"+content+"</presence>"), xmpp.NSClient, xmlstream.Limits{})
 		if err != nil {
@@ -44,8 +48,44 @@ func BenchmarkOf(b *testing.B) {
 		b.Run(fmt.Sprint("with=", content != ""), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok := Of(st); ok != (content != "") {
-					b.Fatal(content)
+				if c := Of(st); c != "" {
+					read(c)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSeen is what presence with a string that is known costs a session
+// that has it already, and one that has just logged in.
+func BenchmarkSeen(b *testing.B) {
+	w := &world{}
+	d := New(Options{Now: time.Now, Expect: func(st *stanza.Stanza, _ time.Duration, done func(*transport.Batch, *stanza.Stanza)) func() {
+		w.open = append(w.open, &expected{st, done})
+		return func() {}
+	}})
+	a, err := Parse(query(b, typical()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ad := C{"sha-1", "http://example.org", a.Ver(crypto.SHA1)}.xml()
+	var batch transport.Batch
+	send := func(*transport.Batch, *stanza.Stanza) bool { return true }
+	me := Client{jid.MustParse("romeo@example.test/a"), &Slot{}, send}
+	d.Seen(&batch, me, ad)
+	w.open[0].done(&batch, stanza.New(w.open[0].ask.Reply(stanza.Result), query(b, typical())))
+	for _, again := range []bool{true, false} {
+		b.Run(fmt.Sprint("again=", again), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !again {
+					d.Forget(&batch, me.Slot)
+				}
+				if !me.Slot.Settled(ad) {
+					d.Seen(&batch, me, ad)
+				}
+				if me.Slot.Features() == nil {
+					b.Fatal("not known")
 				}
 			}
 		})

@@ -45,16 +45,24 @@ const (
 // C is <c/> (section 4).
 type C struct{ Hash, Node, Ver string }
 
-// Of returns the <c/> of a presence stanza, which shares the stanza's memory.
-// ok is false if it has none, or one that can't be worked with: of the format of
-// before version 1.4, incomplete, or with a ver that no hash of that name can
-// give.
-func Of(st *stanza.Stanza) (c C, ok bool) {
+// Of returns the <c/> of a presence stanza, "" if it has none. It is a part of
+// the stanza.
+func Of(st *stanza.Stanza) string {
 	child, ok := st.Child(NS, "c")
 	if !ok {
+		return ""
+	}
+	return st.Content()[child.Start:child.End]
+}
+
+// read reads <c/>. ok is false if it can't be worked with: it is of the format of
+// before version 1.4, incomplete, or has a ver that no hash of that name can give.
+// It shares the memory of xml.
+func read(xml string) (c C, ok bool) {
+	e, err := stanza.ParseElement(xml, "")
+	if err != nil {
 		return C{}, false
 	}
-	e := st.Element(child)
 	c = C{Hash: e.Attr("hash"), Node: e.Attr("node"), Ver: e.Attr("ver")}
 	return c, c.usable()
 }

@@ -55,17 +55,18 @@ func FuzzC(f *testing.F) {
 	f.Add("sha-1", "http://psi-im.org", complexVer)
 	f.Add("md5", "n'", "<&>")
 	f.Add("sha-512", "", strings.Repeat("=", 88))
+	f.Add("", "", "' xmlns='urn:x'/><c hash='")
 	f.Fuzz(func(t *testing.T, hash, node, ver string) {
 		c := C{hash, node, ver}
 		st := stanza.New(stanza.Header{Kind: stanza.Presence}, c.Element())
-		got, ok := Of(st)
+		got, ok := read(Of(st))
 		if !ok {
 			return
 		}
 		if len(got.Query()) > maxNode+1+maxVer || len(got.Hash) > maxHash {
 			t.Fatalf("%d bytes are asked for", len(got.Query()))
 		}
-		if again, ok := Of(stanza.New(stanza.Header{Kind: stanza.Presence}, got.Element())); !ok || again != got {
+		if again, ok := read(got.xml()); !ok || again != got {
 			t.Fatalf("%v became %v, %v", got, again, ok)
 		}
 	})

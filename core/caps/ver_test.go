@@ -157,7 +157,7 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
-func TestOf(t *testing.T) {
+func TestC(t *testing.T) {
 	const long = "01234567890123456789012345678901234567890123456789"
 	for _, row := range []struct {
 		rule, c string
@@ -181,7 +181,8 @@ func TestOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := Of(st); ok != row.ok || ok && got != row.want {
+		got, ok := read(Of(st))
+		if ok != row.ok || ok && got != row.want {
 			t.Errorf("%s: %s: %v, %v", row.rule, row.c, got, ok)
 		}
 	}

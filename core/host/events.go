@@ -18,9 +18,8 @@ type requestKey struct {
 }
 
 type request struct {
-	g      *Guest
-	state  []byte
 	expiry *time.Timer
+	done   func(b *transport.Batch, answer *stanza.Stanza) // without both: none came in time
 }
 
 // mayRequest says whether the bound leaves room for one more request behind so
@@ -35,48 +34,93 @@ func (g *Guest) mayRequest(pending int) bool {
 // request sends an iq and notes whom its answer belongs to.
 func (g *Guest) request(b *transport.Batch, s *stanza.Stanza, timeout time.Duration, state []byte) transport.Wait {
 	h := g.hosts
-	key := requestKey{s.From, s.To, s.ID}
-	r := &request{g: g, state: state}
+	r := &request{done: func(_ *transport.Batch, answer *stanza.Stanza) { g.reply(answer, state) }}
 	h.mu.Lock()
-	if h.tasks.stopping {
-		h.mu.Unlock()
+	asked := h.expect(s, timeout, r)
+	if asked {
+		g.requests++
+	}
+	h.mu.Unlock()
+	if !asked {
 		return nil
 	}
-	r.expiry = time.AfterFunc(timeout, func() {
-		if h.take(key) == r {
-			h.reply(r, nil)
-		}
-	})
-	h.requests[key] = r
-	g.requests++
-	h.mu.Unlock()
 	return h.router.Route(b, &extension.Envelope{Stanza: s})
 }
 
-// take removes and returns a waiting request.
-func (h *Hosts) take(key requestKey) *request {
+// Expect notes a request of the kernel itself, which the caller sends: the id is
+// one that can't be guessed. done is called once, and must not wait: with the
+// answer, in the turn that brought it, or with nil behind the timeout. It is not
+// called behind forget, nor when the kernel has ended.
+func (h *Hosts) Expect(s *stanza.Stanza, timeout time.Duration, done func(b *transport.Batch, answer *stanza.Stanza)) (forget func()) {
+	r := &request{done: func(b *transport.Batch, answer *stanza.Stanza) {
+		if answer == nil {
+			h.late(done)
+			return
+		}
+		done(b, answer)
+	}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expect(s, timeout, r)
+	return func() {
+		if h.take(requestKey{s.From, s.To, s.ID}, r) != nil {
+			r.expiry.Stop()
+		}
+	}
+}
+
+// expect notes a request; false if requests have ended. h.mu is held.
+func (h *Hosts) expect(s *stanza.Stanza, timeout time.Duration, r *request) bool {
+	if h.tasks.stopping {
+		return false
+	}
+	key := requestKey{s.From, s.To, s.ID}
+	r.expiry = time.AfterFunc(timeout, func() {
+		if h.take(key, r) != nil {
+			r.done(nil, nil)
+		}
+	})
+	h.requests[key] = r
+	return true
+}
+
+// take removes and returns a waiting request: want, or any if that is nil.
+func (h *Hosts) take(key requestKey, want *request) *request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.requests[key]
+	if r == nil || want != nil && r != want {
+		return nil
+	}
 	delete(h.requests, key)
 	return r
 }
 
-// Answer gives an iq result or error to the extension that asked. The router
-// calls it for answers to the server, to accounts and to components; what
-// nobody asked for is ignored (RFC 6120 8.2.3).
-func (h *Hosts) Answer(s *stanza.Stanza) {
-	if r := h.take(requestKey{s.To, s.From, s.ID}); r != nil {
+// late tells the kernel that no answer came in time.
+func (h *Hosts) late(done func(b *transport.Batch, answer *stanza.Stanza)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.enqueue(func(context.Context) {
+		var b transport.Batch
+		done(&b, nil)
+		b.Flush()
+	})
+}
+
+// Answer gives an iq result or error to who asked. The router calls it for
+// answers to the server, to accounts and to components; what nobody asked for is
+// ignored (RFC 6120 8.2.3).
+func (h *Hosts) Answer(b *transport.Batch, s *stanza.Stanza) {
+	if r := h.take(requestKey{s.To, s.From, s.ID}, nil); r != nil {
 		r.expiry.Stop()
-		h.reply(r, s)
+		r.done(b, s)
 	}
 }
 
 // reply has the Reply handler called. The request counts until that returns.
-func (h *Hosts) reply(r *request, answer *stanza.Stanza) {
-	g := r.g
+func (g *Guest) reply(answer *stanza.Stanza, state []byte) {
 	g.event(&g.requests, g.Later(func(ctx context.Context, host *extension.Host) error {
-		return g.Reg.Reply(ctx, host, extension.Reply{Answer: answer, State: r.state})
+		return g.Reg.Reply(ctx, host, extension.Reply{Answer: answer, State: state})
 	}, g.logged("reply handler")))
 }
 

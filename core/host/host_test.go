@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -188,7 +189,7 @@ func TestReply(t *testing.T) {
 			return r.routed[len(r.routed)-1]
 		}
 		answer := func(q *stanza.Stanza, from jid.JID) {
-			h.Answer(stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: q.ID, From: from, To: q.From}))
+			h.Answer(&transport.Batch{}, stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: q.ID, From: from, To: q.From}))
 			synctest.Wait()
 		}
 		want := func(state string, answered bool) {
@@ -236,6 +237,60 @@ func TestReply(t *testing.T) {
 		time.Sleep(time.Hour)
 		if len(replies.take()) != 0 {
 			t.Error("a reply behind Stop")
+		}
+	})
+}
+
+// Requests of the kernel itself: answered in the turn that brings the answer.
+func TestExpect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newHosts(1)
+		defer stop(t, h)
+		type outcome struct {
+			b      *transport.Batch
+			answer *stanza.Stanza
+		}
+		var told notes[outcome]
+		ask := func() (q *stanza.Stanza, forget func()) {
+			q = stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: rand.Text(), From: server, To: romeo}, stanza.El("urn:q", "q"))
+			return q, h.Expect(q, time.Minute, func(b *transport.Batch, answer *stanza.Stanza) { told.add(outcome{b, answer}) })
+		}
+		var b transport.Batch
+		answer := func(q *stanza.Stanza, from, to jid.JID, id string) {
+			h.Answer(&b, stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: id, From: from, To: to}))
+		}
+		q, _ := ask()
+		answer(q, romeo, server, "guessed")
+		answer(q, romeo.Bare(), server, q.ID)
+		answer(q, romeo, romeo.Bare(), q.ID)
+		if len(told.take()) > 0 {
+			t.Error("a forged answer")
+		}
+		answer(q, romeo, server, q.ID)
+		answer(q, romeo, server, q.ID)
+		if got := told.take(); len(got) != 1 || got[0].b != &b || got[0].answer == nil {
+			t.Errorf("%+v", got)
+		}
+		ask()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := told.take(); len(got) != 1 || got[0].b == nil || got[0].answer != nil {
+			t.Errorf("late: %+v", got)
+		}
+		q, forget := ask()
+		forget()
+		answer(q, romeo, server, q.ID)
+		forget()
+		_, forget = ask()
+		if err := h.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		forget()
+		ask()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := told.take(); len(got) > 0 || len(h.requests) > 0 {
+			t.Errorf("%+v, %d requests left", got, len(h.requests))
 		}
 	})
 }
@@ -288,7 +343,7 @@ func TestRequestsAreBounded(t *testing.T) {
 			t.Errorf("%d were sent", len(r.routed))
 		}
 		q := r.routed[0]
-		h.Answer(stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: q.ID, From: q.To, To: q.From}))
+		h.Answer(&transport.Batch{}, stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Result, ID: q.ID, From: q.To, To: q.From}))
 		synctest.Wait()
 		full(g, extension.ErrBound) // the handler has not returned
 		close(goOn)

@@ -27,7 +27,7 @@ func (x sessions) Of(account jid.JID) []extension.Session {
 	out := make([]extension.Session, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		out[i] = extension.Session{JID: e.JID, Available: e.Available, Priority: e.Priority, Marks: x.t.g.marks(e)}
+		out[i] = extension.Session{JID: e.JID, Available: e.Available, Priority: e.Priority, Marks: x.t.g.marks(e), Features: e.Receiver.Features()}
 	}
 	return out
 }

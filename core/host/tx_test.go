@@ -166,8 +166,9 @@ func TestAccountsNeedThePermission(t *testing.T) {
 
 // receiver notes how its session ended.
 type receiver struct {
-	ended *stream.Error
-	did   []string
+	ended    *stream.Error
+	did      []string
+	features []string
 }
 
 func (r *receiver) Deliver(*transport.Batch, cluster.Delivery) bool         { return true }
@@ -176,6 +177,8 @@ func (r *receiver) End(_ *transport.Batch, e *stream.Error) <-chan struct{} { r.
 func (r *receiver) Mark(_ *transport.Batch, m cluster.Mark, on bool) {
 	r.did = append(r.did, fmt.Sprint("mark ", m.Name, m.Connection, on))
 }
+func (r *receiver) Features() []string { return r.features }
+
 func (r *receiver) Release(*transport.Batch) { r.did = append(r.did, "release") }
 func (r *receiver) Show(_ *transport.Batch, pattern jid.JID, available bool) transport.Wait {
 	r.did = append(r.did, fmt.Sprint("show ", pattern, available))
@@ -185,11 +188,11 @@ func (r *receiver) Show(_ *transport.Batch, pattern jid.JID, available bool) tra
 func TestSessionsOfHost(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)
 	defer stop(t, h)
-	var x, y receiver
+	x, y := receiver{features: []string{"urn:a"}}, receiver{}
 	h.Sessions.Claim(cluster.Entry{JID: romeo, Receiver: &x})
 	h.Sessions.Claim(cluster.Entry{JID: jid.MustParse("juliet@example.test/y"), Receiver: &y})
 	end := func(_ context.Context, h *extension.Host) error {
-		if of := h.Sessions.Of(romeo); len(of) != 1 || of[0].JID != romeo {
+		if of := h.Sessions.Of(romeo); len(of) != 1 || of[0].JID != romeo || !of[0].Can("urn:a") || of[0].Can("urn:b") {
 			t.Error(of)
 		}
 		return h.Sessions.End(romeo, "not-authorized", "removed")

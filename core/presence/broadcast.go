@@ -55,6 +55,7 @@ func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.S
 	if before == nil {
 		o.initial(s, snap)
 	}
+	o.advertise(s, st)
 }
 
 // initial does what follows initial presence only: probes (4.2.2), and requests
@@ -83,6 +84,7 @@ func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza
 		o.tellGone(r, st)
 		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
 		o.p.Gone(s.JID, st)
+		o.p.Caps.Forget(o.b, s.Caps())
 	}
 	o.tellDirected(r, st, s.TakeDirected(), before != nil)
 }
@@ -114,6 +116,7 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
 	if last != nil {
 		o.tellGone(r, gone)
 		p.Gone(s.JID, gone)
+		p.Caps.Forget(b, s.Caps())
 	}
 	o.tellDirected(r, gone, directed, last != nil)
 	if r != nil {

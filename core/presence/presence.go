@@ -9,6 +9,7 @@ package presence
 import (
 	"context"
 
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -26,6 +27,7 @@ type Route func(b *transport.Batch, e *extension.Envelope) transport.Wait
 type Presence struct {
 	Sessions cluster.Registry
 	Rosters  *roster.Rosters
+	Caps     *caps.Directory
 	Route    Route
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable

@@ -21,7 +21,7 @@ func (r *Router) route(b *transport.Batch, answer *stanza.Stanza) transport.Wait
 // request answers an iq get or set by the handler of its payload. Answers of
 // others to what an extension asked end here, too.
 func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension.To) transport.Wait {
-	if r.answer(e) {
+	if r.answer(b, e) {
 		return nil
 	}
 	payload, ok := iq.Request(e.Stanza)
@@ -35,12 +35,12 @@ func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension
 	return r.ask(b, e, payload, claim, r.route)
 }
 
-// answer gives an iq result or error to the extension that waits for it.
-func (r *Router) answer(e *extension.Envelope) bool {
+// answer gives an iq result or error to who waits for it.
+func (r *Router) answer(b *transport.Batch, e *extension.Envelope) bool {
 	if e.Stanza.Type == stanza.Get || e.Stanza.Type == stanza.Set {
 		return false
 	}
-	r.Hosts.Answer(e.Stanza)
+	r.Hosts.Answer(b, e.Stanza)
 	return true
 }
 

@@ -18,7 +18,7 @@ func (r *Router) server(b *transport.Batch, e *extension.Envelope) transport.Wai
 		if e.Stanza.To.IsBare() {
 			return r.request(b, e, extension.ToServer)
 		}
-		if r.answer(e) {
+		if r.answer(b, e) {
 			return nil
 		}
 	case stanza.Presence:
@@ -103,7 +103,7 @@ func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transpor
 // component gives a stanza to an extension that has this domain.
 func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
 	st := e.Stanza
-	if st.Kind == stanza.IQ && r.answer(e) {
+	if st.Kind == stanza.IQ && r.answer(b, e) {
 		return nil
 	}
 	if payload, ok := iq.Request(st); ok && st.To.Local() == "" && st.To.IsBare() {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -73,6 +74,7 @@ type Session struct {
 	publishing sync.Mutex // orders updates of the registry
 
 	held atomic.Pointer[held] // made by the first stanza that is held back
+	caps caps.Slot            // what its client can do; filled by core/caps
 }
 
 // New returns a session that writes to out. It takes part in routing once it
@@ -251,6 +253,12 @@ func (s *Session) Entry() cluster.Entry {
 		Available: s.presence != nil, Presence: s.presence, Priority: s.priority, Marks: s.markNames,
 	}
 }
+
+// Caps is where it is kept what the client can do.
+func (s *Session) Caps() *caps.Slot { return &s.caps }
+
+// Features implements cluster.Receiver.
+func (s *Session) Features() []string { return s.caps.Features() }
 
 // Publish tells the registry what Entry says, in the order of the changes. It is
 // false if the session is not there any more.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// LimiterOptions of a Limiter. Zero values mean the defaults.
+// LimiterOptions of a Limiter or of Buckets. Zero values mean the defaults.
 type LimiterOptions struct {
 	// Disabled lets everything pass.
 	Disabled bool
@@ -19,15 +19,27 @@ type LimiterOptions struct {
 }
 
 // Limiter limits how often an address (an IPv4 one, or a /64 of IPv6) may do
-// something: connect, register an account. It is a token bucket by address,
-// with the bounds that the package comment tells of. Its method may be called
-// from any goroutine.
-type Limiter struct {
+// something: connect, register an account. Its method may be called from any
+// goroutine.
+type Limiter struct{ by *Buckets[netip.Addr] }
+
+// NewLimiter returns a Limiter with full buckets.
+func NewLimiter(o LimiterOptions) *Limiter { return &Limiter{NewBuckets[netip.Addr](o)} }
+
+// Allow reports whether addr may once more, and counts it if so. What is
+// refused is not counted: who waits as long as told gets through.
+func (l *Limiter) Allow(addr netip.Addr, now time.Time) bool {
+	return l.by.Allow(prefix(addr), now)
+}
+
+// Buckets is a token bucket for each key, such as an account, with the bounds
+// that the package comment tells of. Its method may be called from any goroutine.
+type Buckets[K comparable] struct {
 	o LimiterOptions
 
 	mu      sync.Mutex // guards what follows
 	clock   clock
-	buckets table[netip.Addr, *bucket]
+	buckets table[K, *bucket]
 }
 
 // bucket counts the tokens taken and not yet given back.
@@ -36,28 +48,26 @@ type bucket struct{ taken leaky }
 func (b *bucket) expired(n nanos) bool { return b.taken.empty(n) }
 func (b *bucket) heat() nanos          { return nanos(b.taken) }
 
-// NewLimiter returns a Limiter with full buckets.
-func NewLimiter(o LimiterOptions) *Limiter {
+// NewBuckets returns full Buckets.
+func NewBuckets[K comparable](o LimiterOptions) *Buckets[K] {
 	setDefault(&o.Every, time.Minute)
 	setDefault(&o.Burst, 5)
 	setDefault(&o.MaxRecords, 1<<16)
-	return &Limiter{o: o, buckets: newTable[netip.Addr, *bucket](o.MaxRecords)}
+	return &Buckets[K]{o: o, buckets: newTable[K, *bucket](o.MaxRecords)}
 }
 
-// Allow reports whether addr may once more, and counts it if so. What is
-// refused is not counted: who waits as long as told gets through.
-func (l *Limiter) Allow(addr netip.Addr, now time.Time) bool {
+// Allow is that of Limiter, for any key.
+func (l *Buckets[K]) Allow(k K, now time.Time) bool {
 	if l.o.Disabled {
 		return true
 	}
-	addr = prefix(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.clock.nanos(now)
-	b, ok := l.buckets.get(addr)
+	b, ok := l.buckets.get(k)
 	if !ok {
 		b = new(bucket)
-		l.buckets.put(addr, b, n)
+		l.buckets.put(k, b, n)
 	}
 	if b.taken.level(n, l.o.Every) >= l.o.Burst {
 		return false

@@ -49,8 +49,8 @@ func TestLimiterBounds(t *testing.T) {
 		if !l.Allow(attacker(i), epoch) {
 			t.Fatalf("address %d is refused", i)
 		}
-		if len(l.buckets.m) > 128 {
-			t.Fatalf("%d records", len(l.buckets.m))
+		if len(l.by.buckets.m) > 128 {
+			t.Fatalf("%d records", len(l.by.buckets.m))
 		}
 	}
 	if l.Allow(home, epoch) {

@@ -1,5 +1,5 @@
 // Package throttle slows the guessing of passwords down (RFC 6120 13.9.4), and
-// limits how often an address may do something costly (13.12).
+// limits how often an address, or an account, may do something costly (13.12).
 //
 // # Guessing
 //

@@ -43,6 +43,10 @@ type Receiver interface {
 	// that it is unavailable, whoever was told that it is available; or what its
 	// presence is, whoever is subscribed to it. The Wait is what is left to do.
 	Show(b *transport.Batch, pattern jid.JID, available bool) transport.Wait
+	// Features returns what the client can do by its verified capabilities
+	// (XEP-0115): features of disco#info, sorted; nil while they are not known.
+	// The slice is shared and must not be changed.
+	Features() []string
 }
 
 // Mark is a flag of an extension on a session.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/auth"
@@ -101,6 +102,16 @@ type Session struct {
 	Available bool
 	Priority  int8
 	Marks     []string // those of the extension that asks; not to be changed
+	// Features are what the client says that it can do: of disco#info, verified by
+	// the hash in its presence (XEP-0115), sorted. nil while that is not known: it
+	// has no capabilities, is not available, or has not answered yet. Not to be changed.
+	Features []string
+}
+
+// Can says whether the client is known to have a feature.
+func (s *Session) Can(feature string) bool {
+	_, ok := slices.BinarySearch(s.Features, feature)
+	return ok
 }
 
 // Sessions looks up and changes sessions. Calls but Of are effects.

@@ -26,6 +26,7 @@ func (*receiver) End(*transport.Batch, *stream.Error) <-chan struct{} { return n
 
 func (*receiver) Mark(*transport.Batch, cluster.Mark, bool)           {}
 func (*receiver) Release(*transport.Batch)                            {}
+func (*receiver) Features() []string                                  { return nil }
 func (*receiver) Show(*transport.Batch, jid.JID, bool) transport.Wait { return nil }
 
 func entry(full string) cluster.Entry {

@@ -1,8 +1,9 @@
 package xmppc
 
 import (
-	"crypto/sha1"
 	"encoding/base64"
+	"encoding/xml"
+	"hash"
 	"slices"
 	"strings"
 )
@@ -15,9 +16,23 @@ const (
 	NSForms = "jabber:x:data"
 )
 
-// Ver is the verification string of a <query/> of disco#info by the hash sha-1
-// (XEP-0115 5.1): each part of it is a line, and lines are sorted by bytes.
-func Ver(query *Element) string {
+// VerOf is Ver for the content of an answer, which is XML.
+func VerOf(content string, h hash.Hash) (string, error) {
+	dec := xml.NewDecoder(strings.NewReader("<query xmlns='" + NSInfo + "'>" + content + "</query>"))
+	start, err := dec.Token()
+	if err != nil {
+		return "", err
+	}
+	query, err := readElement(dec, start.(xml.StartElement))
+	if err != nil {
+		return "", err
+	}
+	return Ver(query, h), nil
+}
+
+// Ver is the verification string of a <query/> of disco#info (XEP-0115 5.1): each
+// part of it is a line, and lines are sorted by bytes.
+func Ver(query *Element, h hash.Hash) string {
 	var ids, vars, forms []string
 	for _, e := range query.Children {
 		switch {
@@ -32,8 +47,10 @@ func Ver(query *Element) string {
 	slices.Sort(ids)
 	slices.Sort(vars)
 	slices.Sort(forms)
-	sum := sha1.Sum([]byte(strings.Join(slices.Concat(ids, vars, forms), "")))
-	return base64.StdEncoding.EncodeToString(sum[:])
+	for _, line := range slices.Concat(ids, vars, forms) {
+		h.Write([]byte(line))
+	}
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
 func formString(x *Element) string {

@@ -153,7 +153,7 @@ func (c *Conn) TryNext() (*Element, error) {
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
-			e, err := c.element(tok)
+			e, err := readElement(c.dec, tok)
 			if err != nil {
 				c.talk.note("S: -- " + err.Error() + " --")
 				return nil, fmt.Errorf("%w: inside <%s>: %w", ErrConnection, tok.Name.Local, err)
@@ -180,18 +180,18 @@ func (c *Conn) TryNext() (*Element, error) {
 // ErrConnection says that the connection or its XML ended in mid-stream.
 var ErrConnection = errors.New("the connection ended")
 
-// element reads the content of an element whose start tag was read.
-func (c *Conn) element(start xml.StartElement) (*Element, error) {
+// readElement reads the content of an element whose start tag was read.
+func readElement(dec *xml.Decoder, start xml.StartElement) (*Element, error) {
 	e := &Element{Space: start.Name.Space, Local: start.Name.Local, Attrs: start.Copy().Attr}
 	var text strings.Builder
 	for {
-		tok, err := c.dec.Token()
+		tok, err := dec.Token()
 		if err != nil {
 			return nil, err
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
-			child, err := c.element(tok)
+			child, err := readElement(dec, tok)
 			if err != nil {
 				return nil, err
 			}
