@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
@@ -14,10 +15,25 @@ import (
 // one that nobody knows ends the stream (RFC 6120 4.9.3.24).
 func (s *Stream) element(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 	sess := s.session.Load()
-	if sess == nil { // taken over by another stream
+	if sess == nil || !sess.BeginElement(s) { // it has ended, or another stream has taken it over
 		s.state = ended
 		return nil
 	}
+	w := s.claimed(b, t, sess)
+	if w == nil {
+		sess.Done()
+		return nil
+	}
+	return s.srv.Router.Hosts.Own(func(ctx context.Context) {
+		defer sess.Done()
+		w(ctx)
+	})
+}
+
+// claimed does so for a session that stays the same, whatever becomes of the
+// stream meanwhile: a mark of this connection comes before a resumption takes
+// such marks away.
+func (s *Stream) claimed(b *transport.Batch, t *xmlstream.Token, sess *session.Session) transport.Wait {
 	if t.Kind != xmlstream.Element {
 		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
 		return nil

@@ -229,8 +229,12 @@ func (s *Stream) Closed(b *transport.Batch, err error) {
 // end answers the client's end of the stream (RFC 6120 4.4).
 func (s *Stream) end(b *transport.Batch) {
 	s.state = ended
+	sess := s.session.Load()
+	if sess != nil {
+		sess.SendHeld(b)
+	}
 	s.out.Load().Finish(b, "</stream:stream>")
-	if sess := s.session.Load(); sess != nil {
+	if sess != nil {
 		sess.End(b, nil)
 	}
 }

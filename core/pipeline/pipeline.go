@@ -183,9 +183,17 @@ func (p *Pipeline) Run(w *Passage) {
 		}
 		e.Stanza = changed
 		if v.Copy != nil {
-			w.Copy = &Copy{h.guest.MarkName(v.Copy.Mark), v.Copy.Stanza}
+			w.Copy = &Copy{h.markName(v.Copy.Mark), v.Copy.Stanza}
 		}
 	}
+}
+
+// markName is the full name of a mark, mostly the one that the handler matches by.
+func (h *handler) markName(mark string) string {
+	if mark == h.Match.Mark {
+		return h.mark
+	}
+	return h.guest.MarkName(mark)
 }
 
 func (w *Passage) end(o Outcome) { w.Outcome, w.Copy = o, nil }
@@ -244,8 +252,13 @@ func (h *handler) call(w *Passage) (v extension.Verdict, changed *stanza.Stanza,
 // check says what is wrong with a verdict that makes changed of the stanza.
 func (h *handler) check(w *Passage, v *extension.Verdict, changed *stanza.Stanza) error {
 	original := w.Envelope.Stanza
+	if v.Action == extension.Hold && w.Stage != extension.Write {
+		return errors.New("only a session holds stanzas back, in the stage Write")
+	}
 	if c := v.Copy; c != nil {
 		switch {
+		case w.Stage > extension.Deliver:
+			return errors.New("copies are made in the stages Submit and Deliver")
 		case c.Stanza == nil || c.Stanza.Kind != stanza.Message || original.Kind != stanza.Message || w.Copy != nil:
 			return errors.New("a copy is a message, of a message that has no other copy")
 		case c.Stanza.From != w.Envelope.Account:

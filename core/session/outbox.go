@@ -322,6 +322,9 @@ func (m *managed) due(l *OutboxLimits) bool {
 	return len(m.kept) >= min(askAfter, l.Kept/2) || m.bytes >= l.Bytes/2
 }
 
+// heldBytes is how much may be held back of what will be queued here.
+func (o *Outbox) heldBytes() int { return min(maxHeldBytes, o.limits.Bytes/2) }
+
 // Len returns the bytes that are queued and not written.
 func (o *Outbox) Len() int {
 	o.mu.Lock()

@@ -57,20 +57,25 @@ func newID() string {
 // Begin counts a stanza that the client sent through o, which is in hand until
 // Done. It is false if the session has ended, or has been taken over by another
 // stream: then the stanza was not counted, and must not be handled.
-func (s *Session) Begin(o Owner) bool {
+func (s *Session) Begin(o Owner) bool { return s.begin(o, 1) }
+
+// BeginElement is Begin for what is no stanza: it is not counted.
+func (s *Session) BeginElement(o Owner) bool { return s.begin(o, 0) }
+
+func (s *Session) begin(o Owner, stanzas uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owner != o || s.ended {
 		return false
 	}
 	if s.resumption != nil {
-		s.resumption.handled++
+		s.resumption.handled += stanzas
 	}
 	s.inHand = true
 	return true
 }
 
-// Done tells that the stanza of Begin, with all that waited, has been handled.
+// Done tells that what Begin began, with all that waited, has been handled.
 func (s *Session) Done() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

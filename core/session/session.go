@@ -5,6 +5,7 @@ package session
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/pipeline"
@@ -90,19 +91,27 @@ func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
 	if s.impatient(d.Stanza) && s.Detached() {
 		return false
 	}
-	if s.pipe.Wants(extension.Write, d.Stanza.Kind) {
-		d := keyed{Delivery: d}
-		switch s.write(b, &d) {
-		case pipeline.Drop, pipeline.Refused:
-			return true
-		case pipeline.Held:
-			return s.settle(b, s.hold(b, d))
-		}
-		s.kernel.Delivered(d.Stanza.Kind)
-		return s.settle(b, s.behindHeld(b, d))
+	if !s.pipe.Wants(extension.Write, d.Stanza.Kind) {
+		return s.pass(b, d)
 	}
-	s.kernel.Delivered(d.Stanza.Kind)
-	return s.settle(b, s.out.Delivery(b, d))
+	released := s.released() // before the marks are read
+	w := s.passage(d.Stanza)
+	if !s.pipe.Concerns(&w) {
+		return s.pass(b, d)
+	}
+	marked := w // only what is concerned takes memory of its own
+	switch s.write(b, &marked, &d) {
+	case pipeline.Drop, pipeline.Refused:
+		return true
+	case pipeline.Held:
+		return s.settle(b, s.hold(b, heldItem{Delivery: d, key: marked.Key, at: time.Now()}, released))
+	}
+	return s.pass(b, d)
+}
+
+// pass queues a stanza that nobody holds back.
+func (s *Session) pass(b *transport.Batch, d cluster.Delivery) (taken bool) {
+	return s.settle(b, s.behindHeld(b, d))
 }
 
 // settle says whether a stanza was taken; a session whose outbox is full ends.
@@ -142,6 +151,7 @@ func (s *Session) End(b *transport.Batch, e *stream.Error) (gone <-chan struct{}
 	s.ended = true
 	s.mu.Unlock()
 	if e != nil && owner != nil {
+		s.SendHeld(b)
 		s.out.Finish(b, owner.Closing(e))
 	}
 	if first && !telling {
@@ -266,6 +276,11 @@ func (s *Session) Publish() bool {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
 	return s.kernel.Publish(s.Entry())
+}
+
+// Show tells others of the session: cluster.Receiver.
+func (s *Session) Show(b *transport.Batch, pattern jid.JID, available bool) transport.Wait {
+	return s.kernel.Show(b, s, pattern, available)
 }
 
 // Presence returns the presence that the session broadcasts, nil while

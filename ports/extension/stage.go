@@ -98,8 +98,10 @@ type Verdict struct {
 
 	// Key of a stanza on Hold: of those with the same key, unless it is "", the
 	// session keeps the last one only. What is held goes out, in order, in front
-	// of the next stanza that passes, when a bound is reached, when the session is
-	// resumed, or by Sessions.Release; it is not counted (XEP-0198) before.
+	// of the next stanza that passes, of whichever kind, or of the end of the stream,
+	// when a bound is reached, when the session is resumed, or by Sessions.Release;
+	// it is not counted (XEP-0198) before. What is decided while Release runs is
+	// not held.
 	Key string
 
 	// Copy, together with any action that lets the stanza go on: what other
