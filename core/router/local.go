@@ -52,10 +52,10 @@ func (r *Router) full(b *transport.Batch, e *extension.Envelope) transport.Wait 
 	if e.Stanza.Kind == stanza.Presence && e.Stanza.Type != "" && e.Stanza.Type != stanza.Unavailable && e.Stanza.Type != stanza.TypeError {
 		return r.presence(b, e)
 	}
-	if !r.Pipeline.Wants(extension.Deliver, e.Stanza.Kind) {
+	if !r.wanted(extension.Deliver, e) {
 		return r.toSession(b, e)
 	}
-	return r.stage(b, extension.Deliver, recipient(e), r.toSession)
+	return r.stage(b, extension.Deliver, e, r.toSession)
 }
 
 // toSession gives an iq or presence to the session that it is addressed to
@@ -71,21 +71,14 @@ func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.
 	return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 }
 
-// recipient returns e with the account that it goes to.
-func recipient(e *extension.Envelope) *extension.Envelope {
-	c := *e
-	c.Account = e.Stanza.To.Bare()
-	return &c
-}
-
 // presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2):
 // subscriptions and probes are the server's affair, the rest goes to the
 // available sessions.
 func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.Pipeline.Wants(extension.Deliver, stanza.Presence) {
+	if !r.wanted(extension.Deliver, e) {
 		return r.toAvailable(b, e)
 	}
-	return r.stage(b, extension.Deliver, recipient(e), r.toAvailable)
+	return r.stage(b, extension.Deliver, e, r.toAvailable)
 }
 
 func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transport.Wait {

@@ -39,7 +39,7 @@ type Presence interface {
 // Submit takes a stanza that a local account handed in: the Submit stage, then
 // Route. Its from is stamped. e is borrowed.
 func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.Pipeline.Wants(extension.Submit, e.Stanza.Kind) {
+	if !r.wanted(extension.Submit, e) {
 		return r.Route(b, e)
 	}
 	return r.stage(b, extension.Submit, e, r.Route)
@@ -49,7 +49,7 @@ func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wai
 // Submit stage, then Route. Whoever refuses it keeps it from that one contact, of
 // which nobody is told.
 func (r *Router) Broadcast(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.Pipeline.Wants(extension.Submit, stanza.Presence) {
+	if !r.wanted(extension.Submit, e) {
 		return r.Route(b, e)
 	}
 	return r.stage(b, extension.Submit, e, r.Route)
@@ -58,7 +58,7 @@ func (r *Router) Broadcast(b *transport.Batch, e *extension.Envelope) transport.
 // SubmitPresence is Submit for presence, which goes on to next: what a client
 // broadcasts has no address, and what it directs is remembered.
 func (r *Router) SubmitPresence(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
-	if !r.Pipeline.Wants(extension.Submit, stanza.Presence) {
+	if !r.wanted(extension.Submit, e) {
 		return r.Hosts.Own(next(b, e))
 	}
 	return r.stage(b, extension.Submit, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {

@@ -16,19 +16,35 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
+// wanted says whether a handler of a stage wants a stanza, or may, once it is
+// known what is resident of the account. Most go on without one, and cost no
+// memory for it. e is borrowed.
+func (r *Router) wanted(s extension.Stage, e *extension.Envelope) bool {
+	if !r.Pipeline.Wants(s, e.Stanza.Kind) {
+		return false
+	}
+	w := through(s, e)
+	return r.Pipeline.Missing(&w) || r.Pipeline.Concerns(&w)
+}
+
+// through is the way of a stanza through a stage: on behalf of the account that
+// sends it, or, behind Submit, of the one that it goes to.
+func through(s extension.Stage, e *extension.Envelope) pipeline.Passage {
+	w := pipeline.Passage{Stage: s, Envelope: *e}
+	w.Envelope.Account = e.Stanza.To.Bare()
+	if s == extension.Submit {
+		w.Envelope.Account = e.Stanza.From.Bare()
+	}
+	return w
+}
+
 // stage runs the handlers of a stage, commits what they wrote, and goes on
 // with next. What they read of the account is loaded before; where a Swap of
 // theirs failed they run again. e is borrowed.
 func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
-	w := pipeline.Passage{Stage: s, Envelope: *e}
-	if s == extension.Submit {
-		w.Envelope.Account = e.Stanza.From.Bare()
-	}
-	switch {
-	case r.Pipeline.Missing(&w):
+	w := through(s, e)
+	if r.Pipeline.Missing(&w) {
 		return r.load(w, next)
-	case !r.Pipeline.Concerns(&w):
-		return next(b, e)
 	}
 	return r.pass(b, &passage{Passage: w, next: next})
 }
@@ -55,17 +71,21 @@ type passage struct {
 }
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
-	fresh := *p
+	original := p.Envelope.Stanza
 	r.Pipeline.Run(&p.Passage)
 	if !p.Effects.Pending() {
 		return r.leave(b, p)
 	}
+	return r.commit(p, original)
+}
+
+// commit writes what the handlers asked for, and goes on. They run again, on what
+// they were shown first, where a Swap of theirs failed.
+func (r *Router) commit(p *passage, original *stanza.Stanza) transport.Wait {
 	return r.Hosts.Own(func(ctx context.Context) {
 		err := p.Effects.Commit(ctx)
 		for try := 1; errors.Is(err, storage.ErrConflict) && try < host.ConflictRetries; try++ {
-			*p = fresh
-			r.Pipeline.Run(&p.Passage)
-			err = p.Effects.Commit(ctx)
+			err = r.again(ctx, p, original)
 		}
 		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
 			switch err = host.StoreError(err); {
@@ -77,6 +97,19 @@ func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
 			return r.uncommitted(b, p, err)
 		})
 	})
+}
+
+// again runs the handlers on the stanza as it was, and on what is resident now.
+func (r *Router) again(ctx context.Context, p *passage, original *stanza.Stanza) (err error) {
+	p.Envelope.Stanza = original
+	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope}
+	if r.Pipeline.Missing(&p.Passage) {
+		if p.Resident, err = r.Hosts.LoadResident(ctx, p.Envelope.Account); err != nil {
+			return err
+		}
+	}
+	r.Pipeline.Run(&p.Passage)
+	return p.Effects.Commit(ctx)
 }
 
 // leave goes on behind the stage, and then with what its handlers asked for.
