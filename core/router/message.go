@@ -12,10 +12,10 @@ import (
 // message handles a message to an account: the Deliver stage, then the table
 // of RFC 6121 8.5.4, then the Undelivered stage.
 func (r *Router) message(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.Pipeline.Wants(extension.Deliver, stanza.Message) {
+	if !r.wanted(extension.Deliver, e) {
 		return r.deliver(b, e)
 	}
-	return r.stage(b, extension.Deliver, recipient(e), r.deliver)
+	return r.stage(b, extension.Deliver, e, r.deliver)
 }
 
 // deliver gives a message to the sessions that RFC 6121 8.5 names.
@@ -29,13 +29,15 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 	st := e.Stanza
 	sessions := r.Sessions.Sessions(st.To.Bare())
 	var f *cluster.Fork
-	if len(sessions) > 1 && (c != nil || st.To.IsBare()) {
-		f = &cluster.Fork{Message: st}
-		f.Add() // until all have it
+	if c != nil || st.To.IsBare() {
+		f = forked(st, sessions)
 	}
 	to := choice{full: st.To}
 	taken := !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
 	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {       // 8.5.2, 8.5.3.2.1
+		if f == nil {
+			f = forked(st, sessions)
+		}
 		to = available(st, sessions)
 		taken = r.originals(b, f, st, sessions, to)
 	}
@@ -49,6 +51,17 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 		return r.undelivered(b, e)
 	}
 	return nil
+}
+
+// forked returns what follows a message that several sessions may get; nil if
+// there is one at most. It counts one copy too many, until all have theirs.
+func forked(st *stanza.Stanza, sessions []cluster.Entry) *cluster.Fork {
+	if len(sessions) <= 1 {
+		return nil
+	}
+	f := &cluster.Fork{Message: st}
+	f.Add()
+	return f
 }
 
 // choice says which sessions of an account get a message: the one with the full
@@ -128,10 +141,10 @@ func highest(sessions []cluster.Entry) int8 {
 
 // undelivered handles a message that no session took.
 func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.Pipeline.Wants(extension.Undelivered, stanza.Message) {
+	if !r.wanted(extension.Undelivered, e) {
 		return r.bounce(b, e)
 	}
-	return r.stage(b, extension.Undelivered, recipient(e), r.bounce)
+	return r.stage(b, extension.Undelivered, e, r.bounce)
 }
 
 // bounce tells the sender that a message reached nobody; headlines to a bare
