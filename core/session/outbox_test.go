@@ -253,3 +253,30 @@ func TestOutboxConcurrently(t *testing.T) {
 		}
 	}
 }
+
+// XEP-0198 4: counts go on at zero behind 2^32-1.
+func TestCountsWrapAround(t *testing.T) {
+	c := &conn{}
+	o := NewOutbox(c, OutboxLimits{Bytes: 1 << 20, Kept: 100})
+	var b transport.Batch
+	o.Manage(&b, "<enabled/>")
+	o.managed.acked = 1<<32 - 2 // so much the client has acknowledged
+	for i := range 4 {
+		o.Stanza(&b, message(fmt.Sprint(i), ""), jid.JID{})
+	}
+	o.Drain(c, nil, 1<<20)
+	for _, row := range []struct {
+		h    uint32
+		ok   bool
+		kept int
+	}{{1<<32 - 2, true, 4}, {3, false, 4}, {1<<32 - 1, true, 3}, {1, true, 1}, {0, false, 1}, {2, true, 0}, {3, false, 0}} {
+		if err := o.Ack(&b, row.h); (err == nil) != row.ok || len(o.managed.kept) != row.kept {
+			t.Errorf("h=%d: %v, %d are kept", row.h, err, len(o.managed.kept))
+		}
+	}
+	s := &Session{resumption: &resumption{}}
+	s.resumption.handled = 1<<32 - 1
+	if !s.Begin(nil) || s.Handled() != 0 {
+		t.Errorf("of the client's own stanzas %d are counted", s.Handled())
+	}
+}

@@ -95,3 +95,58 @@ func TestIQ(t *testing.T) {
 		}
 	})
 }
+
+// RFC 6120 8.2.3: whatever is asked, and of whom, one answer comes, and no more.
+func TestOneAnswer(t *testing.T) {
+	s := server(t)
+	romeo, juliet := romeoAndJuliet(t, s)
+	own, unknown := romeo.Bare(), "<what xmlns='urn:example:unknown'/>"
+	for _, row := range []struct{ rule, typ, to, payload string }{
+		{"RFC 6120 8.2.3 rule 3: a request that nobody addressed", "get", "", unknown},
+		{"RFC 6120 8.2.3 rule 3: a request to the server", "set", domain, unknown},
+		{"RFC 6120 8.2.3 rule 3: a request that the server answers", "get", domain, ping},
+		{"RFC 6120 8.2.3 rule 3: a request to a resource of the server", "get", domain + "/x", ping},
+		{"RFC 6120 8.2.3 rule 3: a request to the other domain", "get", second, ping},
+		{"RFC 6120 8.2.3 rule 3: a request to the own account", "set", own, unknown},
+		{"RFC 6120 8.2.3 rule 3: a request to another account", "get", juliet.Bare(), unknown},
+		{"RFC 6120 8.2.3 rule 3: a request to an account that isn't there", "get", "nobody@" + domain, unknown},
+		{"RFC 6120 8.2.3 rule 3: a request to a resource that isn't there", "get", juliet.Bare() + "/nowhere", unknown},
+		{"RFC 6120 8.2.3 rule 3: a request elsewhere", "get", "paris@verona.invalid", unknown},
+		{"RFC 6120 8.2.3 rule 3: a request to no address", "get", "@@@", unknown},
+		{"RFC 6120 8.2.3 rule 3: a request of the roster", "get", "", "<query xmlns='" + xmppc.NSRoster + "'/>"},
+		{"RFC 6120 8.2.3 rule 3: a change of the roster that is refused", "set", "", "<query xmlns='" + xmppc.NSRoster + "'/>"},
+		{"RFC 6120 8.2.3 rule 3: a second bind", "set", "", "<bind xmlns='" + xmppc.NSBind + "'/>"},
+		{"RFC 6120 8.2.3 rule 3: a request with two children", "get", domain, ping + ping},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			if res := romeo.Ask(row.typ, row.to, row.payload); res.Attr("type") != "result" && res.Attr("type") != "error" {
+				t.Errorf("got %s", res.Raw)
+			}
+			silent(t, romeo, juliet)
+		})
+	}
+}
+
+// RFC 6120 8.3.3 gives each condition a type, by which clients decide whether
+// to try again.
+func TestErrorTypes(t *testing.T) {
+	s := server(t)
+	romeo := im(t, s, account(t, s, "romeo"), "orchard")
+	roster := func(items string) string { return "<query xmlns='" + xmppc.NSRoster + "'>" + items + "</query>" }
+	for _, row := range []struct{ rule, typ, to, payload, condition, want string }{
+		{"RFC 6120 8.3.3.1 bad-request: modify", "set", "", roster(""), "bad-request", "modify"},
+		{"RFC 6120 8.3.3.7 item-not-found: cancel", "set", "", roster("<item jid='a@b.test' subscription='remove'/>"), "item-not-found", "cancel"},
+		{"RFC 6120 8.3.3.8 jid-malformed: modify", "get", "@@@", ping, "jid-malformed", "modify"},
+		{"RFC 6120 8.3.3.9 not-acceptable: modify", "set", "", roster("<item jid='a@b.test'><group/></item>"), "not-acceptable", "modify"},
+		{"RFC 6120 8.3.3.10 not-allowed: cancel", "set", "", "<bind xmlns='" + xmppc.NSBind + "'/>", "not-allowed", "cancel"},
+		{"RFC 6120 8.3.3.16 remote-server-not-found: cancel", "get", "paris@verona.invalid", ping, "remote-server-not-found", "cancel"},
+		{"RFC 6120 8.3.3.19 service-unavailable: cancel", "get", domain, "<what xmlns='urn:example:unknown'/>", "service-unavailable", "cancel"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			e := romeo.IQError(row.typ, row.to, row.payload, row.condition)
+			if e.ErrorType() != row.want {
+				t.Errorf("type %q: %s", e.ErrorType(), e.Raw)
+			}
+		})
+	}
+}

@@ -68,6 +68,16 @@ func TestPresenceOfContacts(t *testing.T) {
 		hears(t, juliet)
 	})
 
+	t.Run("RFC 6121 4.3.2 rule 3: of a contact that is offline nothing comes", func(t *testing.T) {
+		romeo, juliet := friends(t, s)
+		juliet.Close()
+		romeo.Collect()
+		r, _, _ := strings.Cut(romeo.Bare(), "@")
+		street := session(t, s, r, "street")
+		street.Send("<presence/>")
+		hears(t, street, "available from "+street.JID, "available from "+romeo.JID)
+	})
+
 	t.Run("RFC 6121 4.3.1 probes are the server's business: a client's own is answered or ignored, and never delivered", func(t *testing.T) {
 		romeo, juliet := friends(t, s)
 		juliet.Send(away)

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/xmppc"
 )
 
@@ -143,6 +145,42 @@ func TestStreamHeader(t *testing.T) {
 		c.ExpectHeader()
 		if e := c.Next(); !e.Is(xmppc.NSStream, "features") && e.Condition() != "bad-namespace-prefix" {
 			t.Errorf("answer %s", e.Raw)
+		}
+	})
+}
+
+// TestLeastStanzaLimit: the smallest limit that can be configured still takes
+// what RFC 6120 13.12 promises to everybody.
+func TestLeastStanzaLimit(t *testing.T) {
+	const least = 10_000
+	s := harness.Start(t, harness.Config{Limits: harness.Limits{StanzaBytes: least}})
+	s.MustAddUser(t, "romeo@"+domain, secret)
+	c := online(t, s, "romeo", "orchard", 0)
+	message := func(bytes int) string {
+		head, tail := "<message to='"+c.JID+"' type='chat'><body>", "</body></message>"
+		return head + strings.Repeat("x", bytes-len(head)-len(tail)) + tail
+	}
+	t.Run("RFC 6120 13.12 a stanza of 10,000 bytes passes", func(t *testing.T) {
+		c.Send(message(least))
+		if m := c.Expect(xmppc.NSClient, "message"); len(m.Body()) < 9000 {
+			t.Errorf("got %s", m.Raw)
+		}
+	})
+	t.Run("RFC 6120 13.12 one byte more than the limit is policy-violation", func(t *testing.T) {
+		c.Send(message(least + 1))
+		c.ExpectStreamError("policy-violation")
+	})
+	t.Run("RFC 6120 13.12 a lower limit can't be configured", func(t *testing.T) {
+		low, err := harness.Prepare(t.TempDir(), harness.Config{Limits: harness.Limits{StanzaBytes: least - 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := low.Run(); err == nil {
+			low.Kill()
+			t.Error("the server runs")
+		}
+		if !strings.Contains(low.Log.String(), "stanza-bytes") {
+			t.Errorf("the log names no reason:\n%s", low.Log)
 		}
 	})
 }

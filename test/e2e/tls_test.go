@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,39 @@ func TestTLS(t *testing.T) {
 			c.Open(domain)
 			c.StartTLS(cfg)
 			c.LoginBy(&xmppc.Scram{Mechanism: "SCRAM-SHA-256-PLUS", Binding: e.Attr("type"), User: local, Password: secret})
+		}
+	})
+
+	t.Run("RFC 7590 3.2 no compression, of TLS or of the stream", func(t *testing.T) {
+		for _, row := range []struct {
+			methods string // that the client offers; \x00 is none (RFC 5246 7.4.1.2)
+			hello   bool
+		}{{"\x01\x00", true}, {"\x01", false}} {
+			c := xmppc.Dial(t, s.C2STLS)
+			c.Send(clientHello(row.methods))
+			c.Net().SetReadDeadline(time.Now().Add(xmppc.Timeout))
+			answer := make([]byte, 5+4+2+32+1)
+			_, err := io.ReadFull(c.Net(), answer)
+			if !row.hello {
+				if err == nil && answer[0] == 22 {
+					t.Error("a client that insists on compression is answered")
+				}
+				continue
+			}
+			if err != nil || answer[0] != 22 || answer[5] != 2 {
+				t.Fatalf("answer %x, %v, want a ServerHello", answer, err)
+			}
+			rest := make([]byte, int(answer[43])+3) // session id, cipher suite, compression method
+			if _, err := io.ReadFull(c.Net(), rest); err != nil || rest[len(rest)-1] != 0 {
+				t.Errorf("compression method %x, %v", rest, err)
+			}
+		}
+		c := direct(t, s, domain)
+		c.Open(domain)
+		early := c.Features.Names()
+		c.Login(account(t, s, "romeo"), secret)
+		if f := early + c.Features.Names(); strings.Contains(f, "compression") {
+			t.Errorf("features %s", f)
 		}
 	})
 
@@ -188,4 +222,20 @@ func TestSystemShutdown(t *testing.T) {
 	if log := s.Log.String(); strings.Contains(log, secret) {
 		t.Error("the log has a password")
 	}
+}
+
+// clientHello is a ClientHello of TLS 1.2 (RFC 5246 7.4.1.2) with these
+// compression methods.
+func clientHello(methods string) string {
+	sized := func(bytes int, s string) string { // s behind its length
+		n := string([]byte{byte(len(s) >> 16), byte(len(s) >> 8), byte(len(s))})
+		return n[3-bytes:] + s
+	}
+	extensions := "\x00\x0a" + sized(2, sized(2, "\x00\x1d\x00\x17")) + // curves: x25519, P-256
+		"\x00\x0b" + sized(2, "\x01\x00") + // points are not compressed
+		"\x00\x0d" + sized(2, sized(2, "\x04\x03\x08\x04\x04\x01")) // signatures: ECDSA, RSA-PSS, RSA, each with SHA-256
+	body := "\x03\x03" + strings.Repeat("r", 32) + "\x00" +
+		sized(2, "\xc0\x2b\xc0\x2f") + // ECDHE with AES-128-GCM
+		sized(1, methods) + sized(2, extensions)
+	return "\x16\x03\x01" + sized(2, "\x01"+sized(3, body))
 }
