@@ -30,10 +30,11 @@ type accounts struct {
 // Remove removes the account. Whoever binds a resource of it after this is
 // refused; sessions that are bound are the caller's to end.
 func (a *accounts) Remove(ctx context.Context, user jid.JID) error {
-	if err := a.Accounts.Remove(ctx, user); err != nil {
+	err := a.Accounts.Remove(ctx, user)
+	a.forget(user) // after an error nobody knows what is stored
+	if err != nil {
 		return err
 	}
-	a.forget(user)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()

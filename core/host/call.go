@@ -82,7 +82,11 @@ func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 		if !errors.Is(err, storage.ErrConflict) || try == ConflictRetries {
 			return StoreError(err)
 		}
-		again, err := g.call(ctx, fn, (*t).about)
+		about, err := g.hosts.about(ctx, (*t).about)
+		if err != nil {
+			return err
+		}
+		again, err := g.call(ctx, fn, about)
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,15 @@ type About struct {
 	Resident *Resident
 }
 
+// about returns what is in memory by now: a Swap that failed may have been of it.
+func (h *Hosts) about(ctx context.Context, was *About) (*About, error) {
+	if was == nil {
+		return nil, nil
+	}
+	r, err := h.LoadResident(ctx, was.Account)
+	return &About{was.Account, r}, err
+}
+
 // Collect calls a stage handler on this goroutine and keeps what it asked for.
 // observer says that the stanza goes on even if that can't be written.
 func (fx *Effects) Collect(g *Guest, about *About, observer bool, fn Handler) error {
@@ -86,7 +95,7 @@ func (s *staged) settle(ctx context.Context) bool {
 	}
 	err := s.g.commit(ctx, &s.tx, s.fn)
 	if err != nil {
-		s.g.log.Error("what a stage handler asked for was left out: its writes failed", "error", err)
+		s.g.log.Error("what a handler asked for was left out: its writes failed", "error", err)
 		return false
 	}
 	s.ops = nil

@@ -14,7 +14,7 @@ import (
 
 // Resident is what is in memory of one account: the entries that extensions
 // named as Residents. It does not change; a write makes the next use load it
-// again.
+// again. The zero value has no entry.
 type Resident struct {
 	entries []residentEntry // few, and of most accounts none
 	bytes   int
@@ -51,29 +51,36 @@ const (
 
 // residents keeps Residents of accounts that are in use.
 type residents struct {
-	store    storage.Map
-	sessions cluster.Registry
-	names    []residentName // filled while extensions register
+	store       storage.Map
+	sessions    cluster.Registry
+	names       []residentName // filled while extensions register
+	most, bytes int            // bounds: accounts, and bytes of their entries
 
 	mu      sync.RWMutex // guards what follows
 	known   map[jid.JID]*Resident
-	bytes   int // of known
+	held    int // bytes of known
 	loading map[jid.JID]*residentLoad
 }
 
 type residentName struct{ space, key string }
 
-// residentLoad is a reading that others may wait for. stale: something was
-// written meanwhile.
+// residentLoad is a reading that others may wait for. Before done is closed mu
+// guards stale; after it nothing changes.
 type residentLoad struct {
+	account jid.JID // in memory of its own
+
 	done  chan struct{}
-	stale bool
 	found *Resident
 	err   error
+	stale bool // something was written meanwhile
+	again bool // it is of no use to who waits for it: stale, or given up by who read
 }
 
 func newResidents(store storage.Map, sessions cluster.Registry) *residents {
-	return &residents{store: store, sessions: sessions, known: map[jid.JID]*Resident{}, loading: map[jid.JID]*residentLoad{}}
+	return &residents{
+		store: store, sessions: sessions, most: maxResidents, bytes: maxResidentBytes,
+		known: map[jid.JID]*Resident{}, loading: map[jid.JID]*residentLoad{},
+	}
 }
 
 // declared says whether a key of an extension's store is resident.
@@ -98,51 +105,63 @@ func (h *Hosts) Resident(account jid.JID) *Resident {
 	return r.known[account]
 }
 
-// LoadResident is Resident that reads storage if need be.
+// LoadResident is Resident that reads storage if need be; of many at once one
+// reads, and the others wait for it.
 func (h *Hosts) LoadResident(ctx context.Context, account jid.JID) (*Resident, error) {
-	r := h.residents
 	for {
 		if known := h.Resident(account); known != nil {
 			return known, nil
 		}
-		r.mu.Lock()
-		if l := r.loading[account]; l != nil {
-			r.mu.Unlock()
+		known, l, ours := h.residents.join(account)
+		switch {
+		case known != nil:
+			return known, nil
+		case ours:
+			h.residents.load(ctx, l)
+		default:
 			select {
 			case <-l.done:
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
-			if l.err == nil && !l.stale {
-				return l.found, nil
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			continue // by ourselves
 		}
-		account = account.Clone() // it stays, as a key
-		l := &residentLoad{done: make(chan struct{})}
-		r.loading[account] = l
-		r.mu.Unlock()
-		if found, again, err := r.load(ctx, account, l); !again {
-			return found, err
+		if !l.again {
+			return l.found, l.err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// load reads an account's entries; again says that they have changed since.
-func (r *residents) load(ctx context.Context, account jid.JID, l *residentLoad) (found *Resident, again bool, err error) {
-	l.found, l.err = r.read(ctx, account)
+// join returns what is known by now of an account, or else the load that is
+// under way; ours, if it is the caller who has to read.
+func (r *residents) join(account jid.JID) (known *Resident, l *residentLoad, ours bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.loading, account)
-	close(l.done)
-	if l.err != nil || l.stale {
-		return nil, l.err == nil, l.err
+	if known = r.known[account]; known != nil {
+		return known, nil, false
 	}
-	r.put(account, l.found)
-	return l.found, false, nil
+	if l = r.loading[account]; l != nil {
+		return nil, l, false
+	}
+	l = &residentLoad{account: account.Clone(), done: make(chan struct{})}
+	r.loading[l.account] = l
+	return nil, l, true
+}
+
+// load reads an account's entries for all who wait for them. What was written
+// meanwhile may be missing among them: then they are read again.
+func (r *residents) load(ctx context.Context, l *residentLoad) {
+	l.found, l.err = r.read(ctx, l.account)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.loading, l.account)
+	l.again = l.stale || l.err != nil && ctx.Err() != nil
+	if l.err == nil && !l.stale {
+		r.put(l.account, l.found)
+	}
+	close(l.done)
 }
 
 func (r *residents) read(ctx context.Context, account jid.JID) (*Resident, error) {
@@ -166,11 +185,11 @@ func (r *residents) read(ctx context.Context, account jid.JID) (*Resident, error
 
 // put makes room and enters; r.mu is held.
 func (r *residents) put(account jid.JID, found *Resident) {
-	for len(r.known) >= maxResidents || r.bytes+found.bytes > maxResidentBytes && len(r.known) > 0 {
+	for len(r.known) > 0 && (len(r.known) >= r.most || r.held+found.bytes > r.bytes) {
 		r.remove(r.victim())
 	}
 	r.known[account] = found
-	r.bytes += found.bytes
+	r.held += found.bytes
 }
 
 // victim returns an account that makes room: one that has no session if there
@@ -187,7 +206,7 @@ func (r *residents) victim() (victim jid.JID) {
 
 func (r *residents) remove(account jid.JID) {
 	if was := r.known[account]; was != nil {
-		r.bytes -= was.bytes
+		r.held -= was.bytes
 		delete(r.known, account)
 	}
 }

@@ -77,7 +77,7 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 		for kind := stanza.Message; kind <= stanza.IQ; kind++ {
 			if len(h.Match.Kinds) == 0 || slices.Contains(h.Match.Kinds, kind) {
 				p.table[stage][kind] = append(p.table[stage][kind], entry)
-				p.resident[stage][kind] = p.resident[stage][kind] || len(g.Reg.Residents) > 0
+				p.resident[stage][kind] = p.resident[stage][kind] || stage != extension.Write && len(g.Reg.Residents) > 0
 			}
 		}
 	}
@@ -105,7 +105,8 @@ func (p *Pipeline) Holds() bool {
 }
 
 // Missing says whether a handler of the stage may read what is resident of the
-// account, and that is not in memory: it is to be loaded before Run.
+// account, and that is not in memory: it is to be loaded before Run. In the stage
+// Write nobody may, since a session's output can't wait.
 func (p *Pipeline) Missing(w *Passage) bool {
 	if !p.resident[w.Stage][w.Envelope.Stanza.Kind] {
 		return false

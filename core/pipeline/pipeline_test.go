@@ -381,3 +381,20 @@ func TestCopiesAreMadeByCarbonsAlone(t *testing.T) {
 		}
 	}
 }
+
+// Sessions hold stanzas back, nobody else: elsewhere the handler has failed, and
+// the stanza does not vanish.
+func TestHoldInWriteAlone(t *testing.T) {
+	for stage := extension.Submit; stage <= extension.Write; stage++ {
+		hold := one(t, handler(stage, func(*extension.Envelope) (extension.Verdict, error) {
+			return extension.Verdict{Action: extension.Hold}, nil
+		}))
+		want := pipeline.Refused
+		if stage == extension.Write {
+			want = pipeline.Held
+		}
+		if _, got, refusal := hold(message("")); got != want || (refusal == nil) != (want == pipeline.Held) {
+			t.Errorf("stage %d: outcome %d, %v", stage, got, refusal)
+		}
+	}
+}

@@ -42,6 +42,8 @@ func checkStages(reg *extension.Registration) error {
 		switch {
 		case h.Handle == nil:
 			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
+		case h.Match.Resident != "" && h.Stage == extension.Write:
+			return fmt.Errorf("registry: %s: a handler of the stage Write asks for %q: a session's output can't wait for Residents", reg.Name, h.Match.Resident)
 		case h.Match.Resident != "" && !slices.Contains(reg.Residents, h.Match.Resident):
 			return fmt.Errorf("registry: %s: a handler of the stage %v asks for %q, which is not among its Residents", reg.Name, h.Stage, h.Match.Resident)
 		case h.Match.Mark != "" && !slices.ContainsFunc(reg.Marks, func(m extension.Mark) bool { return m.Name == h.Match.Mark }):

@@ -56,7 +56,11 @@ func (r *Router) load(w pipeline.Passage, next Next) transport.Wait {
 		w.Resident, err = r.Hosts.LoadResident(ctx, w.Envelope.Account)
 		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
 			p := &passage{Passage: w, next: next}
-			if err != nil && !r.unanswerable(&w.Envelope, err) {
+			switch {
+			case err == nil:
+			case r.unanswerable(&w.Envelope, err):
+				p.Resident = &host.Resident{} // handlers see none, rather than read storage once more
+			default:
 				return r.uncommitted(b, p, err)
 			}
 			return r.pass(b, p)

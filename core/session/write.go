@@ -10,13 +10,11 @@ import (
 
 // passage is the way of a stanza through the session's Write stage.
 func (s *Session) passage(st *stanza.Stanza) pipeline.Passage {
-	w := pipeline.Passage{
+	return pipeline.Passage{
 		Stage:    extension.Write,
 		Envelope: extension.Envelope{Stanza: st, Account: s.JID.Bare(), Session: s.JID},
 		Marks:    s.markList(),
 	}
-	s.pipe.Missing(&w) // a stanza can't wait here
-	return w
 }
 
 // write runs the Write stage on what is to be delivered. What handlers ask for is

@@ -61,7 +61,7 @@ type Reply struct {
 // Entry is a stored value.
 type Entry struct {
 	Key      string
-	Value    []byte
+	Value    []byte // not to be changed
 	Revision uint64
 }
 

@@ -38,11 +38,14 @@ const (
 )
 
 // StageHandler sees stanzas on their way. It runs inline: see the package
-// comment; it may read entries that its registration names as Residents of
-// Envelope.Account, since those are in memory then. What it writes to storage is committed before the stanza is
-// delivered; if that fails the sender gets an error, unless the handler's class
-// is Observe. In the stage Write the stanza does not wait: writes follow it, in
-// order, and are dropped when too many wait (1,000 for each extension).
+// comment; but it may read entries that its registration names as Residents of
+// Envelope.Account, since those are in memory then. If they can't be loaded the
+// sender gets an error; an answer goes on, as if there were no entries.
+//
+// What it writes to storage is committed before the stanza is delivered; if that
+// fails the sender gets an error, unless the handler's class is Observe. In the
+// stage Write the stanza does not wait: there are no Residents, and writes follow
+// it, in order, and are dropped when too many wait (1,000 for each extension).
 type StageHandler struct {
 	Stage  Stage
 	Class  Class
@@ -59,7 +62,7 @@ type Match struct {
 	// Child names a child element that must be there: {"", "body"} is a body.
 	Child *Name
 	// Resident is the key of one of the extension's Residents, which
-	// Envelope.Account must have an entry of.
+	// Envelope.Account must have an entry of. Not in the stage Write.
 	Resident string
 	// Mark is one of the extension's Marks. Submit, Deliver, Undelivered: some
 	// session of Envelope.Account must have it; Write: the session itself.

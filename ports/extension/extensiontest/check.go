@@ -120,6 +120,8 @@ func (c *checker) stages(r extension.Registration) {
 			c.fault("stage handler %d: there is no policy %d", i, s.Policy)
 		case s.Handle == nil:
 			c.fault("stage handler %d has no function", i)
+		case s.Match.Resident != "" && s.Stage == extension.Write:
+			c.fault("stage handler %d asks for %q in the stage Write, where there are no Residents", i, s.Match.Resident)
 		case s.Match.Resident != "" && !slices.Contains(r.Residents, s.Match.Resident):
 			c.fault("stage handler %d asks for %q, which is not among the Residents", i, s.Match.Resident)
 		case s.Match.Mark != "" && !slices.ContainsFunc(r.Marks, func(m extension.Mark) bool { return m.Name == s.Match.Mark }):

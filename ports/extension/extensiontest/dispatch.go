@@ -135,7 +135,11 @@ func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) (out Outcom
 		var v extension.Verdict
 		var failed error
 		shown := e
-		h.runAs(&tx{h: h, what: "stage handler", inline: true, about: e.Account}, func(ctx context.Context, host *extension.Host) (err error) {
+		about := e.Account
+		if stage == extension.Write {
+			about = jid.JID{} // no Residents there
+		}
+		h.runAs(&tx{h: h, what: "stage handler", inline: true, about: about}, func(ctx context.Context, host *extension.Host) (err error) {
 			v, err = s.Handle(ctx, host, &shown)
 			return err
 		}, func(err error) { failed = err })

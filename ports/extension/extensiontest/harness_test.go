@@ -377,6 +377,9 @@ func TestMistakesAreFound(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	ok := func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) { return nil, nil }
+	pass := func(context.Context, *extension.Host, *extension.Envelope) (extension.Verdict, error) {
+		return extension.Verdict{}, nil
+	}
 	for want, change := range map[string]func(*extension.Registration){
 		"":         func(*extension.Registration) {},
 		`name ""`:  func(r *extension.Registration) { r.Name = "" },
@@ -397,9 +400,23 @@ func TestCheck(t *testing.T) {
 		"see-stanzas": func(r *extension.Registration) {
 			r.Permissions, r.Stages = nil, []extension.StageHandler{{Stage: extension.Submit, Class: extension.Observe}}
 		},
-		"no stage 9": func(r *extension.Registration) { r.Stages = []extension.StageHandler{{Stage: 9}} },
-		"no Element": func(r *extension.Registration) { r.StreamFeatures = []extension.StreamFeature{{}} },
-		"no domain":  func(r *extension.Registration) { r.Components = []extension.Component{{}} },
+		"which is not among the Residents": func(r *extension.Registration) {
+			r.Stages = []extension.StageHandler{{Stage: extension.Deliver, Class: extension.Observe, Handle: pass, Match: extension.Match{Resident: "x"}}}
+		},
+		"there are no Residents": func(r *extension.Registration) {
+			r.Residents = []string{"x"}
+			r.Stages = []extension.StageHandler{{Stage: extension.Write, Class: extension.Observe, Handle: pass, Match: extension.Match{Resident: "x"}}}
+		},
+		"which is not among the Marks": func(r *extension.Registration) {
+			r.Stages = []extension.StageHandler{{Stage: extension.Write, Class: extension.Observe, Handle: pass, Match: extension.Match{Mark: "x"}}}
+		},
+		"resident \"x\"":    func(r *extension.Registration) { r.Residents = []string{"x", "x"} },
+		"mark \"\"":         func(r *extension.Registration) { r.Marks = []extension.Mark{{}} },
+		"element handler 0": func(r *extension.Registration) { r.Elements = []extension.ElementHandler{{Local: "e"}} },
+		"asks for notices":  func(r *extension.Registration) { r.Notices = []extension.Event{extension.BecameUnavailable} },
+		"no stage 9":        func(r *extension.Registration) { r.Stages = []extension.StageHandler{{Stage: 9}} },
+		"no Element":        func(r *extension.Registration) { r.StreamFeatures = []extension.StreamFeature{{}} },
+		"no domain":         func(r *extension.Registration) { r.Components = []extension.Component{{}} },
 		"iq handler 0": func(r *extension.Registration) {
 			r.Components = []extension.Component{{Domain: "c", IQ: []extension.IQHandler{{}}}}
 		},
