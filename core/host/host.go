@@ -110,6 +110,7 @@ type Guest struct {
 	// Guarded by hosts.mu.
 	requests, timers int // those that count for the bounds
 	detached         detached
+	notices          notices
 }
 
 // NewGuest admits an extension. domains are those of its components. All are

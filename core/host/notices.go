@@ -5,16 +5,96 @@ import (
 	"slices"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
+
+// Bounds of the notices that wait for one extension.
+const (
+	maxNotices     = 100_000
+	maxNoticeBytes = 64 << 20
+	noticeBatch    = 64 // notices whose writes share a commit
+)
+
+// notices are what a guest has still to be told, in order.
+type notices struct {
+	queue   []extension.Notice
+	bytes   int
+	running bool
+	full    bool // something was dropped since it was empty
+}
+
+// cost is what a notice takes, about.
+func cost(n *extension.Notice) int {
+	const each = 256
+	if n.Presence == nil {
+		return each
+	}
+	return each + n.Presence.Size()
+}
 
 // Notify tells the extensions that asked for it of an event; nobody waits for
 // them. Any goroutine may call it.
 func (h *Hosts) Notify(n extension.Notice) {
 	for _, g := range h.noticed {
 		if slices.Contains(g.Reg.Notices, n.Event) {
-			h.Spawn(g.Later(func(ctx context.Context, host *extension.Host) error {
-				return g.Reg.Notice(ctx, host, n)
-			}, g.logged("notice handler")))
+			g.notify(n)
 		}
 	}
+}
+
+func (g *Guest) notify(n extension.Notice) {
+	h, q, size := g.hosts, &g.notices, cost(&n)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	full := len(q.queue) >= maxNotices || q.bytes+size > maxNoticeBytes
+	if full || !q.running && !h.enqueue(g.tell) {
+		if !q.full {
+			g.log.Error("notices are dropped: too many wait, or the server has ended", "waiting", len(q.queue))
+		}
+		q.full = true
+		return
+	}
+	q.running = true
+	q.queue = append(q.queue, n)
+	q.bytes += size
+}
+
+// tell tells the guest of what comes next, writes what it asks for by one commit,
+// and has the rest done when others had their turn.
+func (g *Guest) tell(ctx context.Context) {
+	var fx Effects
+	for _, n := range g.take() {
+		g.Log("notice handler", fx.Collect(g, nil, true, func(_ context.Context, host *extension.Host) error {
+			return g.Reg.Notice(ctx, host, n)
+		}))
+	}
+	g.Log("notice handler", fx.Commit(ctx))
+	transport.Run(ctx, fx.Apply)
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	if len(g.notices.queue) == 0 || !g.hosts.enqueue(g.tell) {
+		g.notices = notices{}
+	}
+}
+
+// take returns the notices that come next, one of each account: two would write
+// the same entry.
+func (g *Guest) take() (batch []extension.Notice) {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	q := &g.notices
+	accounts := map[jid.JID]bool{}
+	for len(q.queue) > 0 && len(batch) < noticeBatch {
+		n := q.queue[0]
+		if accounts[n.Session.Bare()] {
+			break
+		}
+		accounts[n.Session.Bare()] = true
+		batch = append(batch, n)
+		q.bytes -= cost(&n)
+		q.queue[0] = extension.Notice{}
+		q.queue = q.queue[1:]
+	}
+	return batch
 }

@@ -45,7 +45,8 @@ type Registration struct {
 	Components     []Component
 
 	// Residents are keys of the Store whose entries the kernel keeps in memory,
-	// for accounts that are in use: stage handlers may read them.
+	// for accounts that are in use: stage handlers may read them, but those of the
+	// stage Write.
 	Residents []string
 	// Marks are what Sessions.Mark may put on a session.
 	Marks []Mark
@@ -174,8 +175,9 @@ const (
 	BecameUnavailable Event = iota + 1
 )
 
-// Notice tells of an event. Notices wait for nobody, and come in no particular
-// order.
+// Notice tells of an event. Nobody waits for it: notices come later, one after the
+// other, in the order of the events. Of those that wait for an extension there are
+// at most 100,000 (64 MiB); more are dropped, with an error in the log.
 type Notice struct {
 	Event    Event
 	Session  jid.JID
