@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 )
 
@@ -48,10 +50,12 @@ func (a *adapter) run(in []string) {
 }
 
 // Streams log in, chat and take each other's resources while the kernel shuts
-// down: with -race, nothing is shared without a lock, and nothing is left.
+// down: with -race, nothing is shared without a lock, and nothing is left. In half
+// of the rounds an extension reads what is resident of them, and is told of ends.
 func TestShutdownDuringTurns(t *testing.T) {
 	for round := range 20 {
-		w := newWorld(t, nil)
+		l := &listing{stages: []extension.Stage{extension.Submit, extension.Deliver}}
+		w := newWorld(t, map[int]func(*core.Options, *core.Ports){0: nil, 1: with(l.registration(), (&watching{}).registration())}[round%2])
 		var running sync.WaitGroup
 		begun := make(chan struct{}, 16)
 		for i := range 16 {

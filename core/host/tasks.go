@@ -80,9 +80,10 @@ func (t *tasks) drain() {
 
 // Spawn runs what is left to do when a session has ended, and nobody is there
 // to wait for it. At most 100,000 are under way; those beyond, and those behind
-// the end of Stop, are dropped with an error in the log. Timers and answers to
-// requests do not count: they have bounds of their own.
-func (h *Hosts) Spawn(w transport.Wait) {
+// the end of Stop, are dropped with an error in the log, and it returns false.
+// Timers, notices and answers to requests do not count: they have bounds of their
+// own.
+func (h *Hosts) Spawn(w transport.Wait) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := &h.tasks
@@ -94,9 +95,10 @@ func (h *Hosts) Spawn(w transport.Wait) {
 	})
 	if ok {
 		t.leftovers++
-		return
+		return true
 	}
 	h.Log.Error("what a session left to do was dropped: too much waits, or the server has ended", "waiting", t.leftovers)
+	return false
 }
 
 // Tasks returns how much waits or runs.

@@ -2,12 +2,12 @@ package presence
 
 import (
 	"context"
-	"github.com/hexmpp/hexmpp/ports/cluster"
 	"strconv"
 	"strings"
 
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -20,7 +20,7 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 		return nil, bad
 	}
 	return p.hold(b, s, func(o *outgoing, r *roster.Account) {
-		s.Tell(o.b, func() {
+		o.tell(s, func() {
 			if st.Type == "" {
 				o.available(s, r, st, prio)
 			} else {
@@ -30,6 +30,14 @@ func (p *Presence) broadcast(b *transport.Batch, s *session.Session, st *stanza.
 	}, func(b *transport.Batch, err error) {
 		s.Send(b, st.ErrorReply(stanza.AsError(err)))
 	}), nil
+}
+
+// tell runs f, which tells others of the session's presence: see Session.Tell.
+func (o *outgoing) tell(s *session.Session, f func()) {
+	w := s.Tell(o.b, func() transport.Wait { f(); return o.rest() })
+	if o.waits = nil; w != nil {
+		o.waits = []transport.Wait{w}
+	}
 }
 
 func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
@@ -107,9 +115,9 @@ func (o *outgoing) tellGone(r *roster.Account, st *stanza.Stanza) {
 	}
 }
 
-// Leave tells that a session is gone (4.5.3, 4.6.4). The session is in the
-// registry no more.
-func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
+// Leave tells that a session is gone (4.5.3, 4.6.4), and calls told when everybody
+// knows. The session is in the registry no more.
+func (p *Presence) Leave(b *transport.Batch, s *session.Session, told func()) {
 	last, directed, r := s.TakePresence()
 	o := outgoing{p: p, b: b}
 	gone := unavailable(s.JID)
@@ -122,17 +130,9 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session) {
 	if r != nil {
 		r.Drop()
 	}
-	if w := o.rest(); w != nil { // behind a stanza of the session that is still on its way
-		busy := s.Idle()
-		p.Spawn(func(ctx context.Context) {
-			if busy != nil {
-				select {
-				case <-busy:
-				case <-ctx.Done():
-				}
-			}
-			w(ctx)
-		})
+	w := o.rest()
+	if w == nil || !p.Spawn(func(ctx context.Context) { w(ctx); told() }) {
+		told()
 	}
 }
 

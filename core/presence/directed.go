@@ -14,12 +14,12 @@ import (
 // direct handles directed presence (RFC 6121 4.6): it is routed, and whoever
 // got it is told of the session's end.
 func (p *Presence) direct(b *transport.Batch, s *session.Session, e *extension.Envelope) (transport.Wait, *stanza.Error) {
-	var w transport.Wait
 	refused := false
-	s.Tell(b, func() {
-		if refused = !s.Direct(e.Stanza.To, e.Stanza.Type == ""); !refused {
-			w = p.Route(b, e)
+	w := s.Tell(b, func() transport.Wait {
+		if refused = !s.Direct(e.Stanza.To, e.Stanza.Type == ""); refused {
+			return nil
 		}
+		return p.Route(b, e)
 	})
 	if refused {
 		return nil, stanza.Err(stanza.ResourceConstraint, "directed presence to too many addresses")
@@ -30,12 +30,19 @@ func (p *Presence) direct(b *transport.Batch, s *session.Session, e *extension.E
 // tellDirected passes unavailable presence on to the targets of directed
 // presence (4.6.3), but for the subscribers, if they were told already.
 func (o *outgoing) tellDirected(r *roster.Account, st *stanza.Stanza, targets []jid.JID, told bool) {
-	slices.SortFunc(targets, func(a, b jid.JID) int { return cmpJID(a, b) })
-	for _, target := range targets {
-		if !told || r == nil || !r.Snapshot().Get(target.Bare()).State.Has(roster.From) {
-			o.send(to(st, target))
-		}
+	for _, target := range others(r, targets, told) {
+		o.send(to(st, target))
 	}
+}
+
+// others returns the targets of directed presence in order, without those who are
+// subscribed if subscribers are told.
+func others(r *roster.Account, targets []jid.JID, told bool) []jid.JID {
+	slices.SortFunc(targets, cmpJID)
+	if !told || r == nil {
+		return targets
+	}
+	return slices.DeleteFunc(targets, func(target jid.JID) bool { return r.Snapshot().Get(target.Bare()).State.Has(roster.From) })
 }
 
 func cmpJID(a, b jid.JID) int {

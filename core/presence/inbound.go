@@ -92,10 +92,14 @@ func (o *outgoing) resources(a *roster.Account, contact jid.JID, available bool)
 	}
 }
 
-// check tells a contact that a session is gone, if it is: it may have left
-// after it was looked up and before its presence was sent on.
+// check tells a contact that a session is unavailable, if it is: it may have
+// become so after it was looked up and before its presence was sent on.
 func (o *outgoing) check(s cluster.Entry, contact jid.JID) {
-	if now, there := o.p.Sessions.Session(s.JID); !there || now.Fence != s.Fence {
+	if len(o.waits) > 0 { // behind what is sent
+		o.waits = append(o.waits, o.p.later(func(_ context.Context, o *outgoing) { o.check(s, contact) }))
+		return
+	}
+	if now, there := o.p.Sessions.Session(s.JID); !there || now.Fence != s.Fence || !now.Available {
 		o.send(to(unavailable(s.JID), contact))
 	}
 }

@@ -31,7 +31,7 @@ type Presence struct {
 	Route    Route
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
-	Spawn    func(transport.Wait)          // runs what nobody waits for
+	Spawn    func(transport.Wait) bool     // runs what nobody waits for; false if it is dropped
 	Failed   func(what string, err error)  // logs what the sender is not told
 }
 

@@ -12,28 +12,46 @@ import (
 // targets of directed presence, that it is unavailable.
 func (p *Presence) Show(b *transport.Batch, s *session.Session, pattern jid.JID, available bool) transport.Wait {
 	o := outgoing{p: p, b: b}
-	st := s.Presence()
-	if !available {
-		for _, target := range s.TakeDirectedTo(pattern) {
-			o.route(to(unavailable(s.JID), target))
-		}
-		if st != nil {
-			st = unavailable(s.JID)
-		}
-	}
-	if r := s.Roster(); r != nil && st != nil {
-		for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
-			if contact, ok := told(&items[i], pattern); ok {
-				o.route(to(st, contact))
-			}
-		}
+	if available {
+		o.announce(s, pattern)
+	} else {
+		o.withdraw(s, pattern)
 	}
 	return o.rest()
 }
 
-// told returns the address of a subscriber that a pattern stands for: the
+func (o *outgoing) announce(s *session.Session, pattern jid.JID) {
+	r, e := s.Roster(), s.Entry()
+	if r == nil || e.Presence == nil {
+		return
+	}
+	for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
+		if contact, ok := shown(&items[i], pattern); ok {
+			o.route(to(e.Presence, contact))
+			o.check(e, contact)
+		}
+	}
+}
+
+func (o *outgoing) withdraw(s *session.Session, pattern jid.JID) {
+	r, gone := s.Roster(), unavailable(s.JID)
+	available := s.Presence() != nil
+	for _, target := range others(r, s.TakeDirectedTo(pattern), available) {
+		o.route(to(gone, target))
+	}
+	if r == nil || !available {
+		return
+	}
+	for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
+		if contact, ok := shown(&items[i], pattern); ok {
+			o.route(to(gone, contact))
+		}
+	}
+}
+
+// shown returns the address of a subscriber that a pattern stands for: the
 // contact, or one resource of it.
-func told(i *roster.Item, pattern jid.JID) (jid.JID, bool) {
+func shown(i *roster.Item, pattern jid.JID) (jid.JID, bool) {
 	switch {
 	case !i.State.Has(roster.From):
 		return jid.JID{}, false

@@ -86,15 +86,9 @@ func (s *Session) Done() {
 	}
 }
 
-// Idle returns a channel that is closed when the stanza in hand has been
-// handled, nil if there is none. Who waits for it keeps the order: a stream
-// that takes the session over, and what tells of the session's end.
-func (s *Session) Idle() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.idleLocked()
-}
-
+// idleLocked returns a channel that is closed when the stanza in hand has been
+// handled, nil if there is none. A stream that takes the session over waits for it
+// to keep the order. s.mu is held.
 func (s *Session) idleLocked() <-chan struct{} {
 	if !s.inHand {
 		return nil

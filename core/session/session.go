@@ -3,6 +3,7 @@
 package session
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,9 @@ import (
 // Kernel is what a session asks of the rest of the kernel.
 type Kernel interface {
 	// Leave tells whoever saw the session as available that it is gone, and
-	// removes it from the session registry. It is called once, by End.
-	Leave(b *transport.Batch, s *Session)
+	// removes it from the session registry. told is called when they know, which
+	// may be later, on another goroutine. It is called once, by End.
+	Leave(b *transport.Batch, s *Session, told func())
 	// Lost takes what a session that has ended did not bring to its client.
 	Lost(b *transport.Batch, s *Session, lost []Lost)
 	// Delivered counts a stanza that a session took.
@@ -59,7 +61,7 @@ type Session struct {
 	telling    bool            // Tell runs
 	inHand     bool            // a stanza of the client is being handled
 	idle       chan struct{}   // closed by Done; made by who waits for it
-	gone       chan struct{}   // made by End; closed by leave
+	gone       chan struct{}   // made by End; closed when leave has told everybody
 	owner      Owner           // nil while detached
 	resumption *resumption     // nil without stream management
 	roster     *roster.Account // held from the first use until the end
@@ -168,26 +170,47 @@ func (s *Session) leave(b *transport.Batch) {
 	if r != nil {
 		r.stop(s)
 	}
-	s.kernel.Leave(b, s)
+	var left atomic.Int32 // of what comes before gone is closed
+	left.Store(2)
+	done := func() {
+		if left.Add(-1) == 0 {
+			close(s.gone)
+		}
+	}
+	s.kernel.Leave(b, s, done)
 	if owner == nil { // nothing will be written any more
 		s.Bury(b)
 	}
-	close(s.gone)
+	done()
 }
 
 // Tell runs f, which tells others of the session's presence, unless the session
-// has ended. An end that comes in between is told behind f, never amid it. Only
-// turns of the session's stream, or what runs in their stead, call Tell: one at
-// a time.
-func (s *Session) Tell(b *transport.Batch, f func()) {
+// has ended. An end that comes in between is told behind f and the Wait that it
+// leaves, never amid it. Only turns of the session's stream, or what runs in their
+// stead, call Tell: one at a time. The Wait that it returns must be run.
+func (s *Session) Tell(b *transport.Batch, f func() transport.Wait) transport.Wait {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	s.telling = true
 	s.mu.Unlock()
-	f()
+	w := f()
+	if w == nil {
+		s.told(b)
+		return nil
+	}
+	return func(ctx context.Context) {
+		w(ctx)
+		var b transport.Batch
+		s.told(&b)
+		b.Flush()
+	}
+}
+
+// told ends Tell.
+func (s *Session) told(b *transport.Batch) {
 	s.mu.Lock()
 	s.telling = false
 	ended := s.ended

@@ -21,8 +21,14 @@ type kernel struct {
 	left, overflows int
 }
 
-func (k *kernel) Leave(*transport.Batch, *Session) { k.mu.Lock(); defer k.mu.Unlock(); k.left++ }
-func (k *kernel) Overflow(*Session)                { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
+func (k *kernel) Leave(_ *transport.Batch, _ *Session, told func()) {
+	k.mu.Lock()
+	k.left++
+	k.mu.Unlock()
+	told()
+}
+
+func (k *kernel) Overflow(*Session) { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
 
 func (k *kernel) Delivered(stanza.Kind)      {}
 func (k *kernel) Publish(cluster.Entry) bool { return true }
