@@ -96,8 +96,9 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Verifier: p.Verifier, Accounts: p.Accounts, sessions: p.Sessions, now: p.Now,
 		keep: 2 * max(o.Limits.UnauthenticatedTime, time.Minute), removed: map[jid.JID]time.Time{},
 	}
+	rosters := roster.New(p.Store, o.Rosters)
 	k.hosts = host.New(host.Deps{
-		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Sessions: p.Sessions,
+		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
 	})
 	var err error
@@ -110,7 +111,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
 	k.presence = &presence.Presence{
-		Sessions: p.Sessions, Rosters: roster.New(p.Store, o.Rosters), Route: k.router.Route, Send: k.router.Broadcast,
+		Sessions: p.Sessions, Rosters: rosters, Route: k.router.Route, Send: k.router.Broadcast,
 		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),
 		Gone: k.becameUnavailable, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },

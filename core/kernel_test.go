@@ -103,12 +103,23 @@ func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
 // rosters is a store that keeps rosters of accounts that need not exist.
 type rosters struct {
 	storage.Store
-	m    map[jid.JID]storage.Roster
-	fail error
+	m     map[jid.JID]storage.Roster
+	fail  error
+	asked int // for subscriptions
 }
 
 func (r *rosters) Roster(_ context.Context, owner jid.JID) (storage.Roster, error) {
 	return r.m[owner], r.fail
+}
+
+func (r *rosters) Subscription(_ context.Context, owner, contact jid.JID) (storage.Subscription, error) {
+	r.asked++
+	for _, i := range r.m[owner].Items {
+		if i.Contact == contact {
+			return i.Subscription, r.fail
+		}
+	}
+	return storage.SubNone, r.fail
 }
 
 func (r *rosters) ChangeRoster(_ context.Context, owner jid.JID, base uint64, put []storage.RosterItem, remove []jid.JID) error {

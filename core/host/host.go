@@ -51,11 +51,17 @@ type Accounts interface {
 	auth.Accounts
 }
 
+// Rosters tells who may see the presence of an account; package roster does.
+type Rosters interface {
+	Subscribed(ctx context.Context, account, contact jid.JID) (bool, error)
+}
+
 // Deps are what the host stands on.
 type Deps struct {
 	Domains  []string
 	Store    storage.Store
 	Accounts Accounts
+	Rosters  Rosters
 	Sessions cluster.Registry
 	Log      *slog.Logger
 	Now      func() time.Time

@@ -33,7 +33,7 @@ func (t *tx) host() *extension.Host {
 	h := t.g.hosts
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Timers: timersOf{t}, Sessions: sessions{t},
-		Accounts: accounts{t.g}, Secrets: secrets{t.g},
+		Rosters: rosters{t.g}, Accounts: accounts{t.g}, Secrets: secrets{t.g},
 		Domains: h.Domains, Now: h.Now, Log: t.g.log,
 	}
 }

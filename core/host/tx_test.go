@@ -185,6 +185,33 @@ func (r *receiver) Show(_ *transport.Batch, pattern jid.JID, available bool) tra
 	return nil
 }
 
+// friends says of whom it was asked.
+type friends struct{ asked []jid.JID }
+
+func (f *friends) Subscribed(_ context.Context, account, contact jid.JID) (bool, error) {
+	f.asked = append(f.asked, account, contact)
+	return true, nil
+}
+
+func TestRostersOfHost(t *testing.T) {
+	h, _ := hostsWith(memory.New(), nil)
+	defer stop(t, h)
+	var f friends
+	h.Rosters = &f
+	ask := func(ctx context.Context, h *extension.Host) error {
+		if ok, err := h.Rosters.Subscribed(ctx, romeo.Bare(), romeo); err != nil || !ok {
+			return err
+		}
+		return nil
+	}
+	if err := run(t, h.NewGuest(&extension.Registration{Name: "poor"}, nil, nil), ask); !errors.Is(err, extension.ErrPermission) || f.asked != nil {
+		t.Error(err, f.asked)
+	}
+	if err := run(t, h.NewGuest(&extension.Registration{Name: "test"}, []extension.Permission{extension.ReadRosters}, nil), ask); err != nil || len(f.asked) != 2 || f.asked[1] != romeo {
+		t.Error(err, f.asked)
+	}
+}
+
 func TestSessionsOfHost(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)
 	defer stop(t, h)

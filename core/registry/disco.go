@@ -53,20 +53,21 @@ func newInfo(ids []extension.Identity, regs []extension.Registration, part func(
 	return info{q.Add(forms...)}
 }
 
-// disco is service discovery as a registration: of hosted domains, of the own
-// account, and of components, whose answers the router asks for by
-// DiscoComponent. Strangers learn nothing of an account, not even that it
-// exists (XEP-0030 8): its handler is for the owner alone.
+// disco is service discovery as a registration: of hosted domains, of accounts,
+// and of components, whose answers the router asks for by Component.Disco.
 func (r *Registry) disco() extension.Registration {
-	own := extension.ToServer | extension.ToOwnAccount
+	const own = extension.ToServer | extension.ToOwnAccount
 	return extension.Registration{
 		Name:           "disco",
 		Implements:     []extension.XEP{{Number: 30, Version: "2.5.0"}, {Number: 115, Version: "1.6.0"}},
+		Permissions:    []extension.Permission{extension.ReadRosters},
 		Server:         extension.Disco{Features: []string{caps.NS}},
 		StreamFeatures: []extension.StreamFeature{r.capsFeature()},
 		IQ: []extension.IQHandler{
 			{Space: NSInfo, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: r.ownInfo},
+			{Space: NSInfo, Local: "query", Type: stanza.Get, To: extension.ToAccount, Handle: r.contactInfo},
 			{Space: NSItems, Local: "query", Type: stanza.Get, To: own, Inline: true, Handle: r.ownItems},
+			{Space: NSItems, Local: "query", Type: stanza.Get, To: extension.ToAccount, Handle: r.contactItems},
 		},
 	}
 }
@@ -85,14 +86,16 @@ func (r *Registry) ownInfo(_ context.Context, _ *extension.Host, q extension.IQ)
 }
 
 // ownItems answers disco#items of a hosted domain, and of the own account.
-func (r *Registry) ownItems(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
+func (r *Registry) ownItems(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
 	switch {
 	case q.Payload().Attr("node") != "":
 		return nil, errNoNode
 	case toServer(q):
 		return r.serverItems(q.To.Domain()), nil
+	case q.To.IsZero():
+		return resources(h, q.From.Bare()), nil
 	}
-	return stanza.El(NSItems, "query"), nil
+	return resources(h, q.To), nil
 }
 
 // toServer says whether a hosted domain is asked, not an account.

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"crypto"
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -32,19 +33,45 @@ func newRegistry(t *testing.T, regs ...extension.Registration) (*registry.Regist
 	return registry.New(h, []string{"example.test", "example.net"}, regs)
 }
 
+// people is a host of which romeo has two sessions, one of them available, and
+// juliet is subscribed to him.
+type people struct{ extension.Sessions }
+
+func (people) Of(account jid.JID) []extension.Session {
+	if account != jid.MustParse("romeo@example.test") {
+		return nil
+	}
+	return []extension.Session{{JID: jid.MustParse("romeo@example.test/x&y"), Available: true}, {JID: jid.MustParse("romeo@example.test/hidden")}}
+}
+
+func (people) Subscribed(_ context.Context, account, contact jid.JID) (bool, error) {
+	switch contact.Bare().String() {
+	case "juliet@example.net":
+		return account == jid.MustParse("romeo@example.test"), nil
+	case "broken@example.net":
+		return false, errors.New("storage")
+	}
+	return false, nil
+}
+
 // ask asks a claim as romeo; node "" asks without one.
 func ask(t *testing.T, c registry.Claim, space, to, node string) (string, error) {
+	t.Helper()
+	return askAs(t, c, "romeo@example.test/x", space, to, node)
+}
+
+func askAs(t *testing.T, c registry.Claim, from, space, to, node string) (string, error) {
 	t.Helper()
 	q := stanza.El(space, "query")
 	if node != "" {
 		q.Attrs = append(q.Attrs, stanza.At("node", node))
 	}
-	h := stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: "1", From: jid.MustParse("romeo@example.test/x")}
+	h := stanza.Header{Kind: stanza.IQ, Type: stanza.Get, ID: "1", From: jid.MustParse(from)}
 	if to != "" {
 		h.To = jid.MustParse(to)
 	}
 	s := stanza.New(h, q)
-	e, err := c.Handler.Handle(t.Context(), nil, extension.IQ{Stanza: s, Child: s.Children()[0]})
+	e, err := c.Handler.Handle(t.Context(), &extension.Host{Rosters: people{}, Sessions: people{}}, extension.IQ{Stanza: s, Child: s.Children()[0]})
 	if err != nil {
 		return "", err
 	}
@@ -72,7 +99,8 @@ func TestDisco(t *testing.T) {
 		{"RFC 6120 10.3.3 no to is the own account", registry.NSInfo, "", account},
 		{"XEP-0030 4.1 components of the domain that is asked, sorted", registry.NSItems, "example.test", i + "><item jid='a.example.test'/><item jid='all.example.org'/><item jid='z.example.test'/></query>"},
 		{"XEP-0030 4.1 components of the domain that is asked, sorted", registry.NSItems, "example.net", i + "><item jid='a.example.net'/><item jid='all.example.org'/><item jid='z.example.net'/></query>"},
-		{"XEP-0030 4.1 the own account has none", registry.NSItems, "romeo@example.test", i + "/>"},
+		{"XEP-0030 4.1 the own account: available resources", registry.NSItems, "romeo@example.test", i + "><item jid='romeo@example.test/x&amp;y'/></query>"},
+		{"XEP-0030 4.1 no to is the own account", registry.NSItems, "", i + "><item jid='romeo@example.test/x&amp;y'/></query>"},
 	} {
 		to := extension.ToOwnAccount
 		if strings.HasPrefix(row.to, "example.") {
@@ -92,9 +120,6 @@ func TestDisco(t *testing.T) {
 		if _, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Set, to); ok {
 			t.Errorf("XEP-0030 3.1 a set is answered: %s", row.rule)
 		}
-		if _, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Get, extension.ToAccount); ok {
-			t.Errorf("XEP-0030 8 strangers are answered for an account: %s", row.rule)
-		}
 	}
 	c := r.Component("a.example.test")
 	claim, ok := c.Disco(stanza.Child{Space: registry.NSInfo, Local: "query"}, stanza.Get)
@@ -113,6 +138,52 @@ func TestDisco(t *testing.T) {
 	}
 	if r.Component("b.example.test") != nil || r.Hosted("a.example.test") || !r.Hosted("example.net") || r.Default() != "example.test" {
 		t.Error("domains")
+	}
+}
+
+// XEP-0030 8: who is told of an account, and what all others are told, whether or
+// not there is such an account.
+func TestDiscoOfAccounts(t *testing.T) {
+	r, err := newRegistry(t, extension.Registration{Name: "a", Account: extension.Disco{Features: []string{"urn:acc"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const romeo, juliet, nurse = "romeo@example.test", "juliet@example.net/balcony", "nurse@example.net/house"
+	const none = "<query xmlns='http://jabber.org/protocol/disco#items'/>"
+	for _, row := range []struct {
+		rule, space, from, to, node, want string
+		condition                         stanza.Condition
+	}{
+		{"3.1 a contact", registry.NSInfo, juliet, romeo, "", "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='account' type='registered'/>" +
+			"<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/disco#items'/><feature var='urn:acc'/></query>", ""},
+		{"3.2 a node that is not there", registry.NSInfo, juliet, romeo, "n", "", stanza.ItemNotFound},
+		{"8 item 1.2: not authorized", registry.NSInfo, nurse, romeo, "", "", stanza.ServiceUnavailable},
+		{"8 item 1.2: with a node", registry.NSInfo, nurse, romeo, "n", "", stanza.ServiceUnavailable},
+		{"8 item 1.2: the other direction does not count", registry.NSInfo, romeo + "/x", "juliet@example.net", "", "", stanza.ServiceUnavailable},
+		{"8 item 1.1: no such account", registry.NSInfo, nurse, "nobody@example.test", "", "", stanza.ServiceUnavailable},
+		{"8 item 1.1: no such account, a node", registry.NSInfo, juliet, "nobody@example.test", "n", "", stanza.ServiceUnavailable},
+		{"8 item 1.2: a server is no contact", registry.NSInfo, "example.net", romeo, "", "", stanza.ServiceUnavailable},
+		{"storage fails", registry.NSInfo, "broken@example.net/x", romeo, "", "", stanza.InternalServerError},
+		{"4.1 a contact", registry.NSItems, juliet, romeo, "", "<query xmlns='http://jabber.org/protocol/disco#items'><item jid='romeo@example.test/x&amp;y'/></query>", ""},
+		{"4.2 a node that is not there", registry.NSItems, juliet, romeo, "n", "", stanza.ItemNotFound},
+		{"8 item 2.2: not authorized", registry.NSItems, nurse, romeo, "", none, ""},
+		{"8 item 2.1: no such account", registry.NSItems, nurse, "nobody@example.test", "", none, ""},
+		{"8 item 2: with a node", registry.NSItems, nurse, romeo, "n'", "<query xmlns='http://jabber.org/protocol/disco#items' node='n&apos;'/>", ""},
+		{"8 item 2: with a node", registry.NSItems, nurse, "nobody@example.test", "n'", "<query xmlns='http://jabber.org/protocol/disco#items' node='n&apos;'/>", ""},
+		{"storage fails", registry.NSItems, "broken@example.net/x", romeo, "", "", stanza.InternalServerError},
+	} {
+		c, ok := r.IQ(stanza.Child{Space: row.space, Local: "query"}, stanza.Get, extension.ToAccount)
+		if !ok || c.Handler.Inline {
+			t.Fatal("nobody answers, or without looking at storage")
+		}
+		got, err := askAs(t, c, row.from, row.space, row.to, row.node)
+		refused := stanza.AsError(err)
+		switch {
+		case refused == nil && row.condition == "" && got == row.want:
+		case refused != nil && refused.Condition == row.condition && (row.condition != stanza.ServiceUnavailable || refused.Text == ""):
+		default:
+			t.Errorf("XEP-0030 %s: %v\ngot  %s\nwant %s %s", row.rule, err, got, row.want, row.condition)
+		}
 	}
 }
 
@@ -167,7 +238,6 @@ func TestClaims(t *testing.T) {
 		{"a component's without a function", []extension.Registration{{Name: "a", Components: []extension.Component{{Domain: "a.$domain", IQ: []extension.IQHandler{{Space: "urn:x", Local: "q"}}}}}}, "a: an iq handler of a.example.test needs a payload name and a function: <q xmlns='urn:x'/>"},
 		{"no addressee", []extension.Registration{iq("a", "", 0)}, "a: an iq handler needs"},
 		{"service discovery", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToServer, Handle: handle}}}}, "disco and a both claim iq get"},
-		{"service discovery of other accounts is free", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: registry.NSInfo, Local: "query", To: extension.ToAccount, Handle: handle}}}}, ""},
 		{"the name disco is taken", []extension.Registration{{Name: "disco"}}, `two extensions are called "disco"`},
 		{"no name", []extension.Registration{{}}, "without a name"},
 		{"a component that is an account", []extension.Registration{{Name: "a", Components: []extension.Component{{Domain: "x@$domain"}}}}, "is not a domain"},

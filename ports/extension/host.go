@@ -26,6 +26,7 @@ type Host struct {
 	Store    Store
 	Timers   Timers
 	Sessions Sessions
+	Rosters  Rosters
 	Accounts Accounts
 	Secrets  Secrets
 
@@ -133,6 +134,16 @@ type Sessions interface {
 	// What they are sent passes no Submit stage. Both need TellPresence.
 	Withdraw(account, pattern jid.JID) error
 	Announce(account, pattern jid.JID) error
+}
+
+// Rosters tells of rosters. Calls may wait, and need ReadRosters.
+type Rosters interface {
+	// Subscribed says whether a contact may see the presence of an account: it is
+	// subscribed to it (RFC 6121 2.1.2.5: from or both), or is the account itself.
+	// It is false for an account that is not there. Resources do not count. Who
+	// asks for what is only for contacts must get the same answer wherever this is
+	// false, or it could find out which accounts there are.
+	Subscribed(ctx context.Context, account, contact jid.JID) (bool, error)
 }
 
 // Accounts is the port of package auth. Calls that change something take

@@ -92,6 +92,8 @@ const (
 	ManageAccounts Permission = "manage-accounts"
 	// SeeStanzas allows stage handlers.
 	SeeStanzas Permission = "see-stanzas"
+	// ReadRosters allows Host.Rosters.
+	ReadRosters Permission = "read-rosters"
 	// SeePresence allows notices of sessions.
 	SeePresence Permission = "see-presence"
 	// TellPresence allows Sessions.Withdraw and Sessions.Announce.

@@ -45,6 +45,10 @@ type Rosters interface {
 	// Roster returns the roster of an account; an account without one, and one
 	// that is not there, has an empty roster.
 	Roster(ctx context.Context, owner jid.JID) (Roster, error)
+	// Subscription returns the state with one contact: SubNone for whoever is not
+	// in the roster, and for an account that is not there. It costs the same for
+	// all of them, and for rosters of all sizes: whoever measures it learns nothing.
+	Subscription(ctx context.Context, owner, contact jid.JID) (Subscription, error)
 	// ChangeRoster puts and removes items in one transaction and sets the
 	// version to base+1, also if there is nothing to do. An item that is not
 	// there is removed without an error. ErrConflict if the version is not base

@@ -29,7 +29,7 @@ func features(e *xmppc.Element) (vars []string) {
 
 func TestDiscovery(t *testing.T) {
 	s := server(t)
-	romeo, juliet := romeoAndJuliet(t, s)
+	romeo := online(t, s, account(t, s, "romeo"), "orchard", 0)
 
 	t.Run("XEP-0030 3.1 the server: identity server/im, each protocol once", func(t *testing.T) {
 		info := romeo.IQ("get", domain, query(nsInfo))
@@ -63,26 +63,6 @@ func TestDiscovery(t *testing.T) {
 
 	t.Run("XEP-0030 4.1 the server's items", func(t *testing.T) {
 		romeo.IQ("get", domain, query(nsItems))
-	})
-
-	t.Run("XEP-0030 8 the own account: identity account/registered", func(t *testing.T) {
-		for _, to := range []string{"", romeo.Bare()} {
-			info := romeo.IQ("get", to, query(nsInfo))
-			identity := info.Child(nsInfo, "query").Child(nsInfo, "identity")
-			if identity.Attr("category") != "account" || identity.Attr("type") != "registered" {
-				t.Errorf("to %q: identity in %s", to, info.Raw)
-			}
-		}
-		romeo.IQ("get", romeo.Bare(), query(nsItems))
-	})
-
-	t.Run("XEP-0030 8 a stranger's account and one that isn't there answer alike", func(t *testing.T) {
-		for _, to := range []string{juliet.Bare(), "nobody@" + domain} {
-			romeo.IQError("get", to, query(nsInfo), "service-unavailable")
-			if e := romeo.Ask("get", to, query(nsItems)); e.Attr("type") == "result" && len(e.Child(nsItems, "query").Children) > 0 {
-				t.Errorf("items of %s: %s", to, e.Raw)
-			}
-		}
 	})
 
 	t.Run("XEP-0030 7 an unknown node gets item-not-found", func(t *testing.T) {

@@ -37,6 +37,20 @@ func (s *Store) Roster(ctx context.Context, owner jid.JID) (storage.Roster, erro
 	return all, nil
 }
 
+// Subscription implements storage.Rosters.
+func (s *Store) Subscription(ctx context.Context, owner, contact jid.JID) (storage.Subscription, error) {
+	if err := s.begin(ctx, "read subscription of "+owner.String()); err != nil {
+		return "", err
+	}
+	defer s.mu.Unlock()
+	if r := s.rosters[owner]; r != nil {
+		if item, there := r.items[contact]; there {
+			return item.Subscription, nil
+		}
+	}
+	return storage.SubNone, nil
+}
+
 // ChangeRoster implements storage.Rosters.
 func (s *Store) ChangeRoster(ctx context.Context, owner jid.JID, base uint64, put []storage.RosterItem, remove []jid.JID) error {
 	op := "change roster of " + owner.String()

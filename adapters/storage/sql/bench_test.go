@@ -155,6 +155,14 @@ func BenchmarkRoster(b *testing.B) {
 				return err
 			})
 		})
+		for name, owner := range map[string]jid.JID{"a contact": users[0], "nobody": jid.MustParse("nobody@" + users[0].Domain())} {
+			b.Run("subscription with "+name, func(b *testing.B) {
+				concurrently(b, 1, func(i int) error {
+					_, err := s.Subscription(context.Background(), owner, users[i%len(users)])
+					return err
+				})
+			})
+		}
 		b.Run("change, 1 item", func(b *testing.B) {
 			item := []storage.RosterItem{{Contact: users[0], Name: "name", Groups: []string{"Friends"}, Subscription: storage.SubBoth}}
 			versions := make([]uint64, len(users))

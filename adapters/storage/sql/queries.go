@@ -15,6 +15,7 @@ type queries struct {
 	listAccounts *sqlx.Stmt
 	secret       *sqlx.Stmt
 	roster       *sqlx.Stmt
+	subscription *sqlx.Stmt
 	offline      *sqlx.Stmt
 	owned        entryQueries // entries of accounts
 	own          entryQueries // entries of extensions themselves
@@ -38,6 +39,7 @@ func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
 		{&q.listAccounts, selectAccounts},
 		{&q.secret, selectSecret},
 		{&q.roster, selectRoster},
+		{&q.subscription, selectSubscription},
 		{&q.offline, selectOffline},
 		{&q.owned.get, q.accountEntries.get},
 		{&q.owned.scan, q.accountEntries.scan},

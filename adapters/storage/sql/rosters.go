@@ -5,6 +5,7 @@ import (
 	"context"
 	dbsql "database/sql"
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 
@@ -20,6 +21,9 @@ const (
 		FROM rosters r LEFT JOIN roster_items i ON i.owner = r.owner
 		WHERE r.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?)
 		ORDER BY i.contact`
+	selectSubscription = `
+		SELECT subscription FROM roster_items
+		WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND contact = ?`
 	insertRoster  = `INSERT INTO rosters (owner, version) VALUES (?, 1) ON CONFLICT (owner) DO NOTHING`
 	updateRoster  = `UPDATE rosters SET version = version + 1 WHERE owner = ? AND version = ?`
 	putRosterItem = `
@@ -59,6 +63,19 @@ func (s *Store) roster(ctx context.Context, owner jid.JID) (r storage.Roster, er
 		}
 	}
 	return r, rows.Err()
+}
+
+// Subscription implements storage.Rosters.
+func (s *Store) Subscription(ctx context.Context, owner, contact jid.JID) (storage.Subscription, error) {
+	state := string(storage.SubNone)
+	err := s.read(ctx)
+	if err == nil && owner.IsBare() {
+		err = s.queries.subscription.GetContext(ctx, &state, owner.Domain(), owner.Local(), contact.String())
+	}
+	if err != nil && !errors.Is(err, dbsql.ErrNoRows) {
+		return "", s.dialect.wrap("read subscription of "+owner.String(), err)
+	}
+	return storage.Subscription(state), nil
 }
 
 // scanRosterItem reads a row of selectRoster; the item has no contact if the

@@ -63,6 +63,8 @@ type Harness struct {
 	effects  []Effect
 	errs     []error
 	secrets  map[string][]byte
+
+	subscribed map[subscription]bool
 }
 
 // New checks a registration and starts it; its Stop is called at the end of
@@ -84,6 +86,7 @@ func New(t testing.TB, reg extension.Registration, o Options) *Harness {
 	h := &Harness{
 		t: t, reg: reg, domains: slices.Clone(o.Domains), granted: slices.Clone(o.Granted), now: o.Now,
 		entries: map[entryKey]extension.Entry{}, timers: map[string]timer{}, secrets: map[string][]byte{},
+		subscribed: map[subscription]bool{},
 	}
 	h.Accounts = newAccounts(h)
 	t.Cleanup(h.finish)

@@ -182,6 +182,10 @@ func TestPermissions(t *testing.T) {
 		"SendAs": {func(h *extension.Host) error { return h.Stanzas.SendAs(user, message("x.example", "b@example.org")) }, false},
 		"End":    {func(h *extension.Host) error { return h.Sessions.End(user, "not-authorized", "") }, false},
 		"Create": {func(h *extension.Host) error { return h.Accounts.Create(t.Context(), user, "x") }, false},
+		"Subscribed": {func(h *extension.Host) error {
+			_, err := h.Rosters.Subscribed(t.Context(), user, user)
+			return err
+		}, false},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
@@ -337,6 +341,32 @@ func (r *recorder) finish() string {
 }
 
 // The harness finds what a server could not see.
+func TestRosters(t *testing.T) {
+	reg := demo(func(ctx context.Context, h *extension.Host, _ extension.IQ) (*stanza.Element, error) {
+		for _, row := range []struct {
+			account, contact string
+			want             bool
+		}{
+			{"juliet@example.net", "romeo@example.org", true},
+			{"juliet@example.net/balcony", "romeo@example.org/orchard", true},
+			{"romeo@example.org", "juliet@example.net", false},
+			{"romeo@example.org", "romeo@example.org/orchard", true},
+			{"nobody@example.org", "romeo@example.org", false},
+		} {
+			if got, err := h.Rosters.Subscribed(ctx, jid.MustParse(row.account), jid.MustParse(row.contact)); err != nil || got != row.want {
+				t.Errorf("%+v: %v, %v", row, got, err)
+			}
+		}
+		return nil, nil
+	})
+	reg.Permissions = append(reg.Permissions, extension.ReadRosters)
+	h := extensiontest.New(t, reg, extensiontest.Options{})
+	h.Subscribe("juliet@example.net", "romeo@example.org")
+	if got := do(t, h); got.Type != stanza.Result {
+		t.Error(got)
+	}
+}
+
 func TestMistakesAreFound(t *testing.T) {
 	var kept *extension.Host
 	for name, tt := range map[string]struct {
@@ -354,6 +384,10 @@ func TestMistakesAreFound(t *testing.T) {
 			_, _, err := h.Store.Get(ctx, jid.JID{}, "k")
 			return nil, err
 		}, "Store.Get, which waits"},
+		"Inline reads rosters": {func(ctx context.Context, h *extension.Host, _ extension.IQ) (*stanza.Element, error) {
+			h.Rosters.Subscribed(ctx, jid.JID{}, jid.JID{})
+			return nil, nil
+		}, "Rosters.Subscribed, which waits"},
 		"an internal error nobody expected": {func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
 			return nil, errors.New("oops")
 		}, "oops"},

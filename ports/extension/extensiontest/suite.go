@@ -55,6 +55,7 @@ func suite(t testing.TB, reg extension.Registration) *Harness {
 		h.Accounts.Add(o.Session.Bare().String(), "secret")
 		h.AddSession(extension.Session{JID: o.Session, Available: true})
 	}
+	h.Subscribe("romeo@example.org", "juliet@example.net")
 	return h
 }
 

@@ -95,7 +95,7 @@ type tx struct {
 func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Timers: timers{t}, Sessions: sessions{t},
-		Accounts: hostAccounts{t}, Secrets: secrets{t},
+		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t},
 		Domains: t.h.domains, Now: t.h.Now, Log: t.h.log(),
 	}
 }

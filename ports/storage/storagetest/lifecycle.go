@@ -94,6 +94,10 @@ var calls = []struct {
 	}},
 	{"Secret", true, func(ctx context.Context, s storage.Store) error { _, err := s.Secret(ctx, "new"); return err }},
 	{"Roster", false, func(ctx context.Context, s storage.Store) error { _, err := s.Roster(ctx, romeo); return err }},
+	{"Subscription", false, func(ctx context.Context, s storage.Store) error {
+		_, err := s.Subscription(ctx, romeo, juliet)
+		return err
+	}},
 	{"ChangeRoster", true, func(ctx context.Context, s storage.Store) error {
 		return s.ChangeRoster(ctx, romeo, 0, []storage.RosterItem{contact(juliet)}, nil)
 	}},

@@ -103,6 +103,39 @@ func testRosters(t *testing.T, open Open) {
 			sameRoster(t, s, romeo, rosterOf(t, s, romeo, 2, item))
 		}
 	})
+	t.Run("the subscription with one contact, and none with all others", func(t *testing.T) {
+		s := start(t, open, romeo, juliet)
+		all := items("none@example.org", "to@example.org", "from@example.org", "both@example.org", "example.net")
+		for i, state := range []storage.Subscription{storage.SubNone, storage.SubTo, storage.SubFrom, storage.SubBoth, storage.SubFrom} {
+			all[i].Subscription = state
+		}
+		all[2].Hidden = true
+		change(t, s, romeo, 0, all)
+		want := func(owner, contact jid.JID, want storage.Subscription) {
+			t.Helper()
+			if got, err := s.Subscription(ctx, owner, contact); err != nil || got != want {
+				t.Errorf("Subscription(%s, %s): %q, %v, want %q", owner, contact, got, err, want)
+			}
+		}
+		for _, item := range all {
+			want(romeo, item.Contact, item.Subscription)
+			want(juliet, item.Contact, storage.SubNone)
+		}
+		from := all[2].Contact
+		full := jid.MustParse("from@example.org/x")
+		for _, other := range []jid.JID{juliet, romeo, nobody, {}, full, jid.MustParse("from@example.net"), jid.MustParse("example.org")} {
+			want(romeo, other, storage.SubNone)
+		}
+		for _, owner := range []jid.JID{nobody, {}, jid.MustParse("example.org"), jid.MustParse("romeo@example.org/x"), jid.MustParse("romeo@example.net"), from} {
+			want(owner, from, storage.SubNone)
+		}
+		change(t, s, romeo, 1, nil, from)
+		want(romeo, from, storage.SubNone)
+		if err := s.RemoveAccount(ctx, romeo); err != nil {
+			t.Fatal(err)
+		}
+		want(romeo, all[3].Contact, storage.SubNone)
+	})
 	t.Run("hidden items are given back with the others", func(t *testing.T) {
 		s := start(t, open, romeo)
 		hidden := storage.RosterItem{Contact: nobody, Subscription: storage.SubNone, Hidden: true, Request: []byte("<presence/>")}

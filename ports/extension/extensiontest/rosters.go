@@ -1,0 +1,34 @@
+package extensiontest
+
+import (
+	"context"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// subscription is one of a contact to the presence of an account.
+type subscription struct{ account, contact jid.JID }
+
+// Subscribe makes a contact one that may see the presence of an account: the
+// state in the account's roster is from.
+func (h *Harness) Subscribe(account, contact string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subscribed[subscription{jid.MustParse(account), jid.MustParse(contact)}] = true
+}
+
+// rosters implements extension.Rosters.
+type rosters struct{ t *tx }
+
+func (x rosters) Subscribed(_ context.Context, account, contact jid.JID) (bool, error) {
+	x.t.waits("Rosters.Subscribed")
+	h := x.t.h
+	if err := h.permit(extension.ReadRosters); err != nil {
+		return false, err
+	}
+	account, contact = account.Bare(), contact.Bare()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return account == contact || h.subscribed[subscription{account, contact}], nil
+}
