@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,9 @@ var Binary = sync.OnceValues(func() (string, error) {
 	}
 	root, err := ModuleRoot()
 	if err != nil {
+		return "", err
+	}
+	if err := Reads(root, "go.mod", "go.sum", "adapters", "cmd", "core", "ports"); err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp("", "hexmpp-test-bin-")
@@ -37,6 +41,21 @@ var Binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// Reads tells go test what the result of a test depends on: files and folders
+// of the module that other processes read for it. go test keeps a result as
+// long as nothing has changed that the test itself has looked at; it knows
+// nothing of what the compiler reads, and would take yesterday's result of
+// another server for today's.
+func Reads(root string, paths ...string) error {
+	for _, path := range paths {
+		err := filepath.WalkDir(filepath.Join(root, path), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			return fmt.Errorf("harness: look at the sources: %w", err)
+		}
+	}
+	return nil
+}
 
 // built is the folder that Binary made, "" if it made none.
 var built string

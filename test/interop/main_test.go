@@ -42,6 +42,9 @@ var started atomic.Bool
 
 // shared is the server of all tests of this package.
 var shared = sync.OnceValues(func() (*harness.Server, error) {
+	if err := harness.Reads(".", "testdata"); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "hexmpp-interop-")
 	if err != nil {
 		return nil, err
