@@ -18,6 +18,10 @@ type Config struct {
 	Admins       []string
 	Limits       Limits
 
+	// Postgres is the connection string of a PostgreSQL database to use. The
+	// default is SQLite, or with HEXMPP_TEST_POSTGRES a new database there.
+	Postgres string
+
 	// Extra is YAML at top level, appended as it is.
 	Extra string
 }
@@ -45,6 +49,9 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	line("  c2s: %q", at.c2s)
 	line("  c2s-tls: %q", at.c2sTLS)
 	line("  http: %q", at.http)
+	if c.Postgres != "" {
+		line("storage: {driver: postgres, dsn: %q}", c.Postgres)
+	}
 	line("tls:")
 	if !c.SelfSigned {
 		line("  certificates: %q", certificates)

@@ -1,9 +1,10 @@
 package harness
 
 import (
-	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/hexmpp/hexmpp/test/harness/missing"
 )
 
 // Require returns the path of a program that a test runs. If it isn't there
@@ -13,7 +14,7 @@ func Require(t testing.TB, program, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		Missing(t, program, debian)
+		missing.Skip(t, program, debian)
 	}
 	return path
 }
@@ -23,17 +24,7 @@ func RequirePython(t testing.TB, module, debian string) string {
 	t.Helper()
 	const python = "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import "+module).Run(); err != nil {
-		Missing(t, "Python module "+module, debian)
+		missing.Skip(t, "Python module "+module, debian)
 	}
 	return python
-}
-
-// Missing skips or fails the test for want of a program.
-func Missing(t testing.TB, what, debian string) {
-	t.Helper()
-	const format = "%s is not installed: apt-get install %s"
-	if os.Getenv("HEXMPP_REQUIRE_ALL") == "1" {
-		t.Fatalf(format, what, debian)
-	}
-	t.Skipf(format, what, debian)
 }

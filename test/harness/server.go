@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 // Deadlines of the harness. They are generous: the race detector on a busy
@@ -85,12 +87,17 @@ func Launch(dir string, cfg Config) (*Server, error) {
 // but starts nothing: the command line can be used before the first Run.
 func Prepare(dir string, cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
+	var err error
+	if cfg.Postgres == "" && OnPostgres() {
+		if cfg.Postgres, err = pgtest.NewDatabase(onPostgres); err != nil {
+			return nil, err
+		}
+	}
 	s := &Server{
 		Domain: cfg.Domains[0], Domains: cfg.Domains,
 		File: filepath.Join(dir, "hexmpp.yaml"), Certs: filepath.Join(dir, "certs"),
 		Dir: dir, Log: newLog(), cfg: cfg,
 	}
-	var err error
 	if s.binary, err = binary(); err != nil {
 		return nil, err
 	}

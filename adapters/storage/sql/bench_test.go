@@ -15,9 +15,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 // cpu reports the CPU time of the process between now and the returned call,

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 var romeo = jid.MustParse("romeo@example.org")

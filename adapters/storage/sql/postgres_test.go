@@ -12,9 +12,9 @@ import (
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/storage/storagetest"
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 // schemas counts the schemas that tests have made: each store gets one, which

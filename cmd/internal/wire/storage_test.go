@@ -5,10 +5,10 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/hexmpp/hexmpp/adapters/storage/sql/pgtest"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 // The configuration's driver and dsn open PostgreSQL, which keeps a secret.

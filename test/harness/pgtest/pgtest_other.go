@@ -16,6 +16,7 @@ func Start(t testing.TB) *Server {
 }
 
 func (*Server) DSN(database, schema string) string { return "" }
+func (*Server) Folder() string                     { return "" }
 func (*Server) Socket() string                     { return "" }
 func (*Server) Run()                               {}
 func (*Server) Stop()                              {}

@@ -1,17 +1,9 @@
-// Package pgtest runs a PostgreSQL server for tests, from the binaries that
-// are installed: a cluster of its own in a temporary folder, a unix socket
-// there, no TCP, settings as they come (fsync is on). It imports nothing but
-// the standard library, so that tests elsewhere can use it too.
-//
-// The server never outlives the test process: it is ended by its process id
-// with the test, and by the kernel if the process dies before.
 package pgtest
 
 import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -55,7 +47,7 @@ type Server struct {
 // nobody.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: binaries(t)}
+	s := &Server{t: t, bin: require(t)}
 	if os.Geteuid() == 0 {
 		s.cred = unprivileged(t)
 	}
@@ -78,31 +70,6 @@ func Start(t testing.TB) *Server {
 	s.init()
 	s.Run()
 	return s
-}
-
-// binaries returns the folder with the newest server that is installed.
-func binaries(t testing.TB) string {
-	t.Helper()
-	if path, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(path)
-	}
-	// Debian keeps them out of PATH, in a folder for each version.
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		const missing = "PostgreSQL is not installed: apt-get install postgresql"
-		if os.Getenv("HEXMPP_REQUIRE_ALL") == "1" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
-	version := func(path string) int {
-		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 sorts last
-		return n
-	}
-	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }))
 }
 
 // unprivileged returns the user that the server runs as instead of root.
@@ -142,7 +109,7 @@ func (s *Server) init() {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	locked(func() {
-		out, err := s.command(ctx, "initdb", "--pgdata", s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8",
+		out, err := s.command(ctx, "initdb", "--pgdata", s.data(), "--username="+administrator, "--auth=trust", "--encoding=UTF8",
 			"--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync").CombinedOutput()
 		if err != nil {
 			s.t.Errorf("pgtest: initdb: %v\n%s", err, out)
@@ -171,15 +138,18 @@ func locked(f func()) {
 // DSN returns the connection string of a database. A schema may be given as
 // well; it is where tables are looked for and made.
 func (s *Server) DSN(database, schema string) string {
-	dsn := fmt.Sprintf("host=%s port=5432 user=postgres dbname=%s sslmode=disable", s.dir, database)
+	dsn := connection(s.dir, database)
 	if schema != "" {
 		dsn += " search_path=" + schema
 	}
 	return dsn
 }
 
+// Folder holds the server's socket, and everything else that it has.
+func (s *Server) Folder() string { return s.dir }
+
 // Socket is the path of the server's socket.
-func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL.5432") }
+func (s *Server) Socket() string { return filepath.Join(s.dir, ".s.PGSQL."+port) }
 
 // Run starts the server, if it doesn't run, and returns when it accepts
 // connections. Start has done so already.
@@ -197,7 +167,7 @@ func (s *Server) Run() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(ended)
-		c := s.command(context.Background(), "postgres", "-D", s.data(), "-k", s.dir, "-p", "5432",
+		c := s.command(context.Background(), "postgres", "-D", s.data(), "-k", s.dir, "-p", port,
 			"-c", "listen_addresses=", "-c", "logging_collector=off", "-c", "log_destination=stderr")
 		c.SysProcAttr.Pdeathsig = syscall.SIGQUIT // it takes its children with it
 		stderr, err := c.StderrPipe()
