@@ -20,8 +20,9 @@ type dialect struct {
 	lockRow    string        // behind a SELECT: until the end of the transaction nobody else locks what it found
 	revisions  revisions
 
-	// remote: a statement is a round trip, so jobs get a savepoint only when
-	// one of their group needs it.
+	// remote: the database is a server. A statement is a round trip, so jobs get
+	// a savepoint only when one of their group needs it; and it does not depend
+	// on us when we leave.
 	remote bool
 
 	// openWriter and openReaders open the pool of the one writing connection

@@ -204,6 +204,15 @@ func testLost(t *testing.T, server *pgtest.Server) {
 			}
 		})
 	}
+	t.Run("a store closes without its server", func(t *testing.T) {
+		s := openPostgres(t, newSchema(t, server))
+		mustPut(t, s, "before")
+		server.Stop()
+		defer server.Run()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("what was committed survives a crash of the server and of the client", func(t *testing.T) {
 		dsn := newSchema(t, server)
 		committed := killAfter(t, childDSN+"="+dsn, 300, server.Crash)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -27,5 +28,18 @@ func NewLog(c config.Log, w io.Writer, terminal bool) (*zap.Logger, error) {
 	} else {
 		encoder = zapcore.NewJSONEncoder(format)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), nil
+	out := zapcore.Lock(zapcore.AddSync(w))
+	return zap.New(zapcore.NewTee(
+		zapcore.NewCore(encoder, out, zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= level && l < zapcore.WarnLevel })),
+		zapcore.NewSamplerWithOptions(zapcore.NewCore(encoder.Clone(), out, max(level, zapcore.WarnLevel)), troubleTime, troubleLines, troubleRest),
+	)), nil
 }
+
+// While the database is away each request of each client is an error. Of
+// warnings and errors with the same text the first troubleLines in a
+// troubleTime are logged, and of the others each troubleRest-th.
+const (
+	troubleTime  = 10 * time.Second
+	troubleLines = 20
+	troubleRest  = 1000
+)

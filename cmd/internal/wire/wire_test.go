@@ -345,6 +345,27 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// What clients can cause again and again does not fill the log, nor hide the rest.
+func TestLogOfTrouble(t *testing.T) {
+	var out syncBuffer
+	log, err := NewLog(config.Log{Level: "info", Format: "json"}, &out, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const times = 2 * troubleRest
+	for n := range times {
+		log.Error("no database", zap.Int("n", n))
+		log.Info("login failed")
+	}
+	log.Error("no disk")
+	for text, want := range map[string]int{"no database": troubleLines + 1, "no disk": 1, "login failed": times} {
+		// A period of the sampler may end meanwhile, and the next one begins anew.
+		if got := strings.Count(out.String(), text); got < want || got > want+2*troubleLines {
+			t.Errorf("%q is there %d times, want %d", text, got, want)
+		}
+	}
+}
+
 type syncBuffer struct {
 	sync.Mutex
 	bytes.Buffer
