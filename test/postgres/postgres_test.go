@@ -33,16 +33,19 @@ var onceIsEnough = []string{
 
 func TestOnPostgres(t *testing.T) {
 	server := pgtest.Start(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of PostgreSQL's log:\n%s", server.Log())
+		}
+	})
 	t.Run("e2e", func(t *testing.T) { again(t, server, "e2e", onceIsEnough) })
 	t.Run("interop", func(t *testing.T) { again(t, server, "interop", nil) })
-	if t.Failed() {
-		t.Logf("the end of PostgreSQL's log:\n%s", server.Log())
-	}
 }
 
 // again runs the tests of a folder below test in a process of their own, all
 // but those to skip.
 func again(t *testing.T, server *pgtest.Server, folder string, skip []string) {
+	t.Parallel() // foreign clients let a processor wait most of the time
 	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
