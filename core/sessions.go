@@ -43,8 +43,8 @@ func (k *Kernel) Delivered(kind stanza.Kind) { k.observe.Delivered(kind) }
 func (k *Kernel) Publish(e cluster.Entry) bool { return k.ports.Sessions.Update(e) }
 
 // Show implements session.Kernel.
-func (k *Kernel) Show(b *transport.Batch, s *session.Session, pattern jid.JID, available bool) transport.Wait {
-	return k.presence.Show(b, s, pattern, available)
+func (k *Kernel) Show(b *transport.Batch, s *session.Session, v cluster.Show) transport.Wait {
+	return k.presence.Show(b, s, v)
 }
 
 // becameUnavailable tells the extensions.

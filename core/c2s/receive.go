@@ -49,8 +49,8 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 		answer(b, sess, st, stanza.Err(stanza.JIDMalformed, "")) // 8.3.3.8
 		return nil
 	}
-	if st.Kind == stanza.Presence && subscription(st.Type) {
-		st.From = s.user
+	if st.ManagesSubscription() {
+		st.From = s.user // RFC 6121 3.1.2
 	}
 	st = s.srv.Forgery.Strip(st)
 	s.envelope.Stanza = st
@@ -118,16 +118,6 @@ func (s *Stream) send(b *transport.Batch, st *stanza.Stanza) {
 	if s.direct(b, st) == session.Full {
 		s.End(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
 	}
-}
-
-// subscription says whether presence of this type manages subscriptions: such
-// presence comes from the bare JID (RFC 6121 3.1.2).
-func subscription(typ string) bool {
-	switch typ {
-	case stanza.Subscribe, stanza.Subscribed, stanza.Unsubscribe, stanza.Unsubscribed:
-		return true
-	}
-	return false
 }
 
 func checkIQ(st *stanza.Stanza) *stanza.Error { return iq.Check(st) }

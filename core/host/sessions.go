@@ -69,14 +69,19 @@ func (x sessions) Release(session jid.JID) {
 	x.one(session, func(b *transport.Batch, r cluster.Receiver) { r.Release(b) })
 }
 
-func (x sessions) Withdraw(account, pattern jid.JID) error { return x.show(account, pattern, false) }
-func (x sessions) Announce(account, pattern jid.JID) error { return x.show(account, pattern, true) }
+func (x sessions) Withdraw(account jid.JID, patterns, except []jid.JID) error {
+	return x.show(account, cluster.Show{To: jid.PatternsOf(patterns), Except: jid.PatternsOf(except)})
+}
 
-func (x sessions) show(acc, pattern jid.JID, available bool) error {
+func (x sessions) Announce(account jid.JID, patterns []jid.JID) error {
+	return x.show(account, cluster.Show{To: jid.PatternsOf(patterns), Available: true})
+}
+
+func (x sessions) show(acc jid.JID, v cluster.Show) error {
 	if err := x.t.g.permit(extension.TellPresence); err != nil {
 		return err
 	}
-	x.each(acc, func(b *transport.Batch, r cluster.Receiver) transport.Wait { return r.Show(b, pattern, available) })
+	x.each(acc, func(b *transport.Batch, r cluster.Receiver) transport.Wait { return r.Show(b, v) })
 	return nil
 }
 

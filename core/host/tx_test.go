@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,8 +182,8 @@ func (r *receiver) Mark(_ *transport.Batch, m cluster.Mark, on bool) {
 func (r *receiver) Features() []string { return r.features }
 
 func (r *receiver) Release(*transport.Batch) { r.did = append(r.did, "release") }
-func (r *receiver) Show(_ *transport.Batch, pattern jid.JID, available bool) transport.Wait {
-	r.did = append(r.did, fmt.Sprint("show ", pattern, available))
+func (r *receiver) Show(_ *transport.Batch, v cluster.Show) transport.Wait {
+	r.did = append(r.did, fmt.Sprint("show ", slices.Collect(maps.Keys(v.To)), slices.Collect(maps.Keys(v.Except)), v.Available))
 	return nil
 }
 

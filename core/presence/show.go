@@ -3,60 +3,86 @@ package presence
 import (
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Show tells those who match a pattern of a session (extension.Sessions,
-// Announce and Withdraw): subscribers what its presence is, or, together with the
-// targets of directed presence, that it is unavailable.
-func (p *Presence) Show(b *transport.Batch, s *session.Session, pattern jid.JID, available bool) transport.Wait {
+// Show tells others of a session: extension.Sessions, Announce and Withdraw.
+func (p *Presence) Show(b *transport.Batch, s *session.Session, v cluster.Show) transport.Wait {
+	if !v.Available {
+		return p.withdraw(b, s, &v)
+	}
+	r := s.Roster()
+	if r == nil || s.Presence() == nil {
+		return nil
+	}
+	who := shown(r, &v)
+	return transport.Steps(b,
+		func(b *transport.Batch) transport.Wait { return p.announce(b, s, who, nil) },
+		func(b *transport.Batch) transport.Wait {
+			o := outgoing{p: p, b: b}
+			for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
+				if it := &items[i]; it.State.Has(roster.To) && v.Has(it.Contact) {
+					o.probe(s, it.Contact)
+				}
+			}
+			return o.rest()
+		})
+}
+
+// withdraw tells subscribers and the targets of directed presence that a session
+// is unavailable, each of them once.
+func (p *Presence) withdraw(b *transport.Batch, s *session.Session, v *cluster.Show) transport.Wait {
 	o := outgoing{p: p, b: b}
-	if available {
-		o.announce(s, pattern)
-	} else {
-		o.withdraw(s, pattern)
+	gone := unavailable(s.JID)
+	r, available := s.Roster(), s.Presence() != nil
+	if r != nil && available {
+		for _, contact := range shown(r, v) {
+			o.route(to(gone, contact))
+		}
+	}
+	for _, target := range others(r, s.TakeDirectedTo(v.Has), available) {
+		o.route(to(gone, target))
 	}
 	return o.rest()
 }
 
-func (o *outgoing) announce(s *session.Session, pattern jid.JID) {
-	r, e := s.Roster(), s.Entry()
-	if r == nil || e.Presence == nil {
-		return
+// announce tells contacts what the session's presence is, and once more if it has
+// changed since: the session's own turn may have told them before this did.
+func (p *Presence) announce(b *transport.Batch, s *session.Session, contacts []jid.JID, told *stanza.Stanza) transport.Wait {
+	now := s.Presence()
+	if now == told {
+		return nil
 	}
-	for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
-		if contact, ok := shown(&items[i], pattern); ok {
-			o.route(to(e.Presence, contact))
-			o.check(e, contact)
+	st := now
+	if st == nil {
+		st = unavailable(s.JID)
+	}
+	return transport.Steps(b, func(b *transport.Batch) transport.Wait {
+		o := outgoing{p: p, b: b}
+		for _, contact := range contacts {
+			o.send(to(st, contact))
 		}
-	}
+		return o.rest()
+	}, func(b *transport.Batch) transport.Wait { return p.announce(b, s, contacts, now) })
 }
 
-func (o *outgoing) withdraw(s *session.Session, pattern jid.JID) {
-	r, gone := s.Roster(), unavailable(s.JID)
-	available := s.Presence() != nil
-	for _, target := range others(r, s.TakeDirectedTo(pattern), available) {
-		o.route(to(gone, target))
-	}
-	if r == nil || !available {
-		return
-	}
-	for i, items := 0, r.Snapshot().Items; i < len(items); i++ {
-		if contact, ok := shown(&items[i], pattern); ok {
-			o.route(to(gone, contact))
+// shown returns the addresses of subscribers that v has: contacts, or single
+// resources of theirs.
+func shown(a *roster.Account, v *cluster.Show) (who []jid.JID) {
+	r := a.Snapshot()
+	for i := range r.Items {
+		if it := &r.Items[i]; it.State.Has(roster.From) && v.Has(it.Contact) {
+			who = append(who, it.Contact)
 		}
 	}
-}
-
-// shown returns the address of a subscriber that a pattern stands for: the
-// contact, or one resource of it.
-func shown(i *roster.Item, pattern jid.JID) (jid.JID, bool) {
-	switch {
-	case !i.State.Has(roster.From):
-		return jid.JID{}, false
-	case !pattern.IsBare() && pattern.Bare() == i.Contact:
-		return pattern, true
+	for j := range v.To {
+		bare := j.Bare()
+		if j != bare && v.Has(j) && !v.Has(bare) && r.Get(bare).State.Has(roster.From) {
+			who = append(who, j)
+		}
 	}
-	return i.Contact, i.Contact.Matches(pattern)
+	return who
 }

@@ -33,15 +33,23 @@ func (r *Router) server(b *transport.Batch, e *extension.Envelope) transport.Wai
 func (r *Router) account(b *transport.Batch, e *extension.Envelope) transport.Wait {
 	switch e.Stanza.Kind {
 	case stanza.IQ:
-		own := e.Stanza.To.IsZero() || e.Stanza.To == e.Stanza.From.Bare()
-		if own {
+		if e.Stanza.To.IsZero() || e.Stanza.To == e.Stanza.From.Bare() {
 			return r.request(b, e, extension.ToOwnAccount)
 		}
-		return r.request(b, e, extension.ToAccount)
+		if !r.wanted(extension.Deliver, e) {
+			return r.onBehalf(b, e)
+		}
+		return r.stage(b, extension.Deliver, e, r.onBehalf)
 	case stanza.Presence:
 		return r.presence(b, e)
 	}
 	return r.message(b, e)
+}
+
+// onBehalf answers the request of another on behalf of an account (RFC 6120
+// 10.3.3).
+func (r *Router) onBehalf(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	return r.request(b, e, extension.ToAccount)
 }
 
 // full handles a stanza to the full JID of an account (RFC 6121 8.5.3).
@@ -73,8 +81,12 @@ func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.
 
 // presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2):
 // subscriptions and probes are the server's affair, the rest goes to the
-// available sessions.
+// available sessions. Without any it ends here: the login of a user with many
+// contacts has not to load what the stage needs of those that are offline.
 func (r *Router) presence(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	if !e.Stanza.ManagesSubscription() && len(r.Sessions.Sessions(e.Stanza.To.Bare())) == 0 {
+		return nil
+	}
 	if !r.wanted(extension.Deliver, e) {
 		return r.toAvailable(b, e)
 	}

@@ -45,27 +45,6 @@ func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wai
 	return r.stage(b, extension.Submit, e, r.Route)
 }
 
-// Broadcast takes presence that the kernel sends on behalf of an account: the
-// Submit stage, then Route. Whoever refuses it keeps it from that one contact, of
-// which nobody is told.
-func (r *Router) Broadcast(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.wanted(extension.Submit, e) {
-		return r.Route(b, e)
-	}
-	return r.stage(b, extension.Submit, e, r.Route)
-}
-
-// SubmitPresence is Submit for presence, which goes on to next: what a client
-// broadcasts has no address, and what it directs is remembered.
-func (r *Router) SubmitPresence(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
-	if !r.wanted(extension.Submit, e) {
-		return r.Hosts.Own(next(b, e))
-	}
-	return r.stage(b, extension.Submit, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
-		return r.Hosts.Own(next(b, e))
-	})
-}
-
 // Next is where a stanza goes behind a stage.
 type Next func(*transport.Batch, *extension.Envelope) transport.Wait
 

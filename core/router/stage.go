@@ -126,12 +126,12 @@ func (r *Router) leave(b *transport.Batch, p *passage) transport.Wait {
 
 func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 	switch {
-	case p.Outcome == pipeline.Refused && !p.broadcast():
-		return r.refuse(b, &p.Envelope, p.Refusal)
+	case p.Outcome == pipeline.Refused:
+		return r.reject(b, p, p.Refusal)
 	case p.Outcome != pipeline.Pass:
 		return nil
 	case p.Copy == nil:
-		return p.next(b, &p.Envelope)
+		return r.onward(b, &p.Envelope, &p.Passage, p.next)
 	case p.Stage == extension.Deliver:
 		return r.give(b, &p.Envelope, p.Copy)
 	}
@@ -167,8 +167,25 @@ func (r *Router) uncommitted(b *transport.Batch, p *passage, err error) transpor
 		r.Log.Error("storage: a stanza was refused", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
 		told = stanza.Err(stanza.InternalServerError, "")
 	}
-	if p.broadcast() {
+	return r.reject(b, p, told)
+}
+
+// reject tells the sender that a stage did not let a stanza pass. A client is told
+// by its own server, in whatever name: no stage keeps that from it.
+func (r *Router) reject(b *transport.Batch, p *passage, err *stanza.Error) transport.Wait {
+	e := &p.Envelope
+	switch {
+	case p.broadcast():
 		return nil
+	case p.Stage != extension.Submit:
+		return r.refuse(b, e, err)
 	}
-	return r.refuse(b, e, told)
+	s, there := r.Sessions.Session(e.Origin.Session)
+	if !there { // an extension has sent it as an account
+		return r.refuse(b, e, err)
+	}
+	if answer := e.Stanza.ErrorReply(err); answer != nil {
+		s.Receiver.Deliver(b, cluster.Delivery{Stanza: answer, To: s.JID})
+	}
+	return nil
 }

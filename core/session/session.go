@@ -32,7 +32,7 @@ type Kernel interface {
 	// Publish updates the session registry.
 	Publish(e cluster.Entry) bool
 	// Show tells others of the session: cluster.Receiver.
-	Show(b *transport.Batch, s *Session, pattern jid.JID, available bool) transport.Wait
+	Show(b *transport.Batch, s *Session, v cluster.Show) transport.Wait
 	// Overflow counts and logs a session that was ended because its client did
 	// not read or did not acknowledge.
 	Overflow(s *Session)
@@ -302,8 +302,8 @@ func (s *Session) Publish() bool {
 }
 
 // Show tells others of the session: cluster.Receiver.
-func (s *Session) Show(b *transport.Batch, pattern jid.JID, available bool) transport.Wait {
-	return s.kernel.Show(b, s, pattern, available)
+func (s *Session) Show(b *transport.Batch, v cluster.Show) transport.Wait {
+	return s.kernel.Show(b, s, v)
 }
 
 // Presence returns the presence that the session broadcasts, nil while
@@ -371,12 +371,12 @@ func (s *Session) TakeDirected() (directed []jid.JID) {
 	return directed
 }
 
-// TakeDirectedTo is TakeDirected for targets that match a pattern.
-func (s *Session) TakeDirectedTo(pattern jid.JID) (directed []jid.JID) {
+// TakeDirectedTo is TakeDirected for some of the targets.
+func (s *Session) TakeDirectedTo(which func(jid.JID) bool) (directed []jid.JID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for to := range s.directed {
-		if to.Matches(pattern) {
+		if which(to) {
 			directed = append(directed, to)
 			delete(s.directed, to)
 			s.directedBytes -= directedCost(to)

@@ -32,7 +32,7 @@ func (k *kernel) Overflow(*Session) { k.mu.Lock(); defer k.mu.Unlock(); k.overfl
 
 func (k *kernel) Delivered(stanza.Kind)      {}
 func (k *kernel) Publish(cluster.Entry) bool { return true }
-func (k *kernel) Show(*transport.Batch, *Session, jid.JID, bool) transport.Wait {
+func (k *kernel) Show(*transport.Batch, *Session, cluster.Show) transport.Wait {
 	return nil
 }
 func (k *kernel) Lost(*transport.Batch, *Session, []Lost) {}

@@ -39,15 +39,24 @@ type Receiver interface {
 	Mark(b *transport.Batch, m Mark, on bool)
 	// Release sends what the session's Write stage holds back.
 	Release(b *transport.Batch)
-	// Show tells those who match the pattern (jid.JID.Matches) of the session:
-	// that it is unavailable, whoever was told that it is available; or what its
-	// presence is, whoever is subscribed to it. The Wait is what is left to do.
-	Show(b *transport.Batch, pattern jid.JID, available bool) transport.Wait
+	// Show tells others of the session. The Wait is what is left to do.
+	Show(b *transport.Batch, v Show) transport.Wait
 	// Features returns what the client can do by its verified capabilities
 	// (XEP-0115): features of disco#info, sorted; nil while they are not known.
 	// The slice is shared and must not be changed.
 	Features() []string
 }
+
+// Show says who is told of a session: those who match To and not Except. Either
+// whoever is subscribed to it what its presence is, or whoever was told that it is
+// available that it is not.
+type Show struct {
+	To, Except jid.Patterns
+	Available  bool
+}
+
+// Has says whether j is among them.
+func (v *Show) Has(j jid.JID) bool { return v.To.Match(j) && !v.Except.Match(j) }
 
 // Mark is a flag of an extension on a session.
 type Mark struct {

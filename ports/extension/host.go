@@ -79,7 +79,9 @@ type Store interface {
 	Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]Entry, error)
 	Put(owner jid.JID, key string, value []byte)
 	Delete(owner jid.JID, key string)
-	// Swap is Put if the entry is still at revision (0: still absent).
+	// Swap is Put if the entry is still at revision (0: still absent). The last
+	// write of a key in a handler holds, on the condition of the first: Swap, and
+	// then Delete, deletes what is still at revision.
 	Swap(owner jid.JID, key string, value []byte, revision uint64)
 }
 
@@ -128,12 +130,15 @@ type Sessions interface {
 	Mark(session jid.JID, name string, on bool) error
 	// Release sends what the Write stage holds back of a session.
 	Release(session jid.JID)
-	// Withdraw makes the account look offline to whoever matches the pattern
-	// (jid.JID.Matches) and sees its presence: they are sent unavailable presence
-	// of its sessions. Announce is the reverse, for contacts that are subscribed.
-	// What they are sent passes no Submit stage. Both need TellPresence.
-	Withdraw(account, pattern jid.JID) error
-	Announce(account, pattern jid.JID) error
+	// Withdraw makes the account look offline to whoever sees its presence and
+	// matches one of the patterns (jid.JID.Matches), but none of except: they are
+	// sent unavailable presence of its sessions, which passes no Submit stage.
+	// Announce is the reverse: contacts that match are sent the presence of its
+	// sessions if they are subscribed, and asked for theirs if it is subscribed to
+	// them. That passes Submit, so that who is still kept from it hears nothing.
+	// Both need TellPresence.
+	Withdraw(account jid.JID, patterns, except []jid.JID) error
+	Announce(account jid.JID, patterns []jid.JID) error
 }
 
 // Rosters tells of rosters. Calls may wait, and need ReadRosters.

@@ -11,7 +11,12 @@ import (
 //
 // Submit sees what clients hand in, and presence that the kernel sends on behalf
 // of an account: broadcasts, once for each contact. Who refuses such presence
-// keeps it from that contact; nobody is told.
+// keeps it from that contact; nobody is told. Presence that was let pass is shown
+// again if a resident entry of the account has changed meanwhile, and taken back
+// from who may not see it any more.
+//
+// Deliver sees all that goes to an account but what its own clients ask of it, and
+// presence while it has no session, subscriptions aside.
 type Stage uint8
 
 const (

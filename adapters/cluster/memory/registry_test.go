@@ -24,10 +24,10 @@ type receiver struct{ name string }
 func (*receiver) Deliver(*transport.Batch, cluster.Delivery) bool     { return true }
 func (*receiver) End(*transport.Batch, *stream.Error) <-chan struct{} { return nil }
 
-func (*receiver) Mark(*transport.Batch, cluster.Mark, bool)           {}
-func (*receiver) Release(*transport.Batch)                            {}
-func (*receiver) Features() []string                                  { return nil }
-func (*receiver) Show(*transport.Batch, jid.JID, bool) transport.Wait { return nil }
+func (*receiver) Mark(*transport.Batch, cluster.Mark, bool)          {}
+func (*receiver) Release(*transport.Batch)                           {}
+func (*receiver) Features() []string                                 { return nil }
+func (*receiver) Show(*transport.Batch, cluster.Show) transport.Wait { return nil }
 
 func entry(full string) cluster.Entry {
 	return cluster.Entry{JID: jid.MustParse(full), Receiver: &receiver{full}}

@@ -138,8 +138,8 @@ const (
 	Requested                       // Stanzas.Request
 	Ended                           // Sessions.End, of Account
 	Released                        // Sessions.Release, of the session Account
-	Withdrawn                       // Sessions.Withdraw, of Account from Pattern
-	Announced                       // Sessions.Announce, of Account to Pattern
+	Withdrawn                       // Sessions.Withdraw, of Account from Patterns but Except
+	Announced                       // Sessions.Announce, of Account to Patterns
 )
 
 // String names the kind, for messages of tests.
@@ -154,11 +154,11 @@ func (k EffectKind) String() string {
 // Effect is something that left the extension, after its transaction was
 // committed.
 type Effect struct {
-	Kind            EffectKind
-	Stanza          *stanza.Stanza
-	Account         jid.JID
-	Pattern         jid.JID
-	Condition, Text string // Ended: the stream error
+	Kind             EffectKind
+	Stanza           *stanza.Stanza
+	Account          jid.JID
+	Patterns, Except []jid.JID
+	Condition, Text  string // Ended: the stream error
 }
 
 // Effects returns and forgets what left the extension, in order.

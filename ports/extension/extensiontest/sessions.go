@@ -67,18 +67,19 @@ func (x sessions) Release(session jid.JID) {
 	x.t.later(func() { x.t.h.record(Effect{Kind: Released, Account: session}) })
 }
 
-func (x sessions) Withdraw(account, pattern jid.JID) error {
-	return x.show(Withdrawn, account, pattern)
-}
-func (x sessions) Announce(account, pattern jid.JID) error {
-	return x.show(Announced, account, pattern)
+func (x sessions) Withdraw(account jid.JID, patterns, except []jid.JID) error {
+	return x.show(Effect{Kind: Withdrawn, Account: account.Bare(), Patterns: slices.Clone(patterns), Except: slices.Clone(except)})
 }
 
-func (x sessions) show(kind EffectKind, account, pattern jid.JID) error {
+func (x sessions) Announce(account jid.JID, patterns []jid.JID) error {
+	return x.show(Effect{Kind: Announced, Account: account.Bare(), Patterns: slices.Clone(patterns)})
+}
+
+func (x sessions) show(e Effect) error {
 	if err := x.t.h.permit(extension.TellPresence); err != nil {
 		return err
 	}
-	x.t.later(func() { x.t.h.record(Effect{Kind: kind, Account: account.Bare(), Pattern: pattern}) })
+	x.t.later(func() { x.t.h.record(e) })
 	return nil
 }
 

@@ -300,9 +300,16 @@ func TestMatches(t *testing.T) {
 			if got := jid.MustParse(j).Matches(jid.MustParse(pattern)); got != want[i] {
 				t.Errorf("%s, pattern %s: %v", j, pattern, got)
 			}
+			set := jid.PatternsOf([]jid.JID{{}, jid.MustParse("none.example"), jid.MustParse(pattern)})
+			if got := set.Match(jid.MustParse(j)); got != want[i] {
+				t.Errorf("%s, pattern %s in a set: %v", j, pattern, got)
+			}
 		}
 		if (jid.JID{}).Matches(jid.MustParse(pattern)) || jid.MustParse(pattern).Matches(jid.JID{}) {
 			t.Errorf("%s and the zero JID match", pattern)
 		}
+	}
+	if jid.PatternsOf([]jid.JID{{}}).Match(jid.JID{}) || jid.Patterns(nil).Match(jid.MustParse("domain.example")) {
+		t.Error("the zero JID, or no pattern at all, matches")
 	}
 }

@@ -179,6 +179,16 @@ func (c *Child) ownNames(content string) {
 	}
 }
 
+// ManagesSubscription says whether s is presence that asks for, grants, ends or
+// cancels a subscription (RFC 6121 section 3).
+func (h *Header) ManagesSubscription() bool {
+	switch h.Type {
+	case Subscribe, Subscribed, Unsubscribe, Unsubscribed:
+		return h.Kind == Presence
+	}
+	return false
+}
+
 // With returns a stanza with the header h and the content of s.
 func (s *Stanza) With(h Header) *Stanza { c := *s; c.Header = h; return &c }
 
