@@ -87,8 +87,8 @@ func BenchmarkChat(b *testing.B)     { benchChat(b, "juliet@example.test/balcony
 func BenchmarkChatBare(b *testing.B) { benchChat(b, "juliet@example.test") }
 
 // benchChat sends a message of 335 bytes, as clients send them.
-func benchChat(b *testing.B, to string) {
-	k := benchKernel(b)
+func benchChat(b *testing.B, to string, regs ...extension.Registration) {
+	k := benchKernel(b, regs...)
 	romeo, juliet := negotiate(k, "romeo", "orchard"), negotiate(k, "juliet", "balcony")
 	defer romeo.close()
 	defer juliet.close()
@@ -270,8 +270,10 @@ func BenchmarkIdleRoster(b *testing.B) {
 }
 
 // BenchmarkPresenceContacts sends presence to 100 contacts that are online.
-func BenchmarkPresenceContacts(b *testing.B) {
-	k := benchKernelOn(b, withContacts(store.New(), 100))
+func BenchmarkPresenceContacts(b *testing.B) { benchPresenceContacts(b) }
+
+func benchPresenceContacts(b *testing.B, regs ...extension.Registration) {
+	k := benchKernelOn(b, withContacts(store.New(), 100), regs...)
 	var batch transport.Batch
 	var all []*pipe
 	for i := range 100 {

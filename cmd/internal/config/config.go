@@ -42,6 +42,7 @@ type Config struct {
 	Version      Version
 	VCard        VCard
 	Private      Private
+	Blocking     Blocking
 	Contact      Contact
 	Plugins      map[string]*Plugin
 	S2S          S2S
@@ -111,6 +112,9 @@ type VCard struct{ MaxBytes int }
 
 // Private has the options of the extension private.
 type Private struct{ MaxBytes, MaxElements int }
+
+// Blocking has the options of the extension blocking.
+type Blocking struct{ MaxItems int }
 
 // Contact has the options of the extension contact: lists of URIs.
 type Contact struct{ Abuse, Admin, Feedback, Sales, Security, Status, Support []string }

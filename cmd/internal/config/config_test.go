@@ -32,8 +32,8 @@ func TestErrors(t *testing.T) {
 			[]string{`c.yaml:2: unknown key "c2s-tsl" in listen, did you mean "c2s-tls"?`}},
 		{"unknown key with none near", "registration: {secret: x}",
 			[]string{`c.yaml:1: unknown key "secret" in registration, known are mode, min-password`}},
-		{"unknown extension", "extensions: {carbons: {enabled: true}}",
-			[]string{`c.yaml:1: unknown key "carbons" in extensions, known are ping, version, time, vcard, private, contact, register`}},
+		{"unknown extension", "extensions: {telepathy: {enabled: true}}",
+			[]string{`c.yaml:1: unknown key "telepathy" in extensions, known are ping, version, time, vcard, private, blocking, contact, register`}},
 		{"several at once, by line", "data: 7\ndomain: x\nlog: {level: loud}\n",
 			[]string{
 				`c.yaml:1: data: want a path, not the number 7`,

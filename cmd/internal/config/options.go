@@ -37,6 +37,7 @@ var Known = []struct {
 	{"time", "Tells the time of the server (XEP-0202).", nil},
 	{"vcard", "Keeps a vCard for each account (XEP-0054).", vcardOptions},
 	{"private", "Keeps XML that an account stores for itself (XEP-0049).", privateOptions},
+	{"blocking", "Lets users block others (XEP-0191).", blockingOptions},
 	{"contact", "Tells how to reach those who run the server (XEP-0157).", contactOptions},
 	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077).", nil},
 }
@@ -183,6 +184,13 @@ func privateOptions(c *Config) []option {
 			doc: "How much is kept under one name."},
 		{key: "max-elements", value: one(&c.Private.MaxElements, number(1, 10_000)), preset: "64",
 			doc: "How many names one account may have."},
+	}
+}
+
+func blockingOptions(c *Config) []option {
+	return []option{
+		{key: "max-items", value: one(&c.Blocking.MaxItems, number(1, 10_000)), preset: "1000",
+			doc: "How many addresses one account may block."},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/fx"
 
+	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/contact"
 	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
@@ -47,6 +48,9 @@ var inside = []struct {
 	{"private", func(o Options) extension.Registration {
 		return private.New(private.Options{MaxBytes: o.Config.Private.MaxBytes, MaxElements: o.Config.Private.MaxElements})
 	}},
+	{"blocking", func(o Options) extension.Registration {
+		return blocking.New(blocking.Options{MaxItems: o.Config.Blocking.MaxItems})
+	}},
 	{"contact", func(o Options) extension.Registration { return contact.New(contact.Options(o.Config.Contact)) }},
 	{"time", func(Options) extension.Registration { return entitytime.New(entitytime.Options{}) }},
 }
@@ -61,9 +65,19 @@ func registerOptions(c *config.Config) register.Options {
 	}
 }
 
-// order says in which order the extensions of a stage see a stanza. None of
-// those above has a stage yet.
-var order = extension.Order{}
+// order says in which order the extensions of a stage see a stanza. Each line has
+// its reason.
+var order = extension.Order{
+	extension.Submit: {
+		"blocking", // first: what is refused was not sent, and nobody copies or keeps it
+	},
+	extension.Deliver: {
+		"blocking", // first: what was refused did not come, and nobody copies or keeps it
+	},
+	extension.Write: {
+		"blocking", // first: what is dropped is not to be held back
+	},
+}
 
 func newExtensions(o Options) (extensions, error) {
 	x := extensions{Order: extension.Order{}}
