@@ -111,7 +111,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
 	k.presence = &presence.Presence{
-		Sessions: p.Sessions, Rosters: rosters, Route: k.router.Route, Send: k.router.Broadcast,
+		Sessions: p.Sessions, Rosters: rosters, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,
 		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),
 		Gone: k.becameUnavailable, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },

@@ -8,6 +8,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -76,10 +77,22 @@ func (o *outgoing) initial(s *session.Session, snap *roster.Snapshot) {
 		}
 		if it.State.Has(roster.PendingIn) {
 			if st := parseRequest(it.Request()); st != nil {
-				s.Send(o.b, st)
+				o.recall(s, st)
 			}
 		}
 	}
+}
+
+// recall gives a session a request that has waited.
+func (o *outgoing) recall(s *session.Session, st *stanza.Stanza) {
+	o.take(func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+		e.Session = s.JID
+		return o.p.Recall(b, e, func(b *transport.Batch, st *stanza.Stanza, _ bool) {
+			if st != nil {
+				s.Send(b, st)
+			}
+		})
+	}, st)
 }
 
 func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza.Stanza) {

@@ -31,8 +31,9 @@ type Presence struct {
 	Route    Route
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
-	Spawn    func(transport.Wait) bool     // runs what nobody waits for; false if it is dropped
-	Failed   func(what string, err error)  // logs what the sender is not told
+	Recall   func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, kept bool)) transport.Wait
+	Spawn    func(transport.Wait) bool    // runs what nobody waits for; false if it is dropped
+	Failed   func(what string, err error) // logs what the sender is not told
 }
 
 // FromClient handles presence that a client sent, from is stamped. An error is

@@ -42,23 +42,25 @@ func through(s extension.Stage, e *extension.Envelope) pipeline.Passage {
 // with next. What they read of the account is loaded before; where a Swap of
 // theirs failed they run again. e is borrowed.
 func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envelope, next Next) transport.Wait {
-	w := through(s, e)
-	if r.Pipeline.Missing(&w) {
-		return r.load(w, next)
+	return r.begin(b, &passage{Passage: through(s, e), next: next})
+}
+
+func (r *Router) begin(b *transport.Batch, p *passage) transport.Wait {
+	if r.Pipeline.Missing(&p.Passage) {
+		return r.load(p)
 	}
-	return r.pass(b, &passage{Passage: w, next: next})
+	return r.pass(b, p)
 }
 
 // load reads what handlers need of the account, and goes on.
-func (r *Router) load(w pipeline.Passage, next Next) transport.Wait {
+func (r *Router) load(p *passage) transport.Wait {
 	return r.Hosts.Own(func(ctx context.Context) {
 		var err error
-		w.Resident, err = r.Hosts.LoadResident(ctx, w.Envelope.Account)
+		p.Resident, err = r.Hosts.LoadResident(ctx, p.Envelope.Account)
 		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
-			p := &passage{Passage: w, next: next}
 			switch {
 			case err == nil:
-			case r.unanswerable(&w.Envelope, err):
+			case p.ended == nil && r.unanswerable(&p.Envelope, err):
 				p.Resident = &host.Resident{} // handlers see none, rather than read storage once more
 			default:
 				return r.uncommitted(b, p, err)
@@ -71,7 +73,8 @@ func (r *Router) load(w pipeline.Passage, next Next) transport.Wait {
 // passage is a stanza's way through a stage and on.
 type passage struct {
 	pipeline.Passage
-	next Next
+	next  Next
+	ended func(b *transport.Batch, refused bool) // Recall: instead of next
 }
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
@@ -95,7 +98,7 @@ func (r *Router) commit(p *passage, original *stanza.Stanza) transport.Wait {
 			switch err = host.StoreError(err); {
 			case err == nil:
 				return r.leave(b, p)
-			case r.unanswerable(&p.Envelope, err):
+			case p.ended == nil && r.unanswerable(&p.Envelope, err):
 				return r.outcome(b, p)
 			}
 			return r.uncommitted(b, p, err)
@@ -128,6 +131,9 @@ func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 	switch {
 	case p.Outcome == pipeline.Refused:
 		return r.reject(b, p, p.Refusal)
+	case p.Outcome != pipeline.Pass && p.ended != nil:
+		p.ended(b, false)
+		return nil
 	case p.Outcome != pipeline.Pass:
 		return nil
 	case p.Copy == nil:
@@ -175,6 +181,9 @@ func (r *Router) uncommitted(b *transport.Batch, p *passage, err error) transpor
 func (r *Router) reject(b *transport.Batch, p *passage, err *stanza.Error) transport.Wait {
 	e := &p.Envelope
 	switch {
+	case p.ended != nil:
+		p.ended(b, true)
+		return nil
 	case p.broadcast():
 		return nil
 	case p.Stage != extension.Submit:

@@ -17,12 +17,17 @@ import (
 //
 // Deliver sees all that goes to an account but what its own clients ask of it, and
 // presence while it has no session, subscriptions aside.
+//
+// Recall sees again what has passed Deliver and has waited since for a session of
+// the account: requests for a subscription, each time that a session becomes
+// available. What is dropped there does not come; nobody is told.
 type Stage uint8
 
 const (
 	Submit      Stage = iota + 1 // a local account sends it; from is stamped
 	Deliver                      // it goes to an account of a hosted domain
 	Undelivered                  // no session of that account took it
+	Recall                       // it has waited, and comes to a session of the account
 	Write                        // it goes to one session
 )
 
@@ -79,7 +84,7 @@ type Envelope struct {
 	Stanza  *stanza.Stanza
 	Origin  Origin
 	Account jid.JID // bare JID of the sender (Submit) or of the recipient
-	Session jid.JID // Write: full JID of the recipient
+	Session jid.JID // Recall, Write: full JID of the recipient
 }
 
 // Action of a Verdict.

@@ -11,9 +11,8 @@ import (
 
 // stages are called for accounts that have a list only.
 func stages() []extension.StageHandler {
-	decide := func(stage extension.Stage, m extension.Match, other func(*stanza.Stanza) jid.JID, verdict func(*extension.Host, *stanza.Stanza) extension.Verdict) extension.StageHandler {
-		m.Resident = key
-		return extension.StageHandler{Stage: stage, Class: extension.Decide, Match: m,
+	decide := func(stage extension.Stage, other func(*stanza.Stanza) jid.JID, verdict func(*extension.Host, *stanza.Stanza) extension.Verdict) extension.StageHandler {
+		return extension.StageHandler{Stage: stage, Class: extension.Decide, Match: extension.Match{Resident: key},
 			Handle: func(ctx context.Context, h *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				l, _, err := load(ctx, h, e.Account)
 				if err != nil || !l.blocks(e.Account, other(e.Stanza)) {
@@ -25,13 +24,9 @@ func stages() []extension.StageHandler {
 	to := func(s *stanza.Stanza) jid.JID { return s.To }
 	from := func(s *stanza.Stanza) jid.JID { return s.From }
 	return []extension.StageHandler{
-		decide(extension.Submit, extension.Match{}, to, outbound),
-		decide(extension.Deliver, extension.Match{}, from, inbound),
-		// What has waited since before the block: offline messages, and requests for
-		// a subscription. Errors are the server's answers to the user itself.
-		decide(extension.Write, extension.Match{Kinds: []stanza.Kind{stanza.Message},
-			Types: []string{stanza.Normal, stanza.Chat, stanza.GroupChat, stanza.Headline}}, from, drop),
-		decide(extension.Write, extension.Match{Kinds: []stanza.Kind{stanza.Presence}, Types: []string{stanza.Subscribe}}, from, drop),
+		decide(extension.Submit, to, outbound),
+		decide(extension.Deliver, from, inbound),
+		decide(extension.Recall, from, drop), // what has waited since before the block
 	}
 }
 

@@ -74,8 +74,8 @@ var order = extension.Order{
 	extension.Deliver: {
 		"blocking", // first: what was refused did not come, and nobody copies or keeps it
 	},
-	extension.Write: {
-		"blocking", // first: what is dropped is not to be held back
+	extension.Recall: {
+		"blocking", // first: what is dropped does not come
 	},
 }
 

@@ -204,7 +204,7 @@ func testStages(t *testing.T, reg extension.Registration) {
 	for n := range 20 * rounds {
 		s := g.stanza(kinds[n%len(kinds)], romeo.Session, juliet.Session, n)
 		e := extension.Envelope{Stanza: s, Origin: romeo, Account: juliet.Session.Bare(), Session: juliet.Session}
-		stage := extension.Submit + extension.Stage(g.IntN(4))
+		stage := extension.Submit + extension.Stage(g.IntN(int(extension.Write)))
 		out := h.Stage(stage, e)
 		if out.Stanza != nil {
 			if _, err := stanza.ParseElement(out.Stanza.String(), ""); err != nil || out.Stanza.Kind != s.Kind {

@@ -1,0 +1,26 @@
+package router
+
+import (
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Recall takes a stanza that has waited for an account through the stage Recall
+// before e.Session gets it. then is told what goes on, or nil: then kept says that
+// the stanza is to wait on, since it was not dropped but refused, or a handler
+// failed. e is borrowed.
+func (r *Router) Recall(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, kept bool)) transport.Wait {
+	if !r.wanted(extension.Recall, e) {
+		then(b, e.Stanza, false)
+		return nil
+	}
+	return r.begin(b, &passage{
+		Passage: through(extension.Recall, e),
+		next: func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+			then(b, e.Stanza, false)
+			return nil
+		},
+		ended: func(b *transport.Batch, refused bool) { then(b, nil, refused) },
+	})
+}
