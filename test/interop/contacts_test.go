@@ -2,6 +2,7 @@ package interop
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,6 +184,60 @@ func TestSlixmppProfile(t *testing.T) {
 	}
 	r.leave()
 	j.leave()
+}
+
+// TestSlixmppBlocks: XEP-0191 as slixmpp's plugin speaks it.
+func TestSlixmppBlocks(t *testing.T) {
+	s := server(t)
+	for _, w := range ways {
+		t.Run(string(w), func(t *testing.T) {
+			romeo, juliet := account(t, s, "romeo"), account(t, s, "juliet")
+			r, j, phone := contactOnline(t, s, w, romeo), contactOnline(t, s, w, juliet), contactOnline(t, s, w, juliet)
+			r.subscription("subscribe", juliet)
+			j.sees("subscribe", romeo)
+			j.subscription("subscribed", romeo)
+			r.sees("available", juliet)
+			r.sees("available", juliet)
+
+			listed := func(c *contact, want ...string) {
+				t.Helper()
+				c.does(map[string]any{"block list": true})
+				if e := c.tells("block list", nil); !slices.Equal(e.Fields, want) {
+					t.Errorf("the list is %q, want %q", e.Fields, want)
+				}
+			}
+			pushed := func(name string, jids ...string) {
+				t.Helper()
+				phone.tells(name, func(e event) bool { return slices.Equal(e.Fields, jids) })
+			}
+			listed(phone)
+			j.does(map[string]any{"block": []string{romeo, "montague.example"}})
+			j.tells("done", nil)
+			pushed("blocked", "montague.example", romeo)
+			r.sees("unavailable", juliet)
+			r.sees("unavailable", juliet)
+			r.send(j.jid, "it is I")
+			r.tells("bounced", func(e event) bool { return e.From == j.jid && e.Condition == "service-unavailable" })
+			j.send(romeo, "go away")
+			j.tells("bounced", func(e event) bool { return e.From == romeo && e.Condition == "not-acceptable" })
+			listed(j, "montague.example", romeo)
+
+			j.does(map[string]any{"unblock": []string{romeo}})
+			j.tells("done", nil)
+			pushed("unblocked", romeo)
+			r.sees("available", juliet)
+			r.sees("available", juliet)
+			r.send(j.jid, "it is I")
+			j.hears(romeo, "it is I")
+			phone.does(map[string]any{"unblock": []string{}}) // all of them
+			phone.tells("done", nil)
+			pushed("unblocked")
+			listed(j)
+			for _, c := range []*contact{r, j, phone} {
+				c.leave()
+			}
+		})
+	}
 }
 
 // TestSlixmppResumes: XEP-0198 after slixmpp's socket is gone.

@@ -1,15 +1,22 @@
-"""chat.py with contacts, a vCard, bookmarks, and stream management.
+"""chat.py with contacts, a vCard, bookmarks, a block list, and stream management.
 
 Out come also {"event": "presence", "from": ..., "type": ...}, {"event":
 "pushed", "jid": ..., "subscription": ..., "ask": ...}, {"event": "managed"} when
-stream management is on, {"event": "resumed"}, and answers to orders. In go
+stream management is on, {"event": "resumed"}, {"event": "bounced", "from": ...,
+"condition": ...}, {"event": "blocked" or "unblocked", "fields": JIDS} for pushes, and
+answers to orders. In go
 {"subscription": TYPE, "to": ...}, {"show": ...}, {"vcard": NAME}, {"vcard of": JID},
-{"bookmark": JID}, {"bookmarks": true}, and {"cut": true}, which drops the socket
+{"bookmark": JID}, {"bookmarks": true}, {"block": JIDS}, {"unblock": JIDS},
+{"block list": true}, and {"cut": true}, which drops the socket
 and connects again.
 """
 import slixmpp
 
 from chat import Chat, main, tell
+
+
+def jids(items):
+    return sorted(j.full for j in items["items"])
 
 
 class Contacts(Chat):
@@ -20,9 +27,13 @@ class Contacts(Chat):
         self.cutting = False
         self.register_plugin("xep_0048", {"storage_method": "xep_0049"})
         self.register_plugin("xep_0054")
+        self.register_plugin("xep_0191")
         self.register_plugin("xep_0198")
         self.add_event_handler("presence", lambda p: tell("presence", **{"from": p["from"].full, "type": p["type"]}))
         self.add_event_handler("roster_update", self.pushed)
+        self.add_event_handler("blocked", lambda iq: tell("blocked", fields=jids(iq["block"])))
+        self.add_event_handler("unblocked", lambda iq: tell("unblocked", fields=jids(iq["unblock"])))
+        self.add_event_handler("message_error", lambda m: tell("bounced", **{"from": m["from"].full, "condition": m["error"]["condition"]}))
         self.add_event_handler("sm_enabled", lambda _: tell("managed"))
         self.add_event_handler("session_resumed", lambda _: tell("resumed", jid=self.boundjid.full))
         self.add_event_handler("sm_failed", lambda _: tell("not resumed"))
@@ -64,6 +75,15 @@ class Contacts(Chat):
             case {"bookmarks": _}:
                 answer = await self["xep_0048"].get_bookmarks(timeout=10)
                 tell("bookmarks", fields=[c["jid"] for c in answer["private"]["bookmarks"]["conferences"]])
+            case {"block": who}:
+                await self["xep_0191"].block(set(who), timeout=10)
+                tell("done")
+            case {"unblock": who}:
+                await self["xep_0191"].unblock(set(who), timeout=10)
+                tell("done")
+            case {"block list": _}:
+                answer = await self["xep_0191"].get_blocked(timeout=10)
+                tell("block list", fields=jids(answer["blocklist"]))
             case {"cut": _}:
                 self.cutting = True
                 self.transport.abort()
