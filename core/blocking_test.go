@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
@@ -276,6 +277,56 @@ func TestAnnounceDuringPresence(t *testing.T) {
 		phone.does(unblockXML())
 		if out := romeo.take(); during != nil || !strings.HasSuffix(out, last) {
 			t.Errorf("%s: romeo hears %s", after, out)
+		}
+	}
+}
+
+// A user blocks and unblocks a contact, and both go on meanwhile: the last word
+// counts, for presence, and for messages both ways.
+func TestBlockRaces(t *testing.T) {
+	w, _ := blockingWorld(t)
+	befriend(w, "romeo@example.test", "juliet@example.test")
+	juliet, phone := w.im("juliet@example.test/a"), w.im("juliet@example.test/b")
+	romeo, other := w.im("romeo@example.test/x"), w.im("romeo@example.test/y")
+	for round := range 20 {
+		var all sync.WaitGroup
+		all.Go(func() {
+			for i := range 10 {
+				juliet.send(fmt.Sprintf("<presence><status>%d</status></presence><presence to='romeo@example.test/x'/>", i))
+			}
+		})
+		all.Go(func() {
+			for range 10 {
+				other.send("<presence type='unavailable'/><presence/><message to='juliet@example.test' type='chat'/>") // probes
+			}
+		})
+		all.Go(func() {
+			for i := range 10 + round%2 {
+				phone.send([]string{blockXML("romeo@example.test"), unblockXML()}[i%2])
+			}
+		})
+		all.Wait()
+		blocked := round%2 == 1
+		for resource, out := 'a', romeo.take(); resource <= 'b'; resource++ {
+			i := strings.LastIndex(out, fmt.Sprintf("<presence from='juliet@example.test/%c'", resource))
+			if i < 0 {
+				t.Errorf("round %d: romeo heard nothing of juliet/%c", round, resource)
+				continue
+			}
+			last, _, _ := strings.Cut(out[i:], ">")
+			if strings.Contains(last, "type='unavailable'") != blocked {
+				t.Errorf("round %d, blocked %v: of juliet/%c romeo heard last %s", round, blocked, resource, last)
+			}
+		}
+		juliet.take()
+		phone.take()
+		romeo.send("<message to='juliet@example.test/a' id='1'/>")
+		juliet.send("<message to='romeo@example.test/x' id='2'/>")
+		if got := strings.Contains(romeo.take(), "<service-unavailable "); got != blocked {
+			t.Errorf("round %d, blocked %v: romeo's message was refused: %v", round, blocked, got)
+		}
+		if got := strings.Contains(juliet.take(), "<blocked "); got != blocked {
+			t.Errorf("round %d, blocked %v: juliet's message was refused: %v", round, blocked, got)
 		}
 	}
 }
