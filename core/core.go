@@ -45,9 +45,12 @@ type Options struct {
 	TLSRequired bool     // nobody logs in on a stream that is not encrypted
 	Limits      Limits
 	Rosters     roster.Limits
-	Throttle    throttle.Options // of guessed passwords
-	Workers     int              // event handlers of extensions that run at once; default 4 a CPU
-	Version     string           // of the server, for administrators
+	// RefuseStrangers: who is not subscribed to an account's presence, and was not
+	// sent it either, can ask its resources nothing (RFC 6121 8.5.3.1).
+	RefuseStrangers bool
+	Throttle        throttle.Options // of guessed passwords
+	Workers         int              // event handlers of extensions that run at once; default 4 a CPU
+	Version         string           // of the server, for administrators
 }
 
 // Ports are what plugs into the kernel. All are needed but LoggedIn.
@@ -110,6 +113,9 @@ func New(o Options, p Ports) (*Kernel, error) {
 		return nil, err
 	}
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
+	if o.RefuseStrangers {
+		k.router.Contacts = rosters
+	}
 	k.presence = &presence.Presence{
 		Sessions: p.Sessions, Rosters: rosters, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,
 		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),

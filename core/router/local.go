@@ -70,13 +70,20 @@ func (r *Router) full(b *transport.Batch, e *extension.Envelope) transport.Wait 
 // (RFC 6121 8.5.3.1); without that session an iq is refused and presence is
 // ignored (8.5.3.2.2, 8.5.3.2.3).
 func (r *Router) toSession(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if to, ok := r.Sessions.Session(e.Stanza.To); ok && to.Receiver.Deliver(b, cluster.Delivery{Stanza: e.Stanza}) {
-		return nil
-	}
-	if e.Stanza.Kind == stanza.Presence {
+	switch {
+	case r.strange(e.Stanza):
+		return r.fromStranger(b, e)
+	case r.hand(b, cluster.Delivery{Stanza: e.Stanza}), e.Stanza.Kind == stanza.Presence:
 		return nil
 	}
 	return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+}
+
+// hand gives a stanza to the session that it is addressed to. It is false if there
+// is none, or it does not take it.
+func (r *Router) hand(b *transport.Batch, d cluster.Delivery) bool {
+	to, ok := r.Sessions.Session(d.Stanza.To)
+	return ok && to.Receiver.Deliver(b, d)
 }
 
 // presence handles presence to an account (RFC 6121 8.5.2.1.2, 8.5.2.2.2):

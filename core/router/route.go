@@ -27,6 +27,7 @@ type Router struct {
 	Pipeline *pipeline.Pipeline
 	Hosts    *host.Hosts
 	Presence Presence
+	Contacts Contacts // nil: strangers may ask full JIDs, too (privacy.strangers: allow)
 	Log      *zap.Logger
 }
 

@@ -90,7 +90,7 @@ func New(full jid.JID, owner Owner, out *Outbox, pipe *pipeline.Pipeline, k Kern
 // request of another can't wait for a connection: it is not taken while there
 // is none.
 func (s *Session) Deliver(b *transport.Batch, d cluster.Delivery) bool {
-	if s.impatient(d.Stanza) && s.Detached() {
+	if s.impatient(d.Stanza) && s.Detached() || d.Stranger && !s.toldDirectly(d.Stanza.From) {
 		return false
 	}
 	if !s.pipe.Wants(extension.Write, d.Stanza.Kind) {
@@ -358,6 +358,20 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 		s.directedBytes += directedCost(to)
 	}
 	return true
+}
+
+// toldDirectly says whether the session has sent directed presence to an account,
+// or to a resource of it: an occupant asks by another resource of the room than
+// the one that was joined.
+func (s *Session) toldDirectly(who jid.JID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for to := range s.directed {
+		if to.Bare() == who.Bare() {
+			return true
+		}
+	}
+	return false
 }
 
 // TakeDirected returns the targets of directed presence, and forgets them.

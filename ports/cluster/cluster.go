@@ -69,6 +69,10 @@ type Delivery struct {
 	Stanza *stanza.Stanza
 	To     jid.JID // written instead of the stanza's to, unless zero
 	Fork   *Fork   // shared by the copies of a message for several sessions; nil if it is for one
+
+	// Stranger: the sender has no subscription to the account's presence. Only a
+	// session that sent it directed presence takes the stanza (RFC 6121 8.5.3.1).
+	Stranger bool
 }
 
 // Fork follows a message that was given to several sessions: it is lost only if

@@ -36,6 +36,7 @@ type Config struct {
 	TLS          TLS
 	Storage      Storage
 	Registration Registration
+	Privacy      Privacy
 	Limits       Limits
 	Admins       []jid.JID             // bare
 	Extensions   map[string]*Extension // every one of Known
@@ -78,6 +79,9 @@ type Registration struct {
 	Mode        string
 	MinPassword int // characters
 }
+
+// Privacy says what people may do who are no contacts of an account.
+type Privacy struct{ Strangers string }
 
 // Limits bound what peers can ask of the server.
 type Limits struct {

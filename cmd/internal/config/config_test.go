@@ -49,7 +49,7 @@ func TestErrors(t *testing.T) {
 		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
 		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
 		{"alias in options", "x: &d 1\nplugins: {a: {options: {b: [*d]}}}", []string{
-			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, limits, admins, extensions, plugins, s2s, metrics, log`,
+			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, metrics, log`,
 			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
 		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
 		{"port out of range", "listen: {c2s: \":70000\"}",

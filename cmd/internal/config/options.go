@@ -18,6 +18,9 @@ const (
 	RegistrationClosed = "closed"
 	RegistrationOpen   = "open"
 
+	StrangersAllow  = "allow"
+	StrangersRefuse = "refuse"
+
 	RunInside  = "inside"
 	RunProcess = "process"
 
@@ -68,6 +71,10 @@ func options(c *Config) []option {
 				doc: "With open, anybody who can connect can make an account: five from one address at once, then one a minute, unless limits.rates is false. With closed, `hexmpp user add` makes them."},
 			{key: "min-password", value: one(&c.Registration.MinPassword, number(1, 100)), preset: "1",
 				doc: "How many characters a password must have that a user chooses here."},
+		}},
+		{key: "privacy", doc: "What is kept from those who are no contacts of an account.", section: []option{
+			{key: "strangers", value: one(&c.Privacy.Strangers, choice(StrangersAllow, StrangersRefuse)), preset: StrangersAllow,
+				doc: "Whether strangers may send requests to a client whose full address they know, such as offers of calls and files. With refuse, a client gets them only from contacts that are subscribed to the account's presence, from whom it sent its presence to, such as a room, and from the account and the server themselves (RFC 6121 8.5.3.1)."},
 		}},
 		{key: "limits", section: limitOptions(&c.Limits),
 			doc: "Bounds on what a client can ask of the server."},

@@ -77,6 +77,8 @@ func kernelOptions(c *config.Config, version string) core.Options {
 			Unacknowledged:       l.Unacknowledged,
 			ResumeTime:           resumeTime(l.ResumeTime),
 		},
+		RefuseStrangers: c.Privacy.Strangers == config.StrangersRefuse,
+
 		Rosters:  roster.Limits{Items: l.RosterItems, Requests: l.RosterRequests},
 		Throttle: throttle.Options{Disabled: !l.Rates},
 	}
