@@ -101,6 +101,21 @@ func TestCopiesOfSubmit(t *testing.T) {
 	}
 }
 
+// A session hears that a message was sent before it hears what came of it.
+func TestCopyOfSubmitComesFirst(t *testing.T) {
+	failures := copying(extension.Deliver)
+	failures.Match.Types = []string{stanza.TypeError}
+	failures.Handle = func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+		h := stanza.Header{Kind: stanza.Message, Type: stanza.Chat, From: e.Account}
+		return extension.Verdict{Copy: &extension.Copy{Mark: "stays", Stanza: stanza.New(h, stanza.El(nsTest, "copy").WithText("error"))}}, nil
+	}
+	w := newWorld(t, with(marking(copying(extension.Submit), failures)))
+	romeo, phone := w.login("romeo@example.test/x", ""), w.login("romeo@example.test/phone", "")
+	phone.send(on("stays"))
+	romeo.send("<message to='nobody@example.test' type='chat' id='1'/>").wantPart("<service-unavailable")
+	phone.want(copyTo("romeo@example.test/phone", "1") + copyTo("romeo@example.test/phone", "error"))
+}
+
 // A refused message has no copies.
 func TestNoCopyOfWhatIsRefused(t *testing.T) {
 	for _, action := range []extension.Action{extension.Drop, extension.Refuse, extension.Handled} {

@@ -141,11 +141,9 @@ func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 	case p.Stage == extension.Deliver:
 		return r.give(b, &p.Envelope, p.Copy)
 	}
-	return transport.Steps(b, func(b *transport.Batch) transport.Wait { return p.next(b, &p.Envelope) },
-		func(b *transport.Batch) transport.Wait {
-			r.copies(b, p.Copy, r.Sessions.Sessions(p.Envelope.Account), p.Envelope.Origin.Session, &cluster.Fork{}, choice{none: true})
-			return nil
-		})
+	// In front of whatever comes of the stanza: an error, or an answer.
+	r.copies(b, p.Copy, r.Sessions.Sessions(p.Envelope.Account), p.Envelope.Origin.Session, &cluster.Fork{}, choice{none: true})
+	return p.next(b, &p.Envelope)
 }
 
 // broadcast says whether the kernel sends the stanza on behalf of an account:

@@ -124,8 +124,9 @@ type Verdict struct {
 }
 
 // Copy is given to those sessions of an account that have a mark and don't get
-// the original: in Submit all but the one that sent it, in Deliver those that the
-// rules of delivery leave out (RFC 6121 8.5). It passes no stage but Write, and
+// the original: in Submit all but the one that sent it, before anything comes of
+// the message, in Deliver those that the rules of delivery leave out (RFC 6121
+// 8.5). It passes no stage but Write, and
 // has the fate of the original: the message is lost only if no session got either.
 type Copy struct {
 	Mark   string         // one of the extension's Marks
