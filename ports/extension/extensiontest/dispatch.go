@@ -1,6 +1,7 @@
 package extensiontest
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -166,14 +167,29 @@ func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) (out Outcom
 			out.Held, out.Key = true, v.Key
 		}
 		if v.Copy != nil {
-			if out.Copy != nil {
-				h.t.Errorf("extensiontest: a second copy in the stage %v", stage)
+			if fault := h.checkCopy(stage, &e, v.Copy); fault != "" || out.Copy != nil {
+				h.t.Errorf("extensiontest: in the stage %v: %s, or a second copy", stage, cmp.Or(fault, "a copy"))
 			}
 			out.Copy = v.Copy
 		}
 	}
 	out.Stanza = e.Stanza
 	return out
+}
+
+// checkCopy says what is wrong with a copy, "" if nothing is.
+func (h *Harness) checkCopy(stage extension.Stage, e *extension.Envelope, c *extension.Copy) string {
+	switch {
+	case stage > extension.Deliver:
+		return "a copy is made in Submit or Deliver"
+	case c.Stanza == nil || c.Stanza.Kind != stanza.Message || e.Stanza.Kind != stanza.Message:
+		return "a copy is a message, of a message"
+	case c.Stanza.From != e.Account:
+		return "a copy is from the account"
+	case !slices.ContainsFunc(h.reg.Marks, func(m extension.Mark) bool { return m.Name == c.Mark }):
+		return "a copy for a mark that is not among the Marks"
+	}
+	return ""
 }
 
 // concerned says whether the account or the session is one that a handler asks
@@ -191,9 +207,9 @@ func (h *Harness) concerned(s *extension.StageHandler, e *extension.Envelope) bo
 	case s.Match.Mark == "":
 		return true
 	case s.Stage == extension.Write:
-		return h.marked(e.Session, s.Match.Mark)
+		return h.Marked(e.Session, s.Match.Mark)
 	}
-	return h.marked(e.Account, s.Match.Mark)
+	return h.Marked(e.Account, s.Match.Mark)
 }
 
 // changed is the stanza that goes on after a verdict.

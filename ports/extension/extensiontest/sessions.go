@@ -83,9 +83,9 @@ func (x sessions) show(e Effect) error {
 	return nil
 }
 
-// marked says whether a session of the account (bare), or the session (full),
+// Marked says whether a session of the account (bare), or the session (full),
 // has a mark.
-func (h *Harness) marked(j jid.JID, mark string) bool {
+func (h *Harness) Marked(j jid.JID, mark string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.ContainsFunc(h.sessions, func(s extension.Session) bool {

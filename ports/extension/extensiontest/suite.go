@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
 // rounds is how much garbage each handler gets from each origin.
@@ -23,8 +24,8 @@ const rounds = 120
 //   - every iq handler answers every payload that has the right name, from
 //     everybody who can reach it, with a result or a stanza error of its own:
 //     no panic, no internal error, nothing that is not XML;
-//   - handlers of stages and components stand any stanza, timers and replies
-//     any state;
+//   - handlers of stages and components stand any stanza, those of elements any
+//     content, timers and replies any state;
 //   - handlers may run at the same time (under the race detector).
 func Run(t *testing.T, newReg func() extension.Registration) {
 	t.Run("Registration", func(t *testing.T) {
@@ -35,6 +36,7 @@ func Run(t *testing.T, newReg func() extension.Registration) {
 	t.Run("StreamFeatures", func(t *testing.T) { testStreamFeatures(t, newReg()) })
 	t.Run("IQ", func(t *testing.T) { testIQ(t, newReg()) })
 	t.Run("Stages", func(t *testing.T) { testStages(t, newReg()) })
+	t.Run("Elements", func(t *testing.T) { testElements(t, newReg()) })
 	t.Run("Components", func(t *testing.T) { testComponents(t, newReg()) })
 	t.Run("Events", func(t *testing.T) { testEvents(t, newReg()) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, newReg()) })
@@ -48,12 +50,17 @@ var (
 
 const stranger = "nurse@far.example/house"
 
-// suite returns a harness with accounts and sessions.
+// suite returns a harness with accounts and sessions, which have every mark of the
+// registration: so every stage handler is called.
 func suite(t testing.TB, reg extension.Registration) *Harness {
 	h := New(t, reg, Options{})
+	var marks []string
+	for _, m := range reg.Marks {
+		marks = append(marks, m.Name)
+	}
 	for _, o := range []extension.Origin{romeo, juliet} {
 		h.Accounts.Add(o.Session.Bare().String(), "secret")
-		h.AddSession(extension.Session{JID: o.Session, Available: true})
+		h.AddSession(extension.Session{JID: o.Session, Available: true, Marks: marks})
 	}
 	h.Subscribe("romeo@example.org", "juliet@example.net")
 	return h
@@ -190,9 +197,14 @@ func testStages(t *testing.T, reg extension.Registration) {
 	if len(reg.Stages) == 0 {
 		t.Skip("no stage handlers")
 	}
-	h := suite(t, reg)
+	suite(t, reg).garbageStages(2, 20*rounds)
+}
+
+// garbageStages shows count pieces of garbage to stage handlers, and checks what
+// becomes of them until one is wrong.
+func (h *Harness) garbageStages(seed uint64, count int) {
 	var spaces, locals []string
-	for _, s := range reg.Stages {
+	for _, s := range h.reg.Stages {
 		if c := s.Match.Child; c != nil {
 			spaces = append(spaces, c.Space)
 			if c.Local != "" {
@@ -200,19 +212,45 @@ func testStages(t *testing.T, reg extension.Registration) {
 			}
 		}
 	}
-	g := newGarbage(2, spaces, locals)
-	for n := range 20 * rounds {
+	g := newGarbage(seed, spaces, locals)
+	for n := range count {
 		s := g.stanza(kinds[n%len(kinds)], romeo.Session, juliet.Session, n)
 		e := extension.Envelope{Stanza: s, Origin: romeo, Account: juliet.Session.Bare(), Session: juliet.Session}
 		stage := extension.Submit + extension.Stage(g.IntN(int(extension.Write)))
 		out := h.Stage(stage, e)
 		if out.Stanza != nil {
 			if _, err := stanza.ParseElement(out.Stanza.String(), ""); err != nil || out.Stanza.Kind != s.Kind {
-				t.Fatalf("stage %d made %.500s of %.500s", stage, out.Stanza, s)
+				h.t.Errorf("stage %d made %.500s of %.500s", stage, out.Stanza, s)
+				return
+			}
+		}
+		if c := out.Copy; c != nil {
+			if _, err := stanza.ParseElement(c.Stanza.String(), ""); err != nil {
+				h.t.Errorf("stage %d copied %.500s as %.500s", stage, s, c.Stanza)
+				return
 			}
 		}
 		if errs := h.Errors(); len(errs) > 0 {
-			t.Fatalf("stage %d: %v\nshown %.500s", stage, errors.Join(errs...), s)
+			h.t.Errorf("stage %d: %v\nshown %.500s", stage, errors.Join(errs...), s)
+			return
+		}
+	}
+}
+
+// testElements gives element handlers garbage under the right names.
+func testElements(t *testing.T, reg extension.Registration) {
+	if len(reg.Elements) == 0 {
+		t.Skip("no elements")
+	}
+	h := suite(t, reg)
+	g := newGarbage(6, nil, nil)
+	for n := range rounds * len(reg.Elements) {
+		x := reg.Elements[n%len(reg.Elements)]
+		e := g.payload(x.Space, x.Local)
+		fault, known := h.Element(romeo.Session, e)
+		var end *stream.Error
+		if errs := h.Errors(); !known || fault != nil && !errors.As(fault, &end) {
+			t.Fatalf("%v, %v\ngot %.500s", fault, errors.Join(errs...), e.Append(nil, ""))
 		}
 	}
 }
@@ -279,6 +317,11 @@ func testConcurrent(t *testing.T, reg extension.Registration) {
 		q := &reg.IQ[i]
 		for n, a := range slices.Concat(approaches(q.To), approaches(q.To)) {
 			wait.Go(func() { h.garbageIQ(q, a, uint64(100+n), rounds/8) })
+		}
+	}
+	if len(reg.Stages) > 0 {
+		for n := range 4 {
+			wait.Go(func() { h.garbageStages(uint64(200+n), rounds) })
 		}
 	}
 	wait.Wait()
