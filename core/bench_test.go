@@ -11,6 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	registry "github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
+	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -86,9 +88,34 @@ func negotiate(k *core.Kernel, user, resource string) *pipe {
 func BenchmarkChat(b *testing.B)     { benchChat(b, "juliet@example.test/balcony") }
 func BenchmarkChatBare(b *testing.B) { benchChat(b, "juliet@example.test") }
 
-// benchChat sends a message of 335 bytes, as clients send them.
+// Extensions that see each message, and want none of it: no session has a mark.
+func BenchmarkChatUnmarked(b *testing.B) {
+	benchChat(b, "juliet@example.test/balcony", carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))
+}
+
+// BenchmarkChatCarbons has a copy for another session of each of the two.
+func BenchmarkChatCarbons(b *testing.B) {
+	k := benchKernel(b, carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))
+	var batch transport.Batch
+	for _, user := range []string{"romeo", "juliet"} {
+		other := negotiate(k, user, "other")
+		defer other.close()
+		other.feed(&batch, []byte("<iq type='set' id='1'><enable xmlns='urn:xmpp:carbons:2'/></iq>"))
+		defer func() {
+			if other.written < 335*b.N {
+				b.Errorf("%d bytes of copies: %s", other.written, other.out)
+			}
+		}()
+	}
+	chatOn(b, k, "juliet@example.test/balcony")
+}
+
 func benchChat(b *testing.B, to string, regs ...extension.Registration) {
-	k := benchKernel(b, regs...)
+	chatOn(b, benchKernel(b, regs...), to)
+}
+
+// chatOn sends a message of 335 bytes, as clients send them.
+func chatOn(b *testing.B, k *core.Kernel, to string) {
 	romeo, juliet := negotiate(k, "romeo", "orchard"), negotiate(k, "juliet", "balcony")
 	defer romeo.close()
 	defer juliet.close()

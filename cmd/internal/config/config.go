@@ -44,6 +44,7 @@ type Config struct {
 	VCard        VCard
 	Private      Private
 	Blocking     Blocking
+	CSI          CSI
 	Contact      Contact
 	Plugins      map[string]*Plugin
 	S2S          S2S
@@ -119,6 +120,9 @@ type Private struct{ MaxBytes, MaxElements int }
 
 // Blocking has the options of the extension blocking.
 type Blocking struct{ MaxItems int }
+
+// CSI has the options of the extension csi: what is held back of inactive clients.
+type CSI struct{ Presence, ChatStates, PEP bool }
 
 // Contact has the options of the extension contact: lists of URIs.
 type Contact struct{ Abuse, Admin, Feedback, Sales, Security, Status, Support []string }

@@ -41,6 +41,8 @@ var Known = []struct {
 	{"vcard", "Keeps a vCard for each account (XEP-0054).", vcardOptions},
 	{"private", "Keeps XML that an account stores for itself (XEP-0049).", privateOptions},
 	{"blocking", "Lets users block others (XEP-0191).", blockingOptions},
+	{"carbons", "Copies messages to the other clients of an account that ask for it (XEP-0280).", nil},
+	{"csi", "Holds back what an inactive client need not have at once (XEP-0352).", csiOptions},
 	{"contact", "Tells how to reach those who run the server (XEP-0157).", contactOptions},
 	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077).", nil},
 }
@@ -198,6 +200,17 @@ func blockingOptions(c *Config) []option {
 	return []option{
 		{key: "max-items", value: one(&c.Blocking.MaxItems, number(1, 10_000)), preset: "1000",
 			doc: "How many addresses one account may block."},
+	}
+}
+
+func csiOptions(c *Config) []option {
+	return []option{
+		{key: "presence", value: one(&c.CSI.Presence, boolean), preset: "true",
+			doc: "Whether presence of contacts and of occupants of rooms waits."},
+		{key: "chat-states", value: one(&c.CSI.ChatStates, boolean), preset: "true",
+			doc: "Whether messages wait that only say that somebody is typing, or not any more (XEP-0085)."},
+		{key: "pep", value: one(&c.CSI.PEP, boolean), preset: "true",
+			doc: "Whether events of contacts wait, such as moods and avatars (XEP-0163)."},
 	}
 }
 

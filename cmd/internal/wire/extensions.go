@@ -6,7 +6,9 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
+	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
 	"github.com/hexmpp/hexmpp/adapters/extension/contact"
+	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
@@ -51,6 +53,8 @@ var inside = []struct {
 	{"blocking", func(o Options) extension.Registration {
 		return blocking.New(blocking.Options{MaxItems: o.Config.Blocking.MaxItems})
 	}},
+	{"carbons", func(Options) extension.Registration { return carbons.New() }},
+	{"csi", func(o Options) extension.Registration { return csi.New(csi.Options(o.Config.CSI)) }},
 	{"contact", func(o Options) extension.Registration { return contact.New(contact.Options(o.Config.Contact)) }},
 	{"time", func(Options) extension.Registration { return entitytime.New(entitytime.Options{}) }},
 }
@@ -70,9 +74,14 @@ func registerOptions(c *config.Config) register.Options {
 var order = extension.Order{
 	extension.Submit: {
 		"blocking", // first: what is refused was not sent, and nobody copies or keeps it
+		"carbons",  // last: a copy has all that was added
 	},
 	extension.Deliver: {
 		"blocking", // first: what was refused did not come, and nobody copies or keeps it
+		"carbons",  // last: a copy has all that was added
+	},
+	extension.Write: {
+		"csi", // last: what is held back goes out as it is, later
 	},
 	extension.Recall: {
 		"blocking", // first: what is dropped does not come
