@@ -55,6 +55,7 @@ func FuzzStream(f *testing.F) {
 		"<iq type='get' id='2' to='example.test'><query xmlns='http://jabber.org/protocol/disco#info' node='x'/></iq><iq type='get' id='3' to='a@@'/>",
 		"<a:message xmlns:a='jabber:client' to='romeo@example.test'><x xmlns='urn:y' xmlns:b='urn:b' b:c='d'><b:z/></x></a:message><foo/>",
 		"<message to='far.test'/><message/><message type='groupchat' to='juliet@example.test'/><message type='headline' to='juliet@example.test'/> ",
+		"<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/></presence><presence><c xmlns='http://jabber.org/protocol/caps' hash='md5' node='n' ver='v'/></presence>",
 		header("from='romeo@example.test' version='01.0' xml:lang='de'"), header("to='example.net'"), "\xef\xbb\xbf<?xml version='1.0'?>", "<!--", "</stream:stream>", "\x00",
 	} {
 		for place := range uint8(8) {
