@@ -183,6 +183,41 @@ func BenchmarkRoster(b *testing.B) {
 	})
 }
 
+// What storage is asked for at a login: the account, its roster of 30 contacts,
+// and messages, of which there are none.
+func BenchmarkLogin(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		s, users := benchStore(b, open(b), 1000)
+		var contacts []storage.RosterItem
+		for _, contact := range users[:30] {
+			contacts = append(contacts, storage.RosterItem{Contact: contact, Name: contact.Local(), Groups: []string{"Friends"}, Subscription: storage.SubBoth})
+		}
+		for _, u := range users {
+			if err := s.ChangeRoster(context.Background(), u, 0, contacts, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, at := range []int{1, 8} {
+			b.Run(fmt.Sprintf("at once=%d", at), func(b *testing.B) {
+				concurrently(b, at, func(i int) error {
+					u := users[i%len(users)]
+					if _, err := s.Account(b.Context(), u); err != nil {
+						return err
+					}
+					r, err := s.Roster(b.Context(), u)
+					if err == nil && len(r.Items) != len(contacts) {
+						err = fmt.Errorf("%d contacts", len(r.Items))
+					}
+					if err == nil {
+						_, err = s.OfflineMessages(b.Context(), u, 0, 100)
+					}
+					return err
+				})
+			})
+		}
+	})
+}
+
 func BenchmarkAccount(b *testing.B) {
 	onEach(b, func(b *testing.B, open func(*testing.B) Options) { benchmarkAccount(b, open(b)) })
 }

@@ -23,7 +23,9 @@ const (
 		RETURNING id`
 )
 
-var deleteOffline = `DELETE FROM offline_messages WHERE owner = ? AND id IN (?` + strings.Repeat(", ?", deletedAtOnce-1) + `)`
+var deleteOffline = `
+	DELETE FROM offline_messages
+	WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND id IN (?` + strings.Repeat(", ?", deletedAtOnce-1) + `)`
 
 // AddOffline implements storage.Offline. The quota is counted in the index, by
 // the statement that inserts, under a lock on the account.
@@ -95,18 +97,13 @@ func (s *Store) DeleteOffline(ctx context.Context, owner jid.JID, ids []uint64) 
 		return s.dialect.wrap(op, s.read(ctx))
 	}
 	return s.write(ctx, op, func(t *tx) error {
-		var account int64
-		found, err := t.first(selectAccountID, []any{owner.Domain(), owner.Local()}, &account)
-		if err != nil || !found {
-			return err
-		}
 		for from := 0; from < len(there); from += deletedAtOnce {
-			args := make([]any, 1+deletedAtOnce)
-			args[0] = account
+			args := make([]any, 2+deletedAtOnce)
+			args[0], args[1] = owner.Domain(), owner.Local()
 			for i := range deletedAtOnce {
-				args[1+i] = 0 // names no message
+				args[2+i] = 0 // names no message
 				if from+i < len(there) {
-					args[1+i] = there[from+i]
+					args[2+i] = there[from+i]
 				}
 			}
 			if _, err := t.exec(deleteOffline, args...); err != nil {

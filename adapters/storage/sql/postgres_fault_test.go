@@ -50,7 +50,8 @@ func testNodes(t *testing.T, server *pgtest.Server) {
 			if err := b.RemoveAccount(context.Background(), romeo); err != nil {
 				return err
 			}
-			return t.nextRoster(id, 0)
+			_, err = t.exec(putRosterItem, id, "juliet@example.org", "", "[]", "none", 0, 0, nil, 0)
+			return err
 		})
 		if !errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("got %v, want ErrNotFound", err)
@@ -267,6 +268,8 @@ type line struct {
 	listen net.Listener
 	ends   []net.Conn
 	broken bool
+	asks   bool // what came last was from a client
+	trips  int  // how often a client has spoken, after a server or at first
 	all    sync.WaitGroup
 }
 
@@ -318,6 +321,12 @@ func (l *line) forward(from, to net.Conn) {
 	io.Copy(writerFunc(func(b []byte) (int, error) {
 		l.mu.Lock()
 		broken := l.broken
+		if asks := to.RemoteAddr().String() == l.server; asks != l.asks {
+			l.asks = asks
+			if asks {
+				l.trips++
+			}
+		}
 		l.mu.Unlock()
 		if broken {
 			return len(b), nil
@@ -325,6 +334,14 @@ func (l *line) forward(from, to net.Conn) {
 		return to.Write(b)
 	}), from)
 	to.Close()
+}
+
+// count returns the round trips that f takes.
+func (l *line) count(f func()) int {
+	read := func() int { l.mu.Lock(); defer l.mu.Unlock(); return l.trips }
+	before := read()
+	f()
+	return read() - before
 }
 
 func (l *line) cut()  { l.mu.Lock(); defer l.mu.Unlock(); l.broken = true }

@@ -6,8 +6,10 @@ import (
 	dbsql "database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -24,8 +26,12 @@ const (
 	selectSubscription = `
 		SELECT subscription FROM roster_items
 		WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND contact = ?`
-	insertRoster  = `INSERT INTO rosters (owner, version) VALUES (?, 1) ON CONFLICT (owner) DO NOTHING`
-	updateRoster  = `UPDATE rosters SET version = version + 1 WHERE owner = ? AND version = ?`
+	insertRoster = `
+		INSERT INTO rosters (owner, version) SELECT id, 1 FROM accounts WHERE domain = ? AND local = ?
+		ON CONFLICT (owner) DO NOTHING RETURNING owner`
+	updateRoster = `
+		UPDATE rosters SET version = version + 1
+		WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND version = ? RETURNING owner`
 	putRosterItem = `
 		INSERT INTO roster_items (owner, contact, name, groups, subscription, ask, approved, request, hidden)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -53,8 +59,9 @@ func (s *Store) roster(ctx context.Context, owner jid.JID) (r storage.Roster, er
 		return r, err
 	}
 	defer rows.Close()
+	var row scannedItem
 	for rows.Next() {
-		item, err := scanRosterItem(rows, &r.Version)
+		item, err := row.scan(rows, &r.Version)
 		if err != nil {
 			return r, err
 		}
@@ -78,29 +85,33 @@ func (s *Store) Subscription(ctx context.Context, owner, contact jid.JID) (stora
 	return storage.Subscription(state), nil
 }
 
-// scanRosterItem reads a row of selectRoster; the item has no contact if the
-// row is that of a roster without items.
-func scanRosterItem(rows *dbsql.Rows, version *uint64) (item storage.RosterItem, err error) {
-	var (
-		contact, name, subscription dbsql.NullString
-		ask, approved, hidden       dbsql.NullBool
-		groups                      dbsql.RawBytes
-		request                     dbsql.Null[[]byte]
-	)
-	if err := rows.Scan(version, &contact, &name, &groups, &subscription, &ask, &approved, &request, &hidden); err != nil || !contact.Valid {
+// scannedItem is a row of selectRoster as the driver gives it. One is used for
+// all rows of a result.
+type scannedItem struct {
+	contact, name, subscription dbsql.NullString
+	ask, approved, hidden       dbsql.NullBool
+	groups                      dbsql.RawBytes
+	request                     dbsql.Null[[]byte]
+}
+
+// scan reads a row; the item has no contact if the row is that of a roster
+// without items.
+func (s *scannedItem) scan(rows *dbsql.Rows, version *uint64) (item storage.RosterItem, err error) {
+	err = rows.Scan(version, &s.contact, &s.name, &s.groups, &s.subscription, &s.ask, &s.approved, &s.request, &s.hidden)
+	if err != nil || !s.contact.Valid {
 		return item, err
 	}
 	item = storage.RosterItem{
-		Name: name.String, Subscription: storage.Subscription(subscription.String),
-		Ask: ask.Bool, Approved: approved.Bool, Hidden: hidden.Bool,
+		Name: s.name.String, Subscription: storage.Subscription(s.subscription.String),
+		Ask: s.ask.Bool, Approved: s.approved.Bool, Hidden: s.hidden.Bool,
 	}
-	if request.Valid {
-		item.Request = clone(request.V) // empty, where the driver gives nil
+	if s.request.Valid {
+		item.Request = clone(s.request.V) // empty, where the driver gives nil
 	}
-	if item.Groups, err = decodeGroups(groups); err != nil {
+	if item.Groups, err = decodeGroups(s.groups); err != nil {
 		return item, err
 	}
-	item.Contact, err = jid.Parse(contact.String)
+	item.Contact, err = jid.Parse(s.contact.String)
 	return item, err
 }
 
@@ -120,11 +131,8 @@ func (s *Store) ChangeRoster(ctx context.Context, owner jid.JID, base uint64, pu
 	}
 	remove = slices.Clone(remove)
 	return s.write(ctx, op, func(t *tx) error {
-		id, err := t.accountID(owner)
+		id, err := t.nextRoster(owner, base)
 		if err != nil {
-			return err
-		}
-		if err := t.nextRoster(id, base); err != nil {
 			return err
 		}
 		for _, row := range rows {
@@ -141,20 +149,24 @@ func (s *Store) ChangeRoster(ctx context.Context, owner jid.JID, base uint64, pu
 	})
 }
 
-// nextRoster counts up the version of a roster, or returns storage.ErrConflict
-// if it is not at base.
-func (t *tx) nextRoster(owner int64, base uint64) (err error) {
-	var n int64
+// nextRoster counts up the version of a roster and returns the id of its owner,
+// or storage.ErrConflict if it is not at base. Only then is it asked whether
+// there is such an account.
+func (t *tx) nextRoster(owner jid.JID, base uint64) (id int64, err error) {
+	var changed bool
 	switch {
 	case base == 0:
-		n, err = t.exec(insertRoster, owner)
+		changed, err = t.insert(insertRoster, []any{owner.Domain(), owner.Local()}, &id)
 	case base < math.MaxInt64:
-		n, err = t.exec(updateRoster, owner, int64(base))
+		changed, err = t.insert(updateRoster, []any{owner.Domain(), owner.Local(), int64(base)}, &id)
 	}
-	if err == nil && n == 0 {
+	if err != nil || changed {
+		return id, err
+	}
+	if _, err = t.accountID(owner); err == nil {
 		err = storage.ErrConflict
 	}
-	return err
+	return 0, err
 }
 
 // rosterRow is what putRosterItem takes behind the owner.
@@ -181,10 +193,27 @@ func encodeGroups(groups []string) (string, error) {
 	return string(b), err
 }
 
+// decodeGroups reads what encodeGroups wrote, or what PostgreSQL made of it,
+// which puts white space behind the commas. Where nothing is escaped, as mostly,
+// the names are what stands between quotes.
 func decodeGroups(b []byte) (groups []string, err error) {
 	if string(b) == "[]" {
 		return nil, nil
 	}
-	err = json.Unmarshal(b, &groups)
-	return groups, err
+	if bytes.IndexByte(b, '\\') >= 0 {
+		err = json.Unmarshal(b, &groups)
+		return groups, err
+	}
+	parts := strings.Split(string(b), `"`) // "[", a name, ",", a name, "]"
+	last := len(parts) - 1
+	wrong := last%2 != 0 || parts[0] != "[" || parts[last] != "]"
+	groups = make([]string, 0, len(parts)/2)
+	for i := 1; i < last; i += 2 {
+		groups = append(groups, parts[i])
+		wrong = wrong || i+1 < last && strings.TrimSpace(parts[i+1]) != ","
+	}
+	if wrong {
+		return nil, fmt.Errorf("groups of a roster item are no JSON array of strings: %q", b)
+	}
+	return groups, nil
 }

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,4 +36,31 @@ func openTest(t testing.TB, o Options) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// Groups are read as both databases give them back, and nothing else is taken
+// for groups.
+func TestGroupsOfRosterItems(t *testing.T) {
+	for in, want := range map[string][]string{
+		`[]`: nil, `["a"]`: {"a"}, `["a","b"]`: {"a", "b"}, `["a", "b"]`: {"a", "b"}, `["a, b","c"]`: {"a, b", "c"},
+		`["]","["]`: {"]", "["}, `["a\"","\\\""]`: {`a"`, `\"`}, `["\u003cb\u003e","é"]`: {"<b>", "é"},
+	} {
+		if got, err := decodeGroups([]byte(in)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", `[`, `["a"`, `["a`, `[1]`, `{"a":"b"}`, `"a"`, `["a\"]`, `["a" "b"]`, `["a",,"b"]`, `["a"]"b"]`, `["a",]`} {
+		if got, err := decodeGroups([]byte(in)); err == nil {
+			t.Errorf("%s is read as %q", in, got)
+		}
+	}
+	for _, groups := range [][]string{{"Friends"}, {`"`, `\`, `","`, `", "`}, {"a,b", " ", "\n"}, {"<&>'", "\U0001F339"}} {
+		in, err := encodeGroups(groups)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeGroups([]byte(in)); err != nil || !slices.Equal(got, groups) {
+			t.Errorf("%q came back as %q, %v", groups, got, err)
+		}
+	}
 }
