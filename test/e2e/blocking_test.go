@@ -283,6 +283,27 @@ func TestBlockedStanzas(t *testing.T) {
 		}
 	})
 
+	t.Run("XEP-0191 3.3, XEP-0280 of what is blocked there are no copies", func(t *testing.T) {
+		romeo, juliet := strangers(t, s)
+		phone := carboned(t, s, local(juliet), "phone")
+		juliet.Collect()
+		phone.Collect()
+		blocks(t, juliet, "block", romeo.Bare())
+		for _, to := range []string{juliet.JID, juliet.Bare()} {
+			romeo.Sendf("<message to='%s' type='chat' id='in'><body>hi</body></message>", to)
+			romeo.StanzaError("message", "in", "service-unavailable")
+		}
+		juliet.Sendf("<message to='%s' type='chat' id='out'><body>hi</body></message>", romeo.JID)
+		if e := juliet.Next(); !notAcceptable(e) {
+			t.Errorf("got %s", e.Raw)
+		}
+		hears(t, juliet)
+		hears(t, phone)
+		blocks(t, phone, "unblock")
+		juliet.Sendf("<message to='%s' type='chat'><body>hi</body></message>", romeo.JID)
+		carbon(t, phone, "sent")
+	})
+
 	t.Run("XEP-0191 5, 6 the own account and the own server can't be shut out", func(t *testing.T) {
 		local := account(t, s, "juliet")
 		one, two := im(t, s, local, "one"), im(t, s, local, "two")
