@@ -26,7 +26,11 @@ type Done func(b *transport.Batch, err error) transport.Wait
 // the outcome when writes are committed and before anything else is applied.
 // The Wait that is left (writes, or routes that wait) is nil if all is done.
 func (g *Guest) Run(ctx context.Context, b *transport.Batch, fn Handler, done Done) transport.Wait {
-	t, err := g.call(ctx, fn, nil)
+	return g.run(ctx, b, view{}, fn, done)
+}
+
+func (g *Guest) run(ctx context.Context, b *transport.Batch, v view, fn Handler, done Done) transport.Wait {
+	t, err := g.call(ctx, fn, v)
 	if err != nil || len(t.ops) == 0 {
 		return t.finish(b, err, done)
 	}
@@ -45,9 +49,17 @@ func (t *tx) finish(b *transport.Batch, err error, done Done) transport.Wait {
 }
 
 // Later is Run for a handler that may wait, in the Wait.
-func (g *Guest) Later(fn Handler, done Done) transport.Wait {
+func (g *Guest) Later(fn Handler, done Done) transport.Wait { return g.later(view{}, fn, done) }
+
+// Ask is Later for a request of a peer: what it reads of an account has what the
+// guest's notices about it wrote.
+func (g *Guest) Ask(fn Handler, done Done) transport.Wait {
+	return g.later(view{behindNotices: true}, fn, done)
+}
+
+func (g *Guest) later(v view, fn Handler, done Done) transport.Wait {
 	return g.hosts.Own(func(ctx context.Context) {
-		transport.Run(ctx, func(b *transport.Batch) transport.Wait { return g.Run(ctx, b, fn, done) })
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait { return g.run(ctx, b, v, fn, done) })
 	})
 }
 
@@ -82,11 +94,11 @@ func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 		if !errors.Is(err, storage.ErrConflict) || try == ConflictRetries {
 			return StoreError(err)
 		}
-		about, err := g.hosts.about(ctx, (*t).about)
-		if err != nil {
+		v := (*t).view
+		if v.about, err = g.hosts.about(ctx, v.about); err != nil {
 			return err
 		}
-		again, err := g.call(ctx, fn, about)
+		again, err := g.call(ctx, fn, v)
 		if err != nil {
 			return err
 		}
@@ -97,10 +109,9 @@ func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 }
 
 // call calls a handler once; a panic becomes an error. No handler is called
-// behind Hosts.Stop. about is what a stage handler may read of the account that
-// its stanza is about, nil for others.
-func (g *Guest) call(ctx context.Context, fn Handler, about *About) (t *tx, err error) {
-	t = &tx{g: g, about: about}
+// behind Hosts.Stop.
+func (g *Guest) call(ctx context.Context, fn Handler, v view) (t *tx, err error) {
+	t = &tx{g: g, view: v}
 	if !g.hosts.calls.enter() {
 		return t, stanza.Err(stanza.ServiceUnavailable, "the server is shutting down")
 	}

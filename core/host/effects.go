@@ -2,11 +2,13 @@ package host
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // Effects are what the stage handlers of one stanza asked for: written by one
@@ -39,7 +41,7 @@ func (h *Hosts) about(ctx context.Context, was *About) (*About, error) {
 // Collect calls a stage handler on this goroutine and keeps what it asked for.
 // observer says that the stanza goes on even if that can't be written.
 func (fx *Effects) Collect(g *Guest, about *About, observer bool, fn Handler) error {
-	t, err := g.call(context.Background(), fn, about)
+	t, err := g.call(context.Background(), fn, view{about: about})
 	if err == nil && (len(t.ops) > 0 || len(t.after) > 0) {
 		fx.txs = append(fx.txs, &staged{t, fn, observer})
 	}
@@ -94,7 +96,11 @@ func (s *staged) settle(ctx context.Context) bool {
 		return true
 	}
 	err := s.g.commit(ctx, &s.tx, s.fn)
-	if err != nil {
+	var told *stanza.Error
+	switch {
+	case errors.As(err, &told) && told.Condition == stanza.ItemNotFound: // the account was removed meanwhile
+		return false
+	case err != nil:
 		s.g.log.Error("what a handler asked for was left out: its writes failed", "error", err)
 		return false
 	}

@@ -21,7 +21,14 @@ type notices struct {
 	queue   []extension.Notice
 	bytes   int
 	running bool
-	full    bool // something was dropped since it was empty
+	full    bool                // something was dropped since it was empty
+	untold  map[jid.JID]*untold // by account: what waits, or is being written
+}
+
+// untold counts the notices of an account.
+type untold struct {
+	n    int
+	done chan struct{} // closed when there is none; made by who waits for it
 }
 
 // cost is what a notice takes, about.
@@ -58,13 +65,56 @@ func (g *Guest) notify(n extension.Notice) {
 	q.running = true
 	q.queue = append(q.queue, n)
 	q.bytes += size
+	account := n.Session.Bare()
+	if q.untold[account] == nil {
+		if q.untold == nil {
+			q.untold = map[jid.JID]*untold{}
+		}
+		q.untold[account] = &untold{}
+	}
+	q.untold[account].n++
+}
+
+// caughtUp waits until the guest was told of what happened to an account, and has
+// written what it asked for then, or ctx ends. Whoever saw a session leave, and
+// asks the guest about its account, is answered with that.
+func (g *Guest) caughtUp(ctx context.Context, account jid.JID) {
+	g.hosts.mu.Lock()
+	u := g.notices.untold[account]
+	if u != nil && u.done == nil {
+		u.done = make(chan struct{})
+	}
+	g.hosts.mu.Unlock()
+	if u == nil {
+		return
+	}
+	select {
+	case <-u.done:
+	case <-ctx.Done():
+	}
+}
+
+// told notes that the notices of a batch are done; h.mu is held.
+func (q *notices) told(batch []extension.Notice) {
+	for i := range batch {
+		account := batch[i].Session.Bare()
+		u := q.untold[account]
+		if u.n--; u.n > 0 {
+			continue
+		}
+		delete(q.untold, account)
+		if u.done != nil {
+			close(u.done)
+		}
+	}
 }
 
 // tell tells the guest of what comes next, writes what it asks for by one commit,
 // and has the rest done when others had their turn.
 func (g *Guest) tell(ctx context.Context) {
 	var fx Effects
-	for _, n := range g.take() {
+	batch := g.take()
+	for _, n := range batch {
 		g.Log("notice handler", fx.Collect(g, nil, true, func(_ context.Context, host *extension.Host) error {
 			return g.Reg.Notice(ctx, host, n)
 		}))
@@ -73,6 +123,7 @@ func (g *Guest) tell(ctx context.Context) {
 	transport.Run(ctx, fx.Apply)
 	g.hosts.mu.Lock()
 	defer g.hosts.mu.Unlock()
+	g.notices.told(batch)
 	if len(g.notices.queue) == 0 || !g.hosts.enqueue(g.tell) {
 		g.notices = notices{}
 	}

@@ -19,14 +19,20 @@ import (
 // tx is what one call of a handler asked for. It belongs to the goroutine that
 // runs the handler.
 type tx struct {
-	g     *Guest
-	about *About // nil but for stage handlers
+	g *Guest
+	view
 	ops   []storage.Op
 	after []transport.Step // in the order of the calls
 	sends int
 	err   error // of a call that returns none, such as Put
 
 	requests, timers int // of those that count for the guest's bounds
+}
+
+// view says how a handler reads.
+type view struct {
+	about         *About // nil but for stage handlers
+	behindNotices bool   // of the account, of which others must not learn by the time that it takes
 }
 
 func (t *tx) host() *extension.Host {
@@ -149,6 +155,7 @@ func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.En
 		e, ok := a.Resident.Get(x.t.g.Reg.Name, key)
 		return e, ok, nil
 	}
+	x.catchUp(ctx, owner)
 	e, err := x.t.g.hosts.Store.Get(ctx, x.t.g.Reg.Name, owner, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return extension.Entry{}, false, nil
@@ -161,6 +168,7 @@ func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.En
 
 func (x store) Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]extension.Entry, error) {
 	owner = account(owner)
+	x.catchUp(ctx, owner)
 	// Deletions of this handler make room for as many more.
 	stored, err := x.t.g.hosts.Store.Scan(ctx, x.t.g.Reg.Name, owner, prefix, after, limit+len(x.t.ops))
 	if err != nil {
@@ -183,6 +191,13 @@ func (x store) Scan(ctx context.Context, owner jid.JID, prefix, after string, li
 	}
 	slices.SortFunc(out, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out[:min(limit, len(out))], nil
+}
+
+// catchUp waits for notices that are about an account, where the handler may.
+func (x store) catchUp(ctx context.Context, owner jid.JID) {
+	if x.t.behindNotices && len(x.t.g.Reg.Notices) > 0 {
+		x.t.g.caughtUp(ctx, owner)
+	}
 }
 
 // write buffers an op; the last one of a key holds, with the first condition.

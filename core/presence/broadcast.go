@@ -101,10 +101,10 @@ func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza
 		return
 	}
 	if before != nil {
+		o.p.Gone(s.JID, st) // before anybody can see it
 		s.Publish()
 		o.tellGone(r, st)
 		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
-		o.p.Gone(s.JID, st)
 		o.p.Caps.Forget(o.b, s.Caps())
 	}
 	o.tellDirected(r, st, s.TakeDirected(), before != nil)
@@ -135,8 +135,8 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session, told func()) {
 	o := outgoing{p: p, b: b}
 	gone := unavailable(s.JID)
 	if last != nil {
-		o.tellGone(r, gone)
 		p.Gone(s.JID, gone)
+		o.tellGone(r, gone)
 		p.Caps.Forget(b, s.Caps())
 	}
 	o.tellDirected(r, gone, directed, last != nil)

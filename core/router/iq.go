@@ -76,7 +76,7 @@ func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.C
 	if c.Handler.Inline {
 		return c.Guest.Run(context.Background(), b, q.handle, q.done)
 	}
-	return c.Guest.Later(q.handle, q.done)
+	return c.Guest.Ask(q.handle, q.done)
 }
 
 func (q *question) handle(ctx context.Context, h *extension.Host) (err error) {

@@ -178,8 +178,10 @@ const (
 )
 
 // Notice tells of an event. Nobody waits for it: notices come later, one after the
-// other, in the order of the events. Of those that wait for an extension there are
-// at most 100,000 (64 MiB); more are dropped, with an error in the log.
+// other, in the order of the events. But a handler of requests that may wait, and
+// reads what is stored of an account, reads what notices about it wrote. Of those
+// that wait for an extension there are at most 100,000 (64 MiB); more are dropped,
+// with an error in the log.
 type Notice struct {
 	Event    Event
 	Session  jid.JID
