@@ -54,6 +54,7 @@ type Accounts interface {
 // Rosters tells who may see the presence of an account; package roster does.
 type Rosters interface {
 	Subscribed(ctx context.Context, account, contact jid.JID) (bool, error)
+	Known(account, contact jid.JID) bool
 }
 
 // Deps are what the host stands on.

@@ -16,3 +16,10 @@ func (x rosters) Subscribed(ctx context.Context, account, contact jid.JID) (bool
 	}
 	return x.g.hosts.Rosters.Subscribed(ctx, account, contact)
 }
+
+func (x rosters) Known(account, contact jid.JID) (bool, error) {
+	if err := x.g.permit(extension.ReadRosters); err != nil {
+		return false, err
+	}
+	return x.g.hosts.Rosters.Known(account, contact), nil
+}

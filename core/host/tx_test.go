@@ -195,22 +195,37 @@ func (f *friends) Subscribed(_ context.Context, account, contact jid.JID) (bool,
 	return true, nil
 }
 
+func (f *friends) Known(account, contact jid.JID) bool {
+	f.asked = append(f.asked, account, contact)
+	return false
+}
+
 func TestRostersOfHost(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)
 	defer stop(t, h)
 	var f friends
 	h.Rosters = &f
-	ask := func(ctx context.Context, h *extension.Host) error {
-		if ok, err := h.Rosters.Subscribed(ctx, romeo.Bare(), romeo); err != nil || !ok {
+	for name, row := range map[string]struct {
+		ask  func(ctx context.Context, r extension.Rosters) (bool, error)
+		want bool
+	}{
+		"Subscribed": {func(ctx context.Context, r extension.Rosters) (bool, error) {
+			return r.Subscribed(ctx, romeo.Bare(), romeo)
+		}, true},
+		"Known": {func(_ context.Context, r extension.Rosters) (bool, error) { return r.Known(romeo.Bare(), romeo) }, false},
+	} {
+		got := !row.want
+		ask := func(ctx context.Context, h *extension.Host) (err error) {
+			got, err = row.ask(ctx, h.Rosters)
 			return err
 		}
-		return nil
-	}
-	if err := run(t, h.NewGuest(&extension.Registration{Name: "poor"}, nil, nil), ask); !errors.Is(err, extension.ErrPermission) || f.asked != nil {
-		t.Error(err, f.asked)
-	}
-	if err := run(t, h.NewGuest(&extension.Registration{Name: "test"}, []extension.Permission{extension.ReadRosters}, nil), ask); err != nil || len(f.asked) != 2 || f.asked[1] != romeo {
-		t.Error(err, f.asked)
+		f.asked = nil
+		if err := run(t, h.NewGuest(&extension.Registration{Name: "poor"}, nil, nil), ask); !errors.Is(err, extension.ErrPermission) || f.asked != nil {
+			t.Error(name, err, f.asked)
+		}
+		if err := run(t, h.NewGuest(&extension.Registration{Name: "test"}, []extension.Permission{extension.ReadRosters}, nil), ask); err != nil || got != row.want || len(f.asked) != 2 || f.asked[1] != romeo {
+			t.Error(name, err, got, f.asked)
+		}
 	}
 }
 

@@ -54,6 +54,8 @@ func (people) Subscribed(_ context.Context, account, contact jid.JID) (bool, err
 	return false, nil
 }
 
+func (people) Known(jid.JID, jid.JID) (bool, error) { return false, nil }
+
 // ask asks a claim as romeo; node "" asks without one.
 func ask(t *testing.T, c registry.Claim, space, to, node string) (string, error) {
 	t.Helper()

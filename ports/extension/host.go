@@ -141,7 +141,7 @@ type Sessions interface {
 	Announce(account jid.JID, patterns []jid.JID) error
 }
 
-// Rosters tells of rosters. Calls may wait, and need ReadRosters.
+// Rosters tells of rosters. Calls need ReadRosters; all but Known may wait.
 type Rosters interface {
 	// Subscribed says whether a contact may see the presence of an account: it is
 	// subscribed to it (RFC 6121 2.1.2.5: from or both), or is the account itself.
@@ -149,6 +149,10 @@ type Rosters interface {
 	// asks for what is only for contacts must get the same answer wherever this is
 	// false, or it could find out which accounts there are.
 	Subscribed(ctx context.Context, account, contact jid.JID) (bool, error)
+	// Known is Subscribed without waiting: true for the account itself, and for
+	// contacts of an account whose roster is in memory. It is, while a session of
+	// the account is available. False may mean that it is not known.
+	Known(account, contact jid.JID) (bool, error)
 }
 
 // Accounts is the port of package auth. Calls that change something take

@@ -345,14 +345,18 @@ func TestRosters(t *testing.T) {
 	reg := demo(func(ctx context.Context, h *extension.Host, _ extension.IQ) (*stanza.Element, error) {
 		for _, row := range []struct {
 			account, contact string
-			want             bool
+			want, known      bool
 		}{
-			{"juliet@example.net", "romeo@example.org", true},
-			{"juliet@example.net/balcony", "romeo@example.org/orchard", true},
-			{"romeo@example.org", "juliet@example.net", false},
-			{"romeo@example.org", "romeo@example.org/orchard", true},
-			{"nobody@example.org", "romeo@example.org", false},
+			{"juliet@example.net", "romeo@example.org", true, true},
+			{"juliet@example.net/balcony", "romeo@example.org/orchard", true, true},
+			{"nurse@example.net", "romeo@example.org", true, false}, // is not available
+			{"romeo@example.org", "juliet@example.net", false, false},
+			{"romeo@example.org", "romeo@example.org/orchard", true, true},
+			{"nobody@example.org", "romeo@example.org", false, false},
 		} {
+			if got, err := h.Rosters.Known(jid.MustParse(row.account), jid.MustParse(row.contact)); err != nil || got != row.known {
+				t.Errorf("%+v: known %v, %v", row, got, err)
+			}
 			if got, err := h.Rosters.Subscribed(ctx, jid.MustParse(row.account), jid.MustParse(row.contact)); err != nil || got != row.want {
 				t.Errorf("%+v: %v, %v", row, got, err)
 			}
@@ -362,6 +366,9 @@ func TestRosters(t *testing.T) {
 	reg.Permissions = append(reg.Permissions, extension.ReadRosters)
 	h := extensiontest.New(t, reg, extensiontest.Options{})
 	h.Subscribe("juliet@example.net", "romeo@example.org")
+	h.Subscribe("nurse@example.net", "romeo@example.org")
+	h.AddSession(extension.Session{JID: jid.MustParse("juliet@example.net/balcony"), Available: true})
+	h.AddSession(extension.Session{JID: jid.MustParse("nurse@example.net/hall")})
 	if got := do(t, h); got.Type != stanza.Result {
 		t.Error(got)
 	}

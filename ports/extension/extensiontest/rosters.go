@@ -2,6 +2,7 @@ package extensiontest
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -23,6 +24,16 @@ type rosters struct{ t *tx }
 
 func (x rosters) Subscribed(_ context.Context, account, contact jid.JID) (bool, error) {
 	x.t.waits("Rosters.Subscribed")
+	return x.subscribed(account, contact, false)
+}
+
+// Known takes the roster of an account with an available session to be in memory.
+func (x rosters) Known(account, contact jid.JID) (bool, error) {
+	x.t.open()
+	return x.subscribed(account, contact, true)
+}
+
+func (x rosters) subscribed(account, contact jid.JID, inMemory bool) (bool, error) {
 	h := x.t.h
 	if err := h.permit(extension.ReadRosters); err != nil {
 		return false, err
@@ -30,5 +41,8 @@ func (x rosters) Subscribed(_ context.Context, account, contact jid.JID) (bool, 
 	account, contact = account.Bare(), contact.Bare()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if inMemory && !slices.ContainsFunc(h.sessions, func(s extension.Session) bool { return s.Available && s.JID.Bare() == account }) {
+		return account == contact, nil
+	}
 	return account == contact || h.subscribed[subscription{account, contact}], nil
 }
