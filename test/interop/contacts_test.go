@@ -240,6 +240,48 @@ func TestSlixmppBlocks(t *testing.T) {
 	}
 }
 
+// TestSlixmppLastActivity: XEP-0012 of the server, of a session, and of an account
+// before and after its last session left.
+func TestSlixmppLastActivity(t *testing.T) {
+	s := server(t)
+	romeo, juliet := account(t, s, "romeo"), account(t, s, "juliet")
+	r, j := contactOnline(t, s, direct, romeo), contactOnline(t, s, starttls, juliet)
+	last := func(of string) event {
+		t.Helper()
+		r.does(map[string]any{"last of": of})
+		return r.tells("last", nil)
+	}
+	if e := last(domain); e.Condition != "" || e.Body != "" || e.Seconds < 0 || e.Seconds > 3600 {
+		t.Errorf("the server: %+v", e)
+	}
+	j.does(map[string]any{"idle": 123})
+	j.tells("idle", nil)
+	if e := last(juliet); e.Condition != "forbidden" {
+		t.Errorf("without a subscription: %+v", e)
+	}
+	if e := last(j.jid); e.Condition != "service-unavailable" {
+		t.Errorf("a session, without a subscription: %+v", e)
+	}
+
+	r.subscription("subscribe", juliet)
+	j.sees("subscribe", romeo)
+	j.subscription("subscribed", romeo)
+	r.sees("available", juliet)
+	if e := last(juliet); e.Condition != "" || e.Seconds != 0 || e.Body != "" {
+		t.Errorf("while she is available: %+v", e)
+	}
+	if e := last(j.jid); e.Condition != "" || e.Seconds < 123 {
+		t.Errorf("a session: %+v", e)
+	}
+	j.does(map[string]any{"goodbye": "Parting is such sweet sorrow \u2665"})
+	r.sees("unavailable", juliet)
+	if e := last(juliet); e.Condition != "" || e.Body != "Parting is such sweet sorrow \u2665" || e.Seconds > 3600 {
+		t.Errorf("after she left: %+v", e)
+	}
+	r.leave()
+	j.leave()
+}
+
 // TestSlixmppResumes: XEP-0198 after slixmpp's socket is gone.
 func TestSlixmppResumes(t *testing.T) {
 	s := server(t)

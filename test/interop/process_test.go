@@ -134,6 +134,7 @@ type event struct {
 	Subscription string
 	Ask          string
 	Name         string
+	Seconds      int
 }
 
 // await reads events until one of that name comes.

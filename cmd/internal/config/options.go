@@ -38,6 +38,7 @@ var Known = []struct {
 	{"ping", "Answers pings (XEP-0199).", nil},
 	{"version", "Tells the name and version of the server (XEP-0092).", versionOptions},
 	{"time", "Tells the time of the server (XEP-0202).", nil},
+	{"lastactivity", "Tells how long ago an account was available, to those who may see its presence, and how long the server runs (XEP-0012).", nil},
 	{"vcard", "Keeps a vCard for each account (XEP-0054).", vcardOptions},
 	{"private", "Keeps XML that an account stores for itself (XEP-0049).", privateOptions},
 	{"blocking", "Lets users block others (XEP-0191).", blockingOptions},

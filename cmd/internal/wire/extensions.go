@@ -10,6 +10,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/contact"
 	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
+	"github.com/hexmpp/hexmpp/adapters/extension/lastactivity"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
 	"github.com/hexmpp/hexmpp/adapters/extension/register"
@@ -57,6 +58,7 @@ var inside = []struct {
 	{"csi", func(o Options) extension.Registration { return csi.New(csi.Options(o.Config.CSI)) }},
 	{"contact", func(o Options) extension.Registration { return contact.New(contact.Options(o.Config.Contact)) }},
 	{"time", func(Options) extension.Registration { return entitytime.New(entitytime.Options{}) }},
+	{"lastactivity", func(Options) extension.Registration { return lastactivity.New() }},
 }
 
 func registerOptions(c *config.Config) register.Options {
@@ -77,8 +79,9 @@ var order = extension.Order{
 		"carbons",  // last: a copy has all that was added
 	},
 	extension.Deliver: {
-		"blocking", // first: what was refused did not come, and nobody copies or keeps it
-		"carbons",  // last: a copy has all that was added
+		"blocking",     // first: what was refused did not come, and nobody copies or keeps it
+		"lastactivity", // sees nothing but requests for it; behind blocking any place would do
+		"carbons",      // last: a copy has all that was added
 	},
 	extension.Write: {
 		"csi", // last: what is held back goes out as it is, later

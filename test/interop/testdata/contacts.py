@@ -7,7 +7,8 @@ stream management is on, {"event": "resumed"}, {"event": "bounced", "from": ...,
 answers to orders. In go
 {"subscription": TYPE, "to": ...}, {"show": ...}, {"vcard": NAME}, {"vcard of": JID},
 {"bookmark": JID}, {"bookmarks": true}, {"block": JIDS}, {"unblock": JIDS},
-{"block list": true}, and {"cut": true}, which drops the socket
+{"block list": true}, {"last of": JID}, {"idle": SECONDS}, {"goodbye": STATUS},
+which is unavailable presence, and {"cut": true}, which drops the socket
 and connects again.
 """
 import slixmpp
@@ -25,6 +26,7 @@ class Contacts(Chat):
         self.auto_authorize = None  # the test decides
         self.auto_subscribe = False
         self.cutting = False
+        self.register_plugin("xep_0012")
         self.register_plugin("xep_0048", {"storage_method": "xep_0049"})
         self.register_plugin("xep_0054")
         self.register_plugin("xep_0191")
@@ -84,6 +86,18 @@ class Contacts(Chat):
             case {"block list": _}:
                 answer = await self["xep_0191"].get_blocked(timeout=10)
                 tell("block list", fields=jids(answer["blocklist"]))
+            case {"last of": jid}:
+                try:
+                    answer = await self["xep_0012"].get_last_activity(jid, timeout=10)
+                    last = answer["last_activity"]
+                    tell("last", seconds=last["seconds"], body=last["status"])
+                except slixmpp.exceptions.IqError as e:
+                    tell("last", condition=e.condition)
+            case {"idle": seconds}:
+                await self["xep_0012"].set_last_activity(self.boundjid, seconds=seconds)
+                tell("idle")
+            case {"goodbye": status}:
+                self.send_presence(ptype="unavailable", pstatus=status)
             case {"cut": _}:
                 self.cutting = True
                 self.transport.abort()
