@@ -105,4 +105,5 @@ class Contacts(Chat):
                 await super().obey(order)
 
 
-main(Contacts)
+if __name__ == "__main__":
+    main(Contacts)
