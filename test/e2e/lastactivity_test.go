@@ -192,6 +192,20 @@ func TestLastActivity(t *testing.T) {
 		silent(t, juliet)
 	})
 
+	t.Run("XEP-0012 8, XEP-0191 3 who is blocked learns nothing, a contact or not", func(t *testing.T) {
+		romeo, juliet := friends(t, s)
+		last(t, romeo.IQ("get", juliet.Bare(), request))
+		blocks(t, juliet, "block", romeo.Bare())
+		for _, to := range []string{juliet.Bare(), juliet.JID} {
+			romeo.IQError("get", to, request, "service-unavailable")
+		}
+		for _, e := range juliet.Collect() {
+			if e.Child(nsLast, "query") != nil {
+				t.Errorf("she was asked: %s", e.Raw)
+			}
+		}
+	})
+
 	t.Run("an account that was removed takes its record with it", func(t *testing.T) {
 		romeo, juliet := friends(t, s)
 		local, _, _ := strings.Cut(juliet.Bare(), "@")

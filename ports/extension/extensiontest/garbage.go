@@ -20,7 +20,7 @@ type garbage struct {
 var (
 	commonSpaces = []string{"", "jabber:x:data", "jabber:x:oob", "http://jabber.org/protocol/rsm", "urn:xmpp:garbage", stanza.NoSpace, xmpp.NSClient, xmpp.NSStanzas}
 	commonLocals = []string{"x", "field", "value", "item", "items", "set", "query", "username", "password", "remove", "old_password",
-		"reason", "body", "name", "registered", "instructions", "key", "data", "error", "message", "iq"}
+		"reason", "body", "status", "name", "registered", "instructions", "key", "data", "error", "message", "iq"}
 	commonAttrs = []string{"type", "var", "jid", "node", "name", "id", "to", "from", "key", "max"}
 	values      = []string{"", " ", "\n", "submit", "form", "cancel", "result", "FORM_TYPE", "get", "0", "-1", "18446744073709551616", "true",
 		"romeo@example.org", "romeo@example.org/orchard", "@", "/", "a@b@c", "%s%n", "../../etc/passwd", "' OR 1=1 --",

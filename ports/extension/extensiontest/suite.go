@@ -24,7 +24,7 @@ const rounds = 120
 //   - every iq handler answers every payload that has the right name, from
 //     everybody who can reach it, with a result or a stanza error of its own:
 //     no panic, no internal error, nothing that is not XML;
-//   - handlers of stages and components stand any stanza, those of elements any
+//   - handlers of stages, components and notices stand any stanza, those of elements any
 //     content, timers and replies any state;
 //   - handlers may run at the same time (under the race detector).
 func Run(t *testing.T, newReg func() extension.Registration) {
@@ -281,7 +281,7 @@ func testComponents(t *testing.T, reg extension.Registration) {
 }
 
 // testEvents gives Timer and Reply what an earlier version of the extension
-// may have left, and garbage as answers.
+// may have left, and garbage as answers and as the last presence of sessions.
 func testEvents(t *testing.T, reg extension.Registration) {
 	h := suite(t, reg)
 	g := newGarbage(5, nil, nil)
@@ -297,6 +297,10 @@ func testEvents(t *testing.T, reg extension.Registration) {
 				h.reply(extension.Reply{Answer: s, State: []byte(g.value())})
 			}
 			h.reply(extension.Reply{State: []byte(g.value())})
+		}
+		for _, event := range reg.Notices {
+			last := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: romeo.Session}, g.content()...)
+			h.Notice(extension.Notice{Event: event, Session: romeo.Session, At: h.Now(), Presence: last})
 		}
 	}
 	h.step(h.Now()) // nothing is due yet
