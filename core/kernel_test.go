@@ -90,14 +90,14 @@ type gate struct {
 	fail   error
 }
 
-func (g *gate) Commit(ctx context.Context, ops []storage.Op) error {
+func (g *gate) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
 	if g.before != nil {
 		g.before()
 	}
 	if g.fail != nil {
 		return g.fail
 	}
-	return g.Store.Commit(ctx, ops)
+	return g.Store.Commit(ctx, ops, rows...)
 }
 
 // rosters is a store that keeps rosters of accounts that need not exist.
@@ -276,4 +276,4 @@ func (c *client) wantPart(xml string) {
 // anybody is a store in which every account has entries, of which nothing is kept.
 type anybody struct{ storage.Store }
 
-func (anybody) Commit(context.Context, []storage.Op) error { return nil }
+func (anybody) Commit(context.Context, []storage.Op, ...storage.Row) error { return nil }

@@ -79,11 +79,11 @@ func TestObserverThatCannotWrite(t *testing.T) {
 // canceled is a store that looks at the context first.
 type canceled struct{ storage.Store }
 
-func (c canceled) Commit(ctx context.Context, ops []storage.Op) error {
+func (c canceled) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return c.Store.Commit(ctx, ops)
+	return c.Store.Commit(ctx, ops, rows...)
 }
 
 // A stanza that was taken reaches its addressee even if the connection of its

@@ -28,7 +28,7 @@ type counting struct {
 	fail    error
 }
 
-func (c *counting) Commit(ctx context.Context, ops []storage.Op) error {
+func (c *counting) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
 	c.commits.Add(1)
 	if c.goOn != nil {
 		<-c.goOn
@@ -36,7 +36,7 @@ func (c *counting) Commit(ctx context.Context, ops []storage.Op) error {
 	if c.fail != nil {
 		return c.fail
 	}
-	return c.Store.Commit(ctx, ops)
+	return c.Store.Commit(ctx, ops, rows...)
 }
 
 // noticed is an extension that writes the status of each notice, by account.

@@ -103,11 +103,11 @@ func TestConnectionThatIsGone(t *testing.T) {
 // strict is a store that looks at the context first.
 type strict struct{ storage.Store }
 
-func (s *strict) Commit(ctx context.Context, ops []storage.Op) error {
+func (s *strict) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.Store.Commit(ctx, ops)
+	return s.Store.Commit(ctx, ops, rows...)
 }
 
 func TestWhatIsSentIsChecked(t *testing.T) {
@@ -180,7 +180,7 @@ type slow struct {
 	keys notes[string]
 }
 
-func (s *slow) Commit(_ context.Context, ops []storage.Op) error {
+func (s *slow) Commit(_ context.Context, ops []storage.Op, _ ...storage.Row) error {
 	<-s.goOn
 	s.keys.add(ops[0].Key)
 	return nil

@@ -36,8 +36,8 @@ func (s *shelf) Get(ctx context.Context, space string, owner jid.JID, key string
 	return e, err
 }
 
-func (s *shelf) Commit(ctx context.Context, ops []storage.Op) error {
-	return errors.Join(s.Store.Commit(ctx, ops), s.lost)
+func (s *shelf) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+	return errors.Join(s.Store.Commit(ctx, ops, rows...), s.lost)
 }
 
 func accountN(n int) jid.JID { return jid.MustParse(fmt.Sprintf("user%d@example.test", n)) }

@@ -32,7 +32,10 @@ type failing struct {
 	tries int
 }
 
-func (f *failing) Commit(context.Context, []storage.Op) error { f.tries++; return f.err }
+func (f *failing) Commit(context.Context, []storage.Op, ...storage.Row) error {
+	f.tries++
+	return f.err
+}
 
 func hostsWith(s storage.Store, a Accounts) (*Hosts, *router) {
 	h := New(Deps{Domains: []string{"example.test"}, Store: s, Accounts: a, Sessions: registry.New(),

@@ -17,7 +17,7 @@ var ErrInvalid = errors.New("storage: invalid call")
 // Bounds in bytes. What is over them gets ErrInvalid.
 const (
 	MaxKey   = 1024    // of Op.Key
-	MaxValue = 1 << 20 // of Op.Value, of all of a RosterItem together, of OfflineMessage.XML
+	MaxValue = 1 << 20 // of Op.Value, of all of a RosterItem together, of OfflineMessage.XML and Row.XML
 	MaxName  = 255     // of Op.Space and of the name of a Secret
 )
 

@@ -1,7 +1,7 @@
-// Package storage is the port to what hexmpp keeps: accounts, rosters and
-// offline messages, which are real tables that an administrator can query, and
-// Map, the ordered store that every extension gets. Spool and archive join it
-// with the features that need them.
+// Package storage is the port to what hexmpp keeps: accounts, rosters, offline
+// messages and archives, which are real tables that an administrator can query,
+// and Map, the ordered store that every extension gets. The spool joins it with
+// the feature that needs it.
 //
 // # Rules for an implementation
 //
@@ -10,8 +10,8 @@
 //   - Calls are safe for use by many goroutines. Writes of concurrent callers
 //     may share one transaction on disk, but each fails or succeeds by itself.
 //   - Keys are the canonical string of a JID.
-//   - Names and other text (Space, names of secrets, roster items) are UTF-8
-//     without NUL, since not every database has other text.
+//   - Names and other text (Space, names of secrets, roster items, messages of
+//     archives) are UTF-8 without NUL, since not every database has other text.
 //   - An error that is none of those named here is wrapped in ErrUnavailable:
 //     the store could not do its work, and a retry may succeed.
 //   - A cancelled context may abandon a read; a write that was handed over
@@ -33,7 +33,8 @@ var (
 	ErrNotFound = errors.New("storage: not found")
 	// ErrExists: the account is there already.
 	ErrExists = errors.New("storage: exists")
-	// ErrConflict: an entry is not at the revision that an Op expected.
+	// ErrConflict: an entry is not at the revision that an Op expected, or a row
+	// has come too late for its place in an archive.
 	ErrConflict = errors.New("storage: revision conflict")
 	// ErrUnavailable: disk full, database gone, lock held.
 	ErrUnavailable = errors.New("storage: unavailable")
@@ -101,10 +102,14 @@ type Map interface {
 	// Scan returns at most limit entries whose key begins with prefix, in byte
 	// order of their keys, starting behind the key after ("" for the first).
 	Scan(ctx context.Context, space string, owner jid.JID, prefix, after string, limit int) ([]Entry, error)
-	// Commit applies all ops or none. Ops of one call may name a key once only.
-	// An owner that is an account of a hosted domain must exist while it is
-	// written to, so that nothing is left behind by RemoveAccount: ErrNotFound.
-	Commit(ctx context.Context, ops []Op) error
+	// Commit applies all ops and appends all rows to their archives, or does
+	// nothing. Ops of one call may name a key once only; rows of one archive are
+	// in order of their IDs. An owner that is an account of a hosted domain must
+	// exist while it is written to, so that nothing is left behind by
+	// RemoveAccount: ErrNotFound; but a row of an account that is not there is
+	// left out, and that is no error: nobody shall find out by it. ErrConflict by
+	// Op.If and by the order of an Archive; ErrInvalid by CheckOps and CheckRows.
+	Commit(ctx context.Context, ops []Op, rows ...Row) error
 }
 
 // Secrets keeps random bytes that must stay the same across restarts and nodes.
@@ -121,6 +126,7 @@ type Store interface {
 	Secrets
 	Rosters
 	Offline
+	Archive
 	// Close flushes and ends; calls after it get ErrUnavailable.
 	Close() error
 }

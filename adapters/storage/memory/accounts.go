@@ -80,6 +80,11 @@ func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
 			delete(s.buckets, b)
 		}
 	}
+	for b := range s.archives {
+		if b.owner == user {
+			delete(s.archives, b)
+		}
+	}
 	delete(s.rosters, user)
 	delete(s.offline, user)
 	return nil

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -47,8 +48,8 @@ func (s *Store) Scan(ctx context.Context, space string, owner jid.JID, prefix, a
 }
 
 // Commit implements storage.Map: first all is checked, then all is written.
-func (s *Store) Commit(ctx context.Context, ops []storage.Op) error {
-	if err := storage.CheckOps(ops); err != nil {
+func (s *Store) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+	if err := cmp.Or(storage.CheckOps(ops), storage.CheckRows(rows)); err != nil {
 		return fmt.Errorf("storage/memory: commit: %w", err)
 	}
 	if err := s.begin(ctx, "commit"); err != nil {
@@ -60,8 +61,16 @@ func (s *Store) Commit(ctx context.Context, ops []storage.Op) error {
 			return fmt.Errorf("storage/memory: commit to %s: %w", ops[i].Space, err)
 		}
 	}
+	for i := range rows {
+		if !s.behind(&rows[i]) {
+			return fmt.Errorf("storage/memory: commit to the archive of %s: %w", rows[i].Owner, storage.ErrConflict)
+		}
+	}
 	for i := range ops {
 		s.apply(&ops[i])
+	}
+	for i := range rows {
+		s.archive(&rows[i])
 	}
 	return nil
 }

@@ -87,15 +87,20 @@ func (t *tx) insertKeys(account int64, keys []storage.Key) error {
 }
 
 // RemoveAccount implements storage.Accounts: every table that has an owner
-// refers to accounts with ON DELETE CASCADE.
+// refers to accounts with ON DELETE CASCADE; but for archives, which may be too
+// big for one transaction: they lose their owner, and nobody finds them any more.
 func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
-	return s.write(ctx, "remove account "+user.String(), func(t *tx) error {
+	err := s.write(ctx, "remove account "+user.String(), func(t *tx) error {
 		n, err := t.exec(deleteAccount, user.Domain(), user.Local())
 		if err == nil && n == 0 {
 			err = storage.ErrNotFound
 		}
 		return err
 	})
+	if err == nil {
+		_ = s.purge(ctx) // the account is gone in any case; what is left now, the next purge deletes
+	}
+	return err
 }
 
 // TouchAccounts implements storage.Accounts, in one transaction.

@@ -20,6 +20,9 @@ type dialect struct {
 	lockRow    string        // behind a SELECT: until the end of the transaction nobody else locks what it found
 	revisions  revisions
 
+	// useIndex, behind the name of a table, names the index to be used.
+	useIndex func(index string) string
+
 	// remote: the database is a server. A statement is a round trip, so jobs get
 	// a savepoint only when one of their group needs it; and it does not depend
 	// on us when we leave.

@@ -227,6 +227,8 @@ func testGroups(t *testing.T, open func(*testing.T) *Store) {
 	t.Run("a statement that fails takes only its own job with it", func(t *testing.T) { testStatementFails(t, open(t)) })
 	t.Run("a job that fails half-way leaves nothing", func(t *testing.T) { testHalfWay(t, open(t)) })
 	t.Run("an error that a job hides is its error", func(t *testing.T) { testHiddenError(t, open(t)) })
+	t.Run("rows of many jobs", func(t *testing.T) { testGroupedRows(t, open(t)) })
+	t.Run("an archive without owner", func(t *testing.T) { testAbandonedArchive(t, open(t)) })
 }
 
 func testHalfWay(t *testing.T, s *Store) {

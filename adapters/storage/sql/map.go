@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"cmp"
 	"context"
 	dbsql "database/sql"
 	"errors"
@@ -140,18 +141,21 @@ func behind(prefix string) string {
 }
 
 // Commit implements storage.Map.
-func (s *Store) Commit(ctx context.Context, ops []storage.Op) error {
-	if err := storage.CheckOps(ops); err != nil {
+func (s *Store) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+	if err := cmp.Or(storage.CheckOps(ops), storage.CheckRows(rows)); err != nil {
 		return s.dialect.wrap("commit", err)
 	}
-	if len(ops) == 0 {
+	if len(ops) == 0 && len(rows) == 0 {
 		return s.dialect.wrap("commit", s.read(ctx))
 	}
-	// The caller may give up and use its bytes for something else while the
-	// writer still has them.
-	ops = slices.Clone(ops)
+	// The caller may give up and use its memory for something else while the
+	// writer still has it.
+	ops, rows = slices.Clone(ops), slices.Clone(rows)
 	for i := range ops {
 		ops[i].Value = clone(ops[i].Value)
+	}
+	if len(ops) == 0 {
+		return s.write(ctx, "commit to the archive of "+rows[0].Owner.String(), nil, rows...)
 	}
 	return s.write(ctx, "commit to "+ops[0].Space, func(t *tx) error {
 		for i := range ops {
@@ -160,7 +164,7 @@ func (s *Store) Commit(ctx context.Context, ops []storage.Op) error {
 			}
 		}
 		return nil
-	})
+	}, rows...)
 }
 
 func (t *tx) apply(op *storage.Op) error {

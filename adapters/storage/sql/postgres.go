@@ -65,6 +65,7 @@ func newPostgres(o Options, log *zap.Logger) (dialect, error) {
 		// The second one is drawn with the old row locked, so that it is
 		// greater than the old row's.
 		revisions:   revisions{inserted: revision, replaced: revision},
+		useIndex:    func(string) string { return "" },
 		remote:      true,
 		openWriter:  p.openWriter,
 		openReaders: p.openReaders,

@@ -84,6 +84,14 @@ func testNodes(t *testing.T, server *pgtest.Server) {
 			t.Errorf("got %q, %v", e.Value, err)
 		}
 	})
+	t.Run("an archive keeps its order", func(t *testing.T) {
+		a, b := two(t)
+		testArchiveNodes(t, a, b)
+	})
+	t.Run("an archive whose owner another node removes", func(t *testing.T) {
+		a, b := two(t)
+		testArchiveRemoval(t, a, b)
+	})
 	t.Run("the versions of a roster too", func(t *testing.T) {
 		a, b := two(t)
 		won := 0

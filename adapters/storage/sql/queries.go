@@ -19,6 +19,7 @@ type queries struct {
 	offline      *sqlx.Stmt
 	owned        entryQueries // entries of accounts
 	own          entryQueries // entries of extensions themselves
+	archive      map[archiveQuery]*sqlx.Stmt
 }
 
 type entryQueries struct {
@@ -30,7 +31,7 @@ func newQueries(d *dialect) *queries {
 }
 
 // prepare prepares what readers need.
-func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
+func (q *queries) prepare(ctx context.Context, d *dialect, db *sqlx.DB) error {
 	for _, p := range []struct {
 		to   **sqlx.Stmt
 		text string
@@ -51,6 +52,14 @@ func (q *queries) prepare(ctx context.Context, db *sqlx.DB) error {
 			return err
 		}
 		*p.to = s
+	}
+	q.archive = make(map[archiveQuery]*sqlx.Stmt)
+	for _, a := range archiveQueries() {
+		s, err := db.PreparexContext(ctx, db.Rebind(a.text(d)))
+		if err != nil {
+			return err
+		}
+		q.archive[a] = s
 	}
 	return nil
 }

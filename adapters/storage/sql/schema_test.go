@@ -37,7 +37,7 @@ func testNewerSchema(t *testing.T, o Options) {
 		t.Fatal(err)
 	}
 	_, err := New(t.Context(), o, zaptest.NewLogger(t))
-	if err == nil || !strings.Contains(err.Error(), "version 4711") || !strings.Contains(err.Error(), "up to 2:") {
+	if err == nil || !strings.Contains(err.Error(), "version 4711") || !strings.Contains(err.Error(), "up to 3:") {
 		t.Errorf("got %v, want an error with both versions", err)
 	}
 }
@@ -162,9 +162,12 @@ func testRemovalLeavesNoRows(t *testing.T, o Options) {
 	if _, err := s.AddOffline(t.Context(), user, storage.OfflineMessage{XML: []byte("x")}, 1); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Commit(t.Context(), nil, archiveRow(user, 1)); err != nil {
+		t.Fatal(err)
+	}
 	rows := func() (sum int) {
 		t.Helper()
-		for _, table := range []string{"accounts", "account_keys", "account_entries", "rosters", "roster_items", "offline_messages"} {
+		for _, table := range []string{"accounts", "account_keys", "account_entries", "rosters", "roster_items", "offline_messages", "archives", "archived_messages"} {
 			var n int
 			if err := s.readers.Get(&n, "SELECT count(*) FROM "+table); err != nil {
 				t.Fatal(err)
@@ -173,7 +176,7 @@ func testRemovalLeavesNoRows(t *testing.T, o Options) {
 		}
 		return sum
 	}
-	if n := rows(); n != 6 {
+	if n := rows(); n != 8 {
 		t.Fatalf("%d rows before the removal", n)
 	}
 	if err := s.RemoveAccount(t.Context(), user); err != nil {

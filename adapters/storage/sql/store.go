@@ -5,10 +5,10 @@
 // Every write goes through one goroutine (writer.go), which puts all that wait
 // at that moment into one transaction and answers them when it is committed.
 // Reads go through a pool of connections and see the last commit. Accounts,
-// rosters and offline messages are tables that an administrator may query;
-// migrations/ says what is in them.
+// rosters, offline messages and archives are tables that an administrator may
+// query; migrations/ says what is in them.
 //
-// It leaves out what no feature needs yet: spool and archive.
+// It leaves out what no feature needs yet: the spool.
 package sql
 
 import (
@@ -149,7 +149,7 @@ func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store,
 	if s.readers, err = d.openReaders(ctx); err != nil {
 		return nil, d.wrap("open", err)
 	}
-	if err := s.queries.prepare(ctx, s.readers); err != nil {
+	if err := s.queries.prepare(ctx, &d, s.readers); err != nil {
 		s.readers.Close()
 		return nil, d.wrap("open", err)
 	}
@@ -191,7 +191,8 @@ func (s *Store) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// write hands job to the writer and waits until it is committed or refused.
-func (s *Store) write(ctx context.Context, op string, job func(*tx) error) error {
-	return s.dialect.wrap(op, s.writer.do(ctx, job))
+// write hands job and rows to the writer and waits until they are committed or
+// refused.
+func (s *Store) write(ctx context.Context, op string, job func(*tx) error, rows ...storage.Row) error {
+	return s.dialect.wrap(op, s.writer.do(ctx, job, rows...))
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
 // write runs and answers the jobs of a group.
@@ -67,24 +69,30 @@ func (w *writer) transaction(group []*job, savepoints bool) (results []error, _ 
 		return nil, settled, err
 	}
 	t := &tx{conn: w.conn, dialect: &w.dialect, queries: w.queries}
+	if !savepoints {
+		ok, failed := t.appendAll(group)
+		if err := w.unlessNamed(failed); err != nil {
+			return nil, w.afterLoss(err), err
+		}
+		if !ok {
+			return nil, withSavepoints, w.conn.run("ROLLBACK")
+		}
+	}
 	results = make([]error, len(group))
 	kept := 0
 	for i, j := range group {
-		if savepoints && len(group) > 1 {
+		if savepoints && len(group) > 1 && !w.indivisible(j) {
 			err = w.inSavepoint(t, j, &results[i])
 		} else {
 			results[i] = t.run(j)
 			err = w.unlessNamed(results[i])
 		}
 		if err != nil {
-			if e, _ := w.dialect.diagnose(err); e == transactionLost {
-				return nil, eachAlone, err
-			}
-			return nil, settled, err
+			return nil, w.afterLoss(err), err
 		}
 		if results[i] == nil {
 			kept++
-		} else if !savepoints && len(group) > 1 && (t.changed || t.failed != nil) {
+		} else if !savepoints && len(group) > 1 && (t.changed || t.failed != nil || len(j.rows) > 0) {
 			return nil, withSavepoints, w.conn.run("ROLLBACK")
 		}
 	}
@@ -95,6 +103,32 @@ func (w *writer) transaction(group []*job, savepoints bool) (results []error, _ 
 		return nil, settled, err
 	}
 	return results, settled, w.commit()
+}
+
+// afterLoss says what to do with a group whose transaction was lost.
+func (w *writer) afterLoss(err error) again {
+	if e, _ := w.dialect.diagnose(err); e == transactionLost {
+		return eachAlone
+	}
+	return settled
+}
+
+// indivisible says whether a job that fails leaves nothing to be undone.
+func (w *writer) indivisible(j *job) bool {
+	return !w.dialect.remote && j.do == nil && len(j.rows) == 1
+}
+
+// appendAll appends the rows of all jobs; ok is false if not all have a place.
+func (t *tx) appendAll(group []*job) (ok bool, err error) {
+	var rows []storage.Row
+	for _, j := range group {
+		rows = append(rows, j.rows...)
+	}
+	t.appended = true
+	if len(rows) == 0 {
+		return true, nil
+	}
+	return t.appendRows(rows)
 }
 
 // begin begins a transaction, on a new connection if need be: that the old one

@@ -15,6 +15,7 @@ type tx struct {
 	queries  *queries
 	revision int64 // given out last; 0: not read yet
 	moved    bool  // revision is ahead of the table
+	appended bool  // the rows of all jobs are
 
 	// Of the job that runs:
 	changed bool  // it has changed something
@@ -26,11 +27,27 @@ type tx struct {
 // back.
 func (t *tx) run(j *job) error {
 	t.changed, t.failed = false, nil
-	err := j.do(t)
+	err := j.run(t)
 	if err == nil {
 		err = t.failed
 	}
 	return err
+}
+
+// run appends the job's rows, unless that was done for all the group, and calls
+// the job.
+func (j *job) run(t *tx) error {
+	if !t.appended {
+		for i := range j.rows {
+			if err := t.appendRow(&j.rows[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if j.do == nil {
+		return nil
+	}
+	return j.do(t)
 }
 
 func (t *tx) note(err error) error {
@@ -66,6 +83,26 @@ func (t *tx) first(query string, args []any, dest ...any) (bool, error) {
 		return false, nil
 	}
 	return err == nil, t.note(err)
+}
+
+// each scans each row of a result into dest, and calls f.
+func (t *tx) each(query string, args []any, f func(), dest ...any) error {
+	s, err := t.conn.statement(query)
+	if err != nil {
+		return t.note(err)
+	}
+	rows, err := s.Query(args...)
+	if err != nil {
+		return t.note(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return t.note(err)
+		}
+		f()
+	}
+	return t.note(rows.Err())
 }
 
 // insert is first for INSERT ... RETURNING; false if nothing was inserted.

@@ -12,15 +12,18 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/ports/observe"
+	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
 // maxGroup bounds the jobs of one transaction, and with that how long the
 // first of them waits for the last.
 const maxGroup = 512
 
-// job is one write. It runs inside a transaction that it may share; do may be
-// called again after its first transaction was lost.
+// job is one write: rows for archives, then do, which may be nil. It runs inside
+// a transaction that it may share; do may be called again after its first
+// transaction was lost.
 type job struct {
+	rows   []storage.Row
 	do     func(*tx) error
 	state  atomic.Int32
 	result chan error // one place: the writer never waits for whoever asked
@@ -76,15 +79,15 @@ func startWriter(d dialect, q *queries, db *sqlx.DB, o Options, log *zap.Logger)
 
 // do queues a job and waits for its commit. When ctx ends first, a job that
 // was not begun is never run; of one that was, the outcome is not known.
-func (w *writer) do(ctx context.Context, do func(*tx) error) error {
-	j, err := w.enqueue(ctx, do)
+func (w *writer) do(ctx context.Context, do func(*tx) error, rows ...storage.Row) error {
+	j, err := w.enqueue(ctx, do, rows...)
 	if err != nil {
 		return err
 	}
 	return w.wait(ctx, j)
 }
 
-func (w *writer) enqueue(ctx context.Context, do func(*tx) error) (*job, error) {
+func (w *writer) enqueue(ctx context.Context, do func(*tx) error, rows ...storage.Row) (*job, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnwritten, err)
 	}
@@ -93,7 +96,7 @@ func (w *writer) enqueue(ctx context.Context, do func(*tx) error) (*job, error) 
 		return nil, errClosed
 	default:
 	}
-	j := &job{do: do, result: make(chan error, 1)}
+	j := &job{rows: rows, do: do, result: make(chan error, 1)}
 	select {
 	case w.queue <- j:
 		return j, nil

@@ -92,6 +92,26 @@ var calls = []struct {
 	{"Commit", true, func(ctx context.Context, s storage.Store) error {
 		return s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: "new"}})
 	}},
+	{"Commit of a row", true, func(ctx context.Context, s storage.Store) error {
+		return s.Commit(ctx, nil, row(romeo, 1, "juliet@example.org", "x"))
+	}},
+	{"Rows", false, func(ctx context.Context, s storage.Store) error {
+		_, _, err := s.Rows(ctx, "a", romeo, storage.Filter{}, storage.Page{Limit: 1})
+		return err
+	}},
+	{"Rows by ID", false, func(ctx context.Context, s storage.Store) error {
+		_, _, err := s.Rows(ctx, "a", romeo, storage.Filter{IDs: []uint64{1}}, storage.Page{Limit: 1})
+		return err
+	}},
+	{"CountRows", false, func(ctx context.Context, s storage.Store) error {
+		_, _, err := s.CountRows(ctx, "a", romeo, storage.Filter{}, 10)
+		return err
+	}},
+	{"LastRow", false, func(ctx context.Context, s storage.Store) error { _, err := s.LastRow(ctx); return err }},
+	{"ExpireRows", true, func(ctx context.Context, s storage.Store) error {
+		_, err := s.ExpireRows(ctx, "a", 2, 10)
+		return err
+	}},
 	{"Secret", true, func(ctx context.Context, s storage.Store) error { _, err := s.Secret(ctx, "new"); return err }},
 	{"Roster", false, func(ctx context.Context, s storage.Store) error { _, err := s.Roster(ctx, romeo); return err }},
 	{"Subscription", false, func(ctx context.Context, s storage.Store) error {
@@ -241,6 +261,8 @@ func testDurable(t *testing.T, open Open, reopen Reopen) {
 	if err := s.DeleteOffline(ctx, romeo, []uint64{deleted}); err != nil {
 		t.Fatal(err)
 	}
+	message := row(romeo, 7, "juliet@example.org", "archived")
+	archive(t, s, message)
 	s = reopen(t, s)
 
 	t.Run("what was committed is there", func(t *testing.T) {
@@ -249,6 +271,7 @@ func testDurable(t *testing.T, open Open, reopen Reopen) {
 		get(t, s, "s", jid.JID{}, "k", "w")
 		sameRoster(t, s, romeo, full)
 		waiting(t, s, romeo, stored{kept, "kept"})
+		archived(t, s, romeo, message)
 	})
 	t.Run("what was removed is gone", func(t *testing.T) {
 		_, err := s.Account(ctx, juliet)

@@ -38,6 +38,10 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 	t.Run("Offline", func(t *testing.T) { testOffline(t, open) })
 	t.Run("OfflinePaging", func(t *testing.T) { testOfflinePaging(t, open) })
 	t.Run("OfflineQuota", func(t *testing.T) { testQuota(t, open) })
+	t.Run("Archive", func(t *testing.T) { testArchive(t, open) })
+	t.Run("ArchiveExpiry", func(t *testing.T) { testArchiveExpiry(t, open) })
+	t.Run("ArchivePages", func(t *testing.T) { testArchivePages(t, open) })
+	t.Run("ArchiveConcurrent", func(t *testing.T) { testArchiveConcurrent(t, open) })
 	t.Run("Secrets", func(t *testing.T) { testSecrets(t, open) })
 	t.Run("Lifecycle", func(t *testing.T) { testLifecycle(t, open) })
 	if reopen != nil {

@@ -1,0 +1,121 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// behind says whether a row may be appended to its archive.
+func (s *Store) behind(r *storage.Row) bool {
+	rows := s.archives[bucket{r.Space, r.Owner}]
+	return len(rows) == 0 || rows[len(rows)-1].ID < r.ID
+}
+
+// archive appends a row, unless its owner is not there.
+func (s *Store) archive(r *storage.Row) {
+	if _, there := s.accounts[r.Owner]; !there {
+		return
+	}
+	b := bucket{r.Space, r.Owner}
+	kept := *r
+	kept.Stamp = time.UnixMicro(r.Stamp.UnixMicro()).UTC()
+	s.archives[b] = append(s.archives[b], kept)
+}
+
+// Rows implements storage.Archive.
+func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
+	op := "read the archive of " + owner.String()
+	if err := storage.CheckFilter(&f); err != nil {
+		return nil, false, fmt.Errorf("storage/memory: %s: %w", op, err)
+	}
+	if err := s.begin(ctx, op); err != nil {
+		return nil, false, err
+	}
+	defer s.mu.Unlock()
+	var page []storage.Row
+	size := 0
+	for _, r := range s.walk(space, owner, p.Backwards) {
+		switch {
+		case !f.Matches(&r) || p.Limit < 1:
+			continue
+		case len(page) == p.Limit || p.Bytes > 0 && size >= p.Bytes:
+			return inOrder(page), true, nil
+		}
+		page = append(page, r)
+		size += len(r.XML)
+	}
+	return inOrder(page), false, nil
+}
+
+// walk returns the rows of an archive, in the order in which a page is filled.
+func (s *Store) walk(space string, owner jid.JID, backwards bool) []storage.Row {
+	rows := s.archives[bucket{space, owner}]
+	if backwards {
+		rows = slices.Clone(rows)
+		slices.Reverse(rows)
+	}
+	return rows
+}
+
+func inOrder(page []storage.Row) []storage.Row {
+	slices.SortFunc(page, func(a, b storage.Row) int { return cmp.Compare(a.ID, b.ID) })
+	return page
+}
+
+// CountRows implements storage.Archive.
+func (s *Store) CountRows(ctx context.Context, space string, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error) {
+	op := "count the archive of " + owner.String()
+	if err := storage.CheckFilter(&f); err != nil {
+		return 0, false, fmt.Errorf("storage/memory: %s: %w", op, err)
+	}
+	if err := s.begin(ctx, op); err != nil {
+		return 0, false, err
+	}
+	defer s.mu.Unlock()
+	for _, r := range s.archives[bucket{space, owner}] {
+		if !f.Matches(&r) {
+			continue
+		}
+		if n >= most {
+			return n, false, nil
+		}
+		n++
+	}
+	return n, true, nil
+}
+
+// ExpireRows implements storage.Archive.
+func (s *Store) ExpireRows(ctx context.Context, space string, below uint64, limit int) (n int, err error) {
+	if err := s.begin(ctx, "expire archives of "+space); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	for b, rows := range s.archives {
+		for b.space == space && len(rows) > 0 && rows[0].ID < below && n < limit {
+			rows = rows[1:]
+			n++
+		}
+		if s.archives[b] = rows; len(rows) == 0 {
+			delete(s.archives, b)
+		}
+	}
+	return n, nil
+}
+
+// LastRow implements storage.Archive.
+func (s *Store) LastRow(ctx context.Context) (last uint64, err error) {
+	if err := s.begin(ctx, "read the last ID of archives"); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	for _, rows := range s.archives {
+		last = max(last, rows[len(rows)-1].ID)
+	}
+	return last, nil
+}

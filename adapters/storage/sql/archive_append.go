@@ -1,0 +1,91 @@
+package sql
+
+import (
+	"hash/crc32"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+const (
+	// That the archive is there and that the row has its place in it is part of
+	// the statement; only if nothing was inserted is it asked what was wrong.
+	insertRow = `
+		INSERT INTO archived_messages (archive, id, stamp, contact, resource, resource_hash, xml)
+		SELECT a.id, ?, ?, ?, ?, ?, ? FROM archives a
+		WHERE a.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND a.space = ?
+			AND NOT EXISTS (SELECT 1 FROM archived_messages m WHERE m.archive = a.id AND m.id >= ?)`
+	selectArchive = `SELECT id FROM archives WHERE owner = ? AND space = ?`
+)
+
+// insertArchive makes an archive unless it is there, or its owner is not. lock
+// keeps the owner from being removed meanwhile.
+func insertArchive(lock string) string {
+	return `INSERT INTO archives (owner, space) SELECT id, ? FROM accounts WHERE id = ?` + lock + ` ON CONFLICT (owner, space) DO NOTHING`
+}
+
+// resourceHash is what stands for a resourcepart in the index: a database may
+// have no room for a whole one there.
+func resourceHash(resource string) int64 { return int64(crc32.ChecksumIEEE([]byte(resource))) }
+
+// appendRow appends one row: storage.ErrConflict if it came too late.
+func (t *tx) appendRow(r *storage.Row) error {
+	if t.dialect.lockRow != "" { // other nodes append, too
+		return t.appendLocked(r)
+	}
+	n, err := t.insertRow(r)
+	if err != nil || n > 0 {
+		return err
+	}
+	owner, err := t.findOwner(r.Owner)
+	if err != nil || owner == 0 {
+		return err // left out
+	}
+	if _, err := t.exec(insertArchive(""), r.Space, owner); err != nil {
+		return err
+	}
+	return t.insertOrConflict(r)
+}
+
+// appendLocked locks the archive first, so that its order is that of commits.
+func (t *tx) appendLocked(r *storage.Row) error {
+	lock := t.dialect.lockRow
+	owner, err := t.findOwner(r.Owner)
+	if err != nil || owner == 0 {
+		return err // left out
+	}
+	find := func() (there bool, err error) {
+		var id int64
+		return t.first(selectArchive+lock, []any{owner, r.Space}, &id)
+	}
+	there, err := find()
+	if err == nil && !there {
+		if _, err = t.exec(insertArchive(lock), r.Space, owner); err == nil {
+			there, err = find()
+		}
+	}
+	if err != nil || !there { // removed meanwhile
+		return err
+	}
+	return t.insertOrConflict(r)
+}
+
+func (t *tx) insertOrConflict(r *storage.Row) error {
+	n, err := t.insertRow(r)
+	if err == nil && n == 0 {
+		err = storage.ErrConflict
+	}
+	return err
+}
+
+func (t *tx) insertRow(r *storage.Row) (int64, error) {
+	resource := r.With.Resource()
+	return t.exec(insertRow, int64(r.ID), r.Stamp.UnixMicro(), r.With.Bare().String(), resource, resourceHash(resource), r.XML,
+		r.Owner.Domain(), r.Owner.Local(), r.Space, int64(r.ID))
+}
+
+// findOwner returns the id of an account, 0 if it is not there.
+func (t *tx) findOwner(user jid.JID) (id int64, err error) {
+	_, err = t.first(selectAccountID, []any{user.Domain(), user.Local()}, &id)
+	return id, err
+}

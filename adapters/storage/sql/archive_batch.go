@@ -1,0 +1,119 @@
+package sql
+
+import (
+	"github.com/lib/pq"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+// The rows of a whole group of jobs are appended by a few statements where each
+// is a round trip.
+const (
+	keys = `unnest(CAST(? AS text[]), CAST(? AS text[]), CAST(? AS text[])) WITH ORDINALITY AS k (domain, local, space, n)`
+
+	// A statement of its own, so that the next one sees what was committed by
+	// whoever had the locks. All nodes lock in the same order.
+	lockArchives = `
+		SELECT k.n, a.id FROM ` + keys + `
+		JOIN accounts u ON u.domain = k.domain AND u.local = k.local JOIN archives a ON a.owner = u.id AND a.space = k.space
+		ORDER BY a.id FOR NO KEY UPDATE OF a`
+	insertArchives = `
+		INSERT INTO archives (owner, space) SELECT u.id, k.space FROM ` + keys + `
+		JOIN accounts u ON u.domain = k.domain AND u.local = k.local
+		ORDER BY u.id FOR NO KEY UPDATE OF u
+		ON CONFLICT (owner, space) DO NOTHING`
+	insertRows = `
+		INSERT INTO archived_messages (archive, id, stamp, contact, resource, resource_hash, xml)
+		SELECT * FROM unnest(CAST(? AS bigint[]), CAST(? AS bigint[]), CAST(? AS bigint[]),
+			CAST(? AS text[]), CAST(? AS text[]), CAST(? AS bigint[]), CAST(? AS text[]))
+			AS r (archive, id, stamp, contact, resource, resource_hash, xml)
+		WHERE NOT EXISTS (SELECT 1 FROM archived_messages m WHERE m.archive = r.archive AND m.id >= r.id)`
+)
+
+// appendRows appends the rows of many jobs. ok is false if one of them came too
+// late: then the transaction has to begin anew, and each job appends its own.
+func (t *tx) appendRows(rows []storage.Row) (ok bool, err error) {
+	archives := make(map[archiveKey]int64)
+	var missing []archiveKey
+	for i := range rows {
+		k := archiveKey{rows[i].Owner, rows[i].Space}
+		if _, twice := archives[k]; !twice {
+			archives[k] = 0
+			missing = append(missing, k)
+		}
+	}
+	if missing, err = t.lockArchives(missing, archives); err != nil {
+		return false, err
+	}
+	if len(missing) > 0 {
+		if _, err := t.exec(insertArchives, keyColumns(missing)...); err != nil {
+			return false, err
+		}
+		// Also those that another node has made meanwhile.
+		if _, err := t.lockArchives(missing, archives); err != nil {
+			return false, err
+		}
+	}
+	var c rowColumns
+	if !c.add(rows, archives) {
+		return false, nil
+	}
+	if len(c.id) == 0 { // all of accounts that are not there
+		return true, nil
+	}
+	n, err := t.exec(insertRows, pq.Array(c.archive), pq.Array(c.id), pq.Array(c.stamp),
+		pq.Array(c.contact), pq.Array(c.resource), pq.Array(c.resourceHash), pq.Array(c.xml))
+	return err == nil && n == int64(len(c.id)), err
+}
+
+// lockArchives locks archives and enters their ids; missing are those that
+// aren't there.
+func (t *tx) lockArchives(list []archiveKey, ids map[archiveKey]int64) (missing []archiveKey, err error) {
+	var n, id int64
+	err = t.each(lockArchives, keyColumns(list), func() { ids[list[n-1]] = id }, &n, &id)
+	for _, k := range list {
+		if ids[k] == 0 {
+			missing = append(missing, k)
+		}
+	}
+	return missing, err
+}
+
+// keyColumns are the parameters of keys.
+func keyColumns(list []archiveKey) []any {
+	columns := make([][]string, 3)
+	for _, k := range list {
+		for i, part := range [...]string{k.owner.Domain(), k.owner.Local(), k.space} {
+			columns[i] = append(columns[i], part)
+		}
+	}
+	return []any{pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2])}
+}
+
+// rowColumns are rows by columns.
+type rowColumns struct {
+	archive, id, stamp, resourceHash []int64
+	contact, resource, xml           []string
+}
+
+// add leaves out rows of archives that are not there. It is false if rows of one
+// archive are not in order.
+func (c *rowColumns) add(rows []storage.Row, archives map[archiveKey]int64) bool {
+	last := make(map[int64]uint64, len(archives))
+	for i := range rows {
+		r := &rows[i]
+		archive := archives[archiveKey{r.Owner, r.Space}]
+		if archive == 0 {
+			continue
+		}
+		if r.ID <= last[archive] {
+			return false
+		}
+		last[archive] = r.ID
+		resource := r.With.Resource()
+		c.archive, c.id, c.stamp = append(c.archive, archive), append(c.id, int64(r.ID)), append(c.stamp, r.Stamp.UnixMicro())
+		c.contact, c.resource = append(c.contact, r.With.Bare().String()), append(c.resource, resource)
+		c.resourceHash, c.xml = append(c.resourceHash, resourceHash(resource)), append(c.xml, r.XML)
+	}
+	return true
+}
