@@ -277,3 +277,24 @@ func TestOrderAcrossResumption(t *testing.T) {
 	again.wantPart("<resumed xmlns='urn:xmpp:sm:3' h='1' ")
 	juliet.reap()
 }
+
+// The session that is to get a message ends instead of taking it: the message goes
+// to those that RFC 6121 8.5.2.1.1 names without that one, behind what it has left,
+// and not back to the sender.
+func TestDetachedOverflowWithOthers(t *testing.T) {
+	for _, to := range []string{"juliet@example.test", "juliet@example.test/a"} {
+		w := newWorld(t, func(o *core.Options, _ *core.Ports) { o.Limits.Unacknowledged = 20 })
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.login("juliet@example.test/a", "<presence><priority>5</priority></presence>")
+		other, tv := w.login("juliet@example.test/b", "<presence/>"), w.login("juliet@example.test/tv", "<presence><priority>-1</priority></presence>")
+		juliet.manage()
+		var want []int
+		for n := range 20 {
+			romeo.send(strings.Replace(say(n), "juliet@example.test/a", to, 1))
+			want = append(want, n)
+		}
+		juliet.cut()
+		romeo.send(strings.Replace(say(20), "juliet@example.test/a", to, 1)).want("")
+		other.wantNumbers(append(want, 20)...)
+		tv.wantNumbers()
+	}
+}

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -38,8 +40,7 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 		if f == nil {
 			f = forked(st, sessions)
 		}
-		to = available(st, sessions)
-		taken = r.originals(b, f, st, sessions, to)
+		to, taken = r.best(b, f, st, sessions)
 	}
 	switch {
 	case c != nil && taken:
@@ -92,6 +93,23 @@ func available(st *stanza.Stanza, sessions []cluster.Entry) choice {
 		return choice{}
 	}
 	return choice{least: highest(sessions)}
+}
+
+// best gives a message to the sessions that are to get one to the bare JID. Those
+// that don't take it, since they have just ended, are as if they had not been there:
+// then others are the most available ones.
+func (r *Router) best(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry) (to choice, taken bool) {
+	for {
+		to = available(st, sessions)
+		chosen := func(s cluster.Entry) bool { return to.has(&s) }
+		if r.originals(b, f, st, sessions, to) {
+			return to, true
+		}
+		if !slices.ContainsFunc(sessions, chosen) {
+			return to, false
+		}
+		sessions = slices.DeleteFunc(slices.Clone(sessions), chosen)
+	}
 }
 
 // originals gives a message to the chosen sessions.
