@@ -27,6 +27,7 @@ type Server struct {
 	log     *zap.Logger
 	mux     *http.ServeMux
 	http    *http.Server
+	room    chan struct{} // see bounded
 
 	listeners []net.Listener
 	serving   sync.WaitGroup
@@ -42,9 +43,12 @@ const (
 	maxRequests = 256 // handled at once
 )
 
+// maxConnections is how many connections are open at once, on all addresses.
+const maxConnections = 512
+
 // New returns a Server without handlers.
 func New(o Options, log *zap.Logger) *Server {
-	s := &Server{options: o, log: log, mux: http.NewServeMux()}
+	s := &Server{options: o, log: log, mux: http.NewServeMux(), room: make(chan struct{}, maxConnections)}
 	running := make(chan struct{}, maxRequests)
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +96,7 @@ func (s *Server) Start(ctx context.Context) error {
 			s.listeners = nil
 			return fmt.Errorf("listen.http %s: %w", address, err)
 		}
-		s.listeners = append(s.listeners, l)
+		s.listeners = append(s.listeners, bound(l, s.room))
 	}
 	for _, l := range s.listeners {
 		s.serving.Go(func() {

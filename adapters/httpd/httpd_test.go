@@ -2,10 +2,13 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +115,45 @@ func TestStopCutsOff(t *testing.T) {
 	if err := <-failed; err == nil {
 		t.Error("it was answered")
 	}
+}
+
+// Connections have a bound, on all addresses together: those beyond it are served
+// when others have ended, and the end does not wait for them.
+func TestConnectionsAreBounded(t *testing.T) {
+	s := New(Options{Addresses: []string{"127.0.0.1:0", "127.0.0.1:0"}}, zap.NewNop())
+	s.room = make(chan struct{}, 2)
+	s.Handle("GET /", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	start(t, s)
+	ask := func(n int) net.Conn {
+		c, err := net.Dial("tcp", s.Addrs()[n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	answered := func(c net.Conn, patience time.Duration) error {
+		c.SetReadDeadline(time.Now().Add(patience))
+		_, err := c.Read(make([]byte, 1))
+		return err
+	}
+	first, second := ask(0), ask(1)
+	if err := errors.Join(answered(first, time.Minute), answered(second, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	third, fourth := ask(0), ask(1)
+	for _, c := range []net.Conn{third, fourth} {
+		if err := answered(c, 50*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("served beyond the bound: %v", err)
+		}
+	}
+	first.Close()
+	second.Close()
+	if err := errors.Join(answered(third, time.Minute), answered(fourth, time.Minute)); err != nil {
+		t.Error(err)
+	}
+	ask(0) // waits when the server stops
 }
