@@ -86,7 +86,15 @@ var badIM = join(
 		"RFC 6121 3.1.2 subscription to nobody in particular", "<presence type='subscribe'/><presence type='unsubscribed'/>",
 		"RFC 6121 3.1.2 subscription to oneself", "<presence type='subscribe' to='romeo@"+domain+"'/><presence type='subscribed' to='romeo@"+domain+"'/>",
 		"RFC 6121 4.3 probes of everybody", numbered("<presence type='probe' to='u%d@"+domain+"'/>", 500),
+		"XEP-0352 4.2 states without end", strings.Repeat(inactive+active, 2000),
+		"XEP-0352 4.2 a state with 50 KB in it", "<inactive xmlns='"+nsCSI+"' a='b'><x/>"+strings.Repeat("x", 50<<10)+"</inactive>",
 		"RFC 6120 8.2.3 results that nobody waits for", numbered("<iq type='result' id='r%d' to='"+domain+"'/>", 500),
+	),
+	rows(bound, refusedIQ("not-allowed"),
+		"XEP-0280 5.1 carbons of another", "<iq type='set' id='bad' to='nobody@"+domain+"'><disable xmlns='"+nsCarbons+"'/></iq>",
+	),
+	rows(loggedIn, streamError("unsupported-stanza-type", "not-authorized"),
+		"XEP-0352 4.2 a state before binding", inactive,
 	),
 	rows(bound, streamError("invalid-from"),
 		"RFC 6120 4.9.3.9 an approval in another's name", "<presence type='subscribed' from='juliet@"+domain+"' to='nobody@"+domain+"'/>",
@@ -219,6 +227,21 @@ func imFloods(t *testing.T, h *hostile) {
 			}
 		})
 		juliet.Drop()
+	})
+	t.Run("XEP-0352 3.2 a presence storm to an inactive contact", func(t *testing.T) {
+		romeo, juliet := friends(t, h.Server)
+		juliet.Send(inactive)
+		juliet.Sync()
+		watchPeak(t, h, func() {
+			status := strings.Repeat("x", 16<<10)
+			for n := range 3000 { // 48 MiB
+				romeo.Sendf("<presence><show>away</show><priority>%d</priority><status>%s</status></presence><message to='%s' type='chat'>%s</message>", n%100, status, juliet.JID, composing)
+				romeo.Sync("presence")
+			}
+		})
+		juliet.Send(active)
+		next(t, juliet, "available from "+romeo.JID+" away", "composing from "+romeo.JID)
+		juliet.Sync()
 	})
 	t.Run("RFC 6121 8.5.3 requests to a stranger that doesn't read", func(t *testing.T) {
 		romeo, juliet := strangers(t, h.Server)
