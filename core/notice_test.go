@@ -11,8 +11,10 @@ import (
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
@@ -187,4 +189,58 @@ func TestBecameUnavailableAtShutdown(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// watched is a registry that calls seen behind the next Release.
+type watched struct {
+	cluster.Registry
+	seen func()
+}
+
+func (w *watched) Release(full jid.JID, fence uint64) bool {
+	ok := w.Registry.Release(full, fence)
+	if f := w.seen; f != nil {
+		w.seen = nil
+		f()
+	}
+	return ok
+}
+
+// Whoever can see that a session is gone, and asks, is answered with what the notice
+// wrote.
+func TestBecameUnavailableBeforeItShows(t *testing.T) {
+	reg := answering(false, func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+		e, _, err := h.Store.Get(ctx, q.To, "left")
+		return stanza.El("urn:x", "a").WithText(string(e.Value)), err
+	})
+	reg.Permissions = []extension.Permission{extension.SeePresence}
+	reg.Notices = []extension.Event{extension.BecameUnavailable}
+	reg.Notice = func(_ context.Context, h *extension.Host, n extension.Notice) error {
+		h.Store.Put(n.Session, "left", []byte(n.Session.Resource()))
+		return nil
+	}
+	for how, end := range map[string]func(*client){
+		"end of the stream":  func(c *client) { c.send("</stream:stream>") },
+		"broken connection":  (*client).cut,
+		"client out of step": func(c *client) { c.send("<!-- -->") },
+	} {
+		sessions := &watched{}
+		w := newWorld(t, func(o *core.Options, p *core.Ports) {
+			sessions.Registry, p.Sessions = p.Sessions, sessions
+			if err := p.Store.CreateAccount(t.Context(), storage.Account{User: jid.MustParse("romeo@example.test")}); err != nil {
+				t.Fatal(err)
+			}
+			with(reg)(o, p)
+		})
+		romeo, juliet := w.login("romeo@example.test/x", "<presence/>"), w.login("juliet@example.test/a", "")
+		asked := false
+		sessions.seen = func() {
+			asked = true
+			juliet.send("<iq type='get' id='1' to='romeo@example.test'><q xmlns='urn:x'/></iq>")
+		}
+		end(romeo)
+		if out := juliet.take(); !asked || !strings.Contains(out, "<a xmlns='urn:x'>x</a>") {
+			t.Errorf("%s: %s", how, out)
+		}
+	}
 }

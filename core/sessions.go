@@ -15,7 +15,6 @@ var _ session.Kernel = (*Kernel)(nil)
 
 // Leave implements session.Kernel.
 func (k *Kernel) Leave(b *transport.Batch, s *session.Session, told func()) {
-	k.ports.Sessions.Release(s.JID, s.Fence())
 	k.presence.Leave(b, s, told)
 }
 

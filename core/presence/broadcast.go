@@ -128,14 +128,17 @@ func (o *outgoing) tellGone(r *roster.Account, st *stanza.Stanza) {
 	}
 }
 
-// Leave tells that a session is gone (4.5.3, 4.6.4), and calls told when everybody
-// knows. The session is in the registry no more.
+// Leave takes a session out of the registry, tells that it is gone (4.5.3, 4.6.4),
+// and calls told when everybody knows.
 func (p *Presence) Leave(b *transport.Batch, s *session.Session, told func()) {
 	last, directed, r := s.TakePresence()
 	o := outgoing{p: p, b: b}
 	gone := unavailable(s.JID)
 	if last != nil {
-		p.Gone(s.JID, gone)
+		p.Gone(s.JID, gone) // before anybody can see it
+	}
+	p.Sessions.Release(s.JID, s.Fence())
+	if last != nil {
 		o.tellGone(r, gone)
 		p.Caps.Forget(b, s.Caps())
 	}
