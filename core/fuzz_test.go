@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
+	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -25,12 +27,17 @@ func fuzzLimits(o *core.Options, p *core.Ports) {
 			Handle: func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				return extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:mark", "m")}}, nil
 			}}},
-	})(o, p)
+	}, carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))(o, p)
 	accounts(&source{})(o, p)
 }
 
-// fuzzState is a place from which the fuzzer goes on; the last has a second
-// client, which is available.
+const (
+	carbonsOn = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+	inactive  = "<inactive xmlns='urn:xmpp:csi:0'/>"
+)
+
+// fuzzState is a place from which the fuzzer goes on; at the last there are two
+// more clients of another account: one is available and inactive, both have carbons.
 func fuzzState(n uint8) state {
 	places := []string{"connected", "opened", "encrypted", "opened in clear", "authenticated", "unbound", "bound", "available"}
 	name := places[int(n)%len(places)]
@@ -56,6 +63,8 @@ func FuzzStream(f *testing.F) {
 		"<a:message xmlns:a='jabber:client' to='romeo@example.test'><x xmlns='urn:y' xmlns:b='urn:b' b:c='d'><b:z/></x></a:message><foo/>",
 		"<message to='far.test'/><message/><message type='groupchat' to='juliet@example.test'/><message type='headline' to='juliet@example.test'/> ",
 		"<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/></presence><presence><c xmlns='http://jabber.org/protocol/caps' hash='md5' node='n' ver='v'/></presence>",
+		carbonsOn + inactive + "<message to='juliet@example.test/a' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message><presence to='juliet@example.test/a'/>" +
+			"<message to='juliet@example.test/a' type='chat'><body/></message><message type='chat'><body/></message><active xmlns='urn:xmpp:csi:0'/>" + end,
 		header("from='romeo@example.test' version='01.0' xml:lang='de'"), header("to='example.net'"), "\xef\xbb\xbf<?xml version='1.0'?>", "<!--", "</stream:stream>", "\x00",
 	} {
 		for place := range uint8(8) {
@@ -66,12 +75,14 @@ func FuzzStream(f *testing.F) {
 		w := newWorld(t, fuzzLimits)
 		s := fuzzState(place)
 		c := w.reach(s)
-		var juliet *client
+		var juliet []*client
 		if s.name == "available" {
-			juliet = w.login("juliet@example.test/a", "<presence/>")
+			juliet = []*client{w.login("juliet@example.test/a", "<presence/>").send(carbonsOn + inactive), w.login("juliet@example.test/b", "").send(carbonsOn)}
 			c.take()
-			juliet.take()
-			juliet.stuck = true
+			for _, j := range juliet {
+				j.take()
+				j.stuck = true
+			}
 		}
 		c.stuck = true
 		asked := c.starttls
@@ -93,11 +104,11 @@ func FuzzStream(f *testing.F) {
 			t.Errorf("%d bytes of output", n)
 		}
 		c.drop()
-		if juliet != nil {
-			if n := len(juliet.s.Drain(nil, 1<<30)); n > most {
-				t.Errorf("%d bytes for the other client", n)
+		for _, j := range juliet {
+			if n := len(j.s.Drain(nil, 1<<30)); n > most {
+				t.Errorf("%d bytes for another client", n)
 			}
-			juliet.drop()
+			j.drop()
 		}
 		w.empty()
 		if asked > 1 {
