@@ -93,6 +93,13 @@ func BenchmarkChatUnmarked(b *testing.B) {
 	benchChat(b, "juliet@example.test/balcony", carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))
 }
 
+// BenchmarkChatAlone: both clients have carbons, and are the only ones of their
+// accounts.
+func BenchmarkChatAlone(b *testing.B) {
+	k := benchKernel(b, carbons.New())
+	chatOn(b, k, "juliet@example.test", carbonsOn)
+}
+
 // BenchmarkChatCarbons has a copy for another session of each of the two.
 func BenchmarkChatCarbons(b *testing.B) {
 	k := benchKernel(b, carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))
@@ -100,27 +107,29 @@ func BenchmarkChatCarbons(b *testing.B) {
 	for _, user := range []string{"romeo", "juliet"} {
 		other := negotiate(k, user, "other")
 		defer other.close()
-		other.feed(&batch, []byte("<iq type='set' id='1'><enable xmlns='urn:xmpp:carbons:2'/></iq>"))
+		other.feed(&batch, []byte(carbonsOn))
 		defer func() {
 			if other.written < 335*b.N {
 				b.Errorf("%d bytes of copies: %s", other.written, other.out)
 			}
 		}()
 	}
-	chatOn(b, k, "juliet@example.test/balcony")
+	chatOn(b, k, "juliet@example.test/balcony", "")
 }
 
 func benchChat(b *testing.B, to string, regs ...extension.Registration) {
-	chatOn(b, benchKernel(b, regs...), to)
+	chatOn(b, benchKernel(b, regs...), to, "")
 }
 
-// chatOn sends a message of 335 bytes, as clients send them.
-func chatOn(b *testing.B, k *core.Kernel, to string) {
+// chatOn sends a message of 335 bytes, as clients send them; first is what both
+// clients say before.
+func chatOn(b *testing.B, k *core.Kernel, to, first string) {
 	romeo, juliet := negotiate(k, "romeo", "orchard"), negotiate(k, "juliet", "balcony")
 	defer romeo.close()
 	defer juliet.close()
 	var batch transport.Batch
-	juliet.feed(&batch, []byte("<presence/>"))
+	juliet.feed(&batch, []byte("<presence/>"+first))
+	romeo.feed(&batch, []byte(first))
 	head := "<message xml:lang='en' to='" + to + "' id='c0ffee00-1234-4321-aaaa-0123456789ab' type='chat'><body>"
 	tail := "</body><active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>"
 	in := []byte(head + strings.Repeat("x", 335-len(head)-len(tail)) + tail)

@@ -23,6 +23,13 @@ func copying(stage extension.Stage) extension.StageHandler {
 		}}
 }
 
+// copyingOthers is copying that is called if there is somebody for a copy.
+func copyingOthers(stage extension.Stage) extension.StageHandler {
+	h := copying(stage)
+	h.Match.Copies = true
+	return h
+}
+
 func copyTo(full, id string) string {
 	bare, _, _ := strings.Cut(full, "/")
 	return "<message from='" + bare + "' to='" + full + "' type='chat'><copy xmlns='" + nsTest + "'>" + id + "</copy></message>"
@@ -36,7 +43,7 @@ func TestCopiesOfDeliver(t *testing.T) {
 	full := []string{"juliet@example.test/a", "juliet@example.test/b"}
 	const to, types = "juliet@example.test juliet@example.test/a juliet@example.test/gone", "normal chat groupchat headline"
 	for i := range len(presences) * len(presences) {
-		w := newWorld(t, with(marking(copying(extension.Deliver))))
+		w := newWorld(t, with(marking(copyingOthers(extension.Deliver))))
 		romeo := w.login("romeo@example.test/x", "")
 		juliet := []*client{w.login(full[0], presences[i%len(presences)]), w.login(full[1], presences[i/len(presences)])}
 		for _, c := range juliet {
@@ -73,10 +80,46 @@ func TestCopiesOfDeliver(t *testing.T) {
 	}
 }
 
+// A handler that makes copies is not called where nobody would get one: by the
+// only session of an account, and its presence, all addresses and types.
+func TestCopiesForNobody(t *testing.T) {
+	calls := 0
+	counting := func(stage extension.Stage) extension.StageHandler {
+		h := copyingOthers(stage)
+		make := h.Handle
+		h.Handle = func(ctx context.Context, host *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+			calls++
+			return make(ctx, host, e)
+		}
+		return h
+	}
+	for _, presence := range []string{"", "<presence><priority>-1</priority></presence>", "<presence/>"} {
+		w := newWorld(t, with(marking(counting(extension.Submit), counting(extension.Deliver))))
+		romeo := w.login("romeo@example.test/x", "").send(on("stays"))
+		juliet := w.login("juliet@example.test/a", presence).send(on("stays"))
+		juliet.take()
+		for _, to := range []string{"juliet@example.test", "juliet@example.test/a", "juliet@example.test/gone", "nobody@example.test"} {
+			for _, typ := range []string{"normal", "chat", "headline"} {
+				calls = 0
+				romeo.send("<message to='" + to + "' type='" + typ + "' id='1'/>").take()
+				copied := strings.Contains(juliet.take(), "<copy")
+				if calls != map[bool]int{true: 1}[copied] {
+					t.Errorf("%s, %s to %s: copied %v, %d calls", presence, typ, to, copied, calls)
+				}
+			}
+		}
+		calls = 0
+		romeo.send("<message type='chat' id='1'/>") // to himself, who is not available
+		if romeo.take(); calls != 0 {
+			t.Errorf("to oneself: %d calls", calls)
+		}
+	}
+}
+
 // Copies of what an account sends go to its other sessions, whatever becomes of
 // the message, and never to the one that sent it.
 func TestCopiesOfSubmit(t *testing.T) {
-	w := newWorld(t, with(marking(copying(extension.Submit), told(extension.Undelivered, "", "nobody"))))
+	w := newWorld(t, with(marking(copyingOthers(extension.Submit), told(extension.Undelivered, "", "nobody"))))
 	romeo, phone := w.login("romeo@example.test/x", ""), w.login("romeo@example.test/phone", "")
 	for _, to := range []string{"juliet@example.test/a", "nobody@example.test", "far.test", "example.test"} {
 		send := "<message to='" + to + "' type='chat' id='" + to + "'/>"
@@ -150,7 +193,7 @@ func TestLostWithItsCopies(t *testing.T) {
 		for _, managed := range []bool{true, false} {
 			for acked := range 4 { // bit 0: a has it, bit 1: b has
 				for _, aFirst := range []bool{true, false} {
-					w := newWorld(t, with(marking(copying(extension.Deliver))))
+					w := newWorld(t, with(marking(copyingOthers(extension.Deliver))))
 					romeo := w.login("romeo@example.test/x", "")
 					a, b := w.login("juliet@example.test/a", "<presence><priority>5</priority></presence>"), w.login("juliet@example.test/b", tt.b)
 					c := w.login("juliet@example.test/c", "<presence/>")

@@ -108,7 +108,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	if k.registry, err = registry.New(k.hosts, o.Domains, p.Extensions); err != nil {
 		return nil, err
 	}
-	stages, err := pipeline.New(k.registry.Guests(), p.Order, pipeline.Memory{Sessions: p.Sessions, Resident: k.hosts.Resident})
+	stages, err := pipeline.New(k.registry.Guests(), p.Order, pipeline.Memory{Sessions: p.Sessions, Resident: k.hosts.Resident, Copied: router.Copied})
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ type Pipeline struct {
 type Memory struct {
 	Sessions cluster.Registry
 	Resident func(account jid.JID) *host.Resident // host.Hosts.Resident
+	// Copied says whether a session of those of the account that have a mark would
+	// get a copy of a message that origin sends: router.Copied.
+	Copied func(s extension.Stage, st *stanza.Stanza, origin jid.JID, sessions []cluster.Entry, mark string) bool
 }
 
 type handler struct {
@@ -219,6 +222,9 @@ func (p *Pipeline) concerns(h *handler, w *Passage) bool {
 		return slices.Contains(w.Marks, h.mark)
 	}
 	sessions := p.memory.Sessions.Sessions(w.Envelope.Account)
+	if h.Match.Copies {
+		return p.memory.Copied(w.Stage, w.Envelope.Stanza, w.Envelope.Origin.Session, sessions, h.mark)
+	}
 	for i := range sessions {
 		if sessions[i].Marked(h.mark) {
 			return true

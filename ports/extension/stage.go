@@ -77,6 +77,9 @@ type Match struct {
 	// Mark is one of the extension's Marks. Submit, Deliver, Undelivered: some
 	// session of Envelope.Account must have it; Write: the session itself.
 	Mark string
+	// Copies (Submit, Deliver): the handler is for Verdict.Copy to sessions with
+	// Mark. It is called if there is one that would get a copy.
+	Copies bool
 }
 
 // Envelope is a stanza on its way.

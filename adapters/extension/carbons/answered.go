@@ -11,7 +11,7 @@ import (
 // it answers one of them (6.1). What an error contains does not tell: it need not
 // have the original (RFC 6120 8.3.1).
 //
-// It holds hashes of accounts with carbons, peer and id, at least the latest
+// It holds hashes of account, peer and id of what was copied, at least the latest
 // memorySize and at most twice as many. What is older, from before a start of the
 // server, or has no id, is not known: an error that answers it is not copied. Hashes
 // of two messages meet once in 2^64 times, and nobody can choose which.

@@ -5,7 +5,7 @@
 // Carbons are a mark on the session: they outlive a resumption (XEP-0198), and a
 // new session starts without (section 4). The kernel gives a copy to the sessions
 // with the mark that don't get the message itself, and not to the one that sent
-// it. Accounts without the mark don't come here.
+// it. Where there is none such, nothing comes here.
 //
 // Decided, where the specification leaves it open:
 //
@@ -60,11 +60,13 @@ func New() extension.Registration {
 	}
 }
 
-// messages of those types that may be copied (6.1), of accounts with carbons.
+// messages of those types that may be copied (6.1), of which a session would get a
+// copy.
 var messages = extension.Match{
-	Kinds: []stanza.Kind{stanza.Message},
-	Types: []string{stanza.Normal, stanza.Chat, stanza.TypeError},
-	Mark:  enabled,
+	Kinds:  []stanza.Kind{stanza.Message},
+	Types:  []string{stanza.Normal, stanza.Chat, stanza.TypeError},
+	Mark:   enabled,
+	Copies: true,
 }
 
 // set switches carbons of the session that asks, again and again if it wants

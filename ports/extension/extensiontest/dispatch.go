@@ -208,8 +208,21 @@ func (h *Harness) concerned(s *extension.StageHandler, e *extension.Envelope) bo
 		return true
 	case s.Stage == extension.Write:
 		return h.Marked(e.Session, s.Match.Mark)
+	case s.Match.Copies:
+		return h.copied(s, e)
 	}
 	return h.Marked(e.Account, s.Match.Mark)
+}
+
+// copied says whether a session with the handler's mark is neither the one that
+// the stanza comes from nor the one that it is addressed to.
+func (h *Harness) copied(s *extension.StageHandler, e *extension.Envelope) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.sessions, func(o extension.Session) bool {
+		return o.JID.Bare() == e.Account && slices.Contains(o.Marks, s.Match.Mark) &&
+			o.JID != e.Origin.Session && (s.Stage == extension.Submit || o.JID != e.Stanza.To)
+	})
 }
 
 // changed is the stanza that goes on after a verdict.
