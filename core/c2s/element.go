@@ -19,15 +19,7 @@ func (s *Stream) element(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 		s.state = ended
 		return nil
 	}
-	w := s.claimed(b, t, sess)
-	if w == nil {
-		sess.Done()
-		return nil
-	}
-	return s.srv.Router.Hosts.Own(func(ctx context.Context) {
-		defer sess.Done()
-		w(ctx)
-	})
+	return s.done(sess, s.claimed(b, t, sess))
 }
 
 // claimed does so for a session that stays the same, whatever becomes of the

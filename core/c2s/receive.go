@@ -25,6 +25,12 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 	s.srv.Observe.Received(t.Stanza.Kind)
 	w := s.submit(b, t, sess)
 	s.envelope.Stanza = nil // an idle session holds no stanza
+	return s.done(sess, w)
+}
+
+// done ends what Begin or BeginElement began: now, or behind what is left to wait
+// for, which is the kernel's.
+func (s *Stream) done(sess *session.Session, w transport.Wait) transport.Wait {
 	if w == nil {
 		sess.Done()
 		return nil

@@ -40,6 +40,8 @@ func (r *Registry) addElements(g *host.Guest) error {
 func checkStages(reg *extension.Registration) error {
 	for _, h := range reg.Stages {
 		switch {
+		case h.Stage < extension.Submit || h.Stage > extension.Write:
+			return fmt.Errorf("registry: %s: there is no stage %v for a handler", reg.Name, h.Stage)
 		case h.Handle == nil:
 			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
 		case h.Match.Resident != "" && h.Stage == extension.Write:

@@ -41,6 +41,8 @@ func TestClaimsOfSessions(t *testing.T) {
 		{"an element without a namespace", []extension.Registration{element("a", "", "e")}, "a: an element handler needs a name and a function"},
 		{"an element without a name", []extension.Registration{element("a", "urn:x", "")}, "a: an element handler needs a name and a function"},
 		{"an element without a function", []extension.Registration{{Name: "a", Elements: []extension.ElementHandler{{Space: "urn:x", Local: "e"}}}}, "a: an element handler needs a name and a function"},
+		{"no stage", []extension.Registration{stage(0, extension.Match{})}, "a: there is no stage 0 for a handler"},
+		{"a stage behind the last", []extension.Registration{stage(extension.Write+1, extension.Match{})}, "there is no stage"},
 		{"a resident", []extension.Registration{stage(extension.Deliver, extension.Match{Resident: "list"})}, ""},
 		{"a resident that is not declared", []extension.Registration{stage(extension.Deliver, extension.Match{Resident: "other"})}, `asks for "other", which is not among its Residents`},
 		{"a resident in Write", []extension.Registration{stage(extension.Write, extension.Match{Resident: "list"})}, "a session's output can't wait"},
