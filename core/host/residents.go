@@ -54,11 +54,11 @@ type residents struct {
 	store       storage.Map
 	sessions    cluster.Registry
 	names       []residentName // filled while extensions register
-	most, bytes int            // bounds: accounts, and bytes of their entries
+	most, bytes int            // bounds: accounts, and bytes of their addresses and entries
 
 	mu      sync.RWMutex // guards what follows
 	known   map[jid.JID]*Resident
-	held    int // bytes of known
+	held    int // size of known
 	loading map[jid.JID]*residentLoad
 }
 
@@ -185,12 +185,17 @@ func (r *residents) read(ctx context.Context, account jid.JID) (*Resident, error
 
 // put makes room and enters; r.mu is held.
 func (r *residents) put(account jid.JID, found *Resident) {
-	for len(r.known) > 0 && (len(r.known) >= r.most || r.held+found.bytes > r.bytes) {
+	size := found.size(account)
+	for len(r.known) > 0 && (len(r.known) >= r.most || r.held+size > r.bytes) {
 		r.remove(r.victim())
 	}
 	r.known[account] = found
-	r.held += found.bytes
+	r.held += size
 }
+
+// size is what an account takes of the bound. Anybody can have addresses looked up
+// that are as long as they may be, and nobody's.
+func (r *Resident) size(account jid.JID) int { return len(account.String()) + r.bytes }
 
 // victim returns an account that makes room: one that has no session if there
 // is one among the first few that the map gives, in its random order.
@@ -206,7 +211,7 @@ func (r *residents) victim() (victim jid.JID) {
 
 func (r *residents) remove(account jid.JID) {
 	if was := r.known[account]; was != nil {
-		r.held -= was.bytes
+		r.held -= was.size(account)
 		delete(r.known, account)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -312,8 +313,8 @@ func (r *residents) inMemory(t *testing.T) (accounts, bytes int) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, k := range r.known {
-		bytes += k.bytes
+	for account, k := range r.known {
+		bytes += len(account.String()) + k.bytes
 	}
 	if bytes != r.held || len(r.loading) != 0 {
 		t.Errorf("%d bytes are counted, %d are there; %d loads", r.held, bytes, len(r.loading))
@@ -323,11 +324,12 @@ func (r *residents) inMemory(t *testing.T) (accounts, bytes int) {
 
 // Accounts without sessions make room, for accounts and for bytes.
 func TestResidentsAreBounded(t *testing.T) {
-	const accounts, online, size = 60, 5, 1000
+	const accounts, online, value = 60, 5, 1000
+	size := value + len(accountN(accounts).String())
 	h, _, g := withResidents(t, accounts)
 	r := h.residents
 	for n := range accounts {
-		put(t, g, accountN(n), "list", string(make([]byte, size)))
+		put(t, g, accountN(n), "list", string(make([]byte, value)))
 		if n < online {
 			full, err := accountN(n).WithResource("x")
 			if err != nil {
@@ -438,5 +440,18 @@ func TestSwapOfResidentRunsAgainWithTheNew(t *testing.T) {
 	}
 	if got := load(t, h, a); got != "from new" || len(seen) != 2 {
 		t.Errorf("%q is stored, behind %q", got, seen)
+	}
+}
+
+// Addresses count, too: those that nobody has, as long as they may be.
+func TestResidentsOfNobodyAreBounded(t *testing.T) {
+	h, _, _ := withResidents(t, 0)
+	r := h.residents
+	r.bytes = 10_000
+	for n := range 100 {
+		load(t, h, jid.MustParse(fmt.Sprintf("%s%d@example.test", strings.Repeat("x", 980), n)))
+		if got, bytes := r.inMemory(t); bytes > r.bytes || got > 10 {
+			t.Fatalf("%d accounts, %d bytes", got, bytes)
+		}
 	}
 }
