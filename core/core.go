@@ -20,6 +20,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/c2s"
 	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/presence"
 	"github.com/hexmpp/hexmpp/core/registry"
@@ -45,6 +46,7 @@ type Options struct {
 	TLSRequired bool     // nobody logs in on a stream that is not encrypted
 	Limits      Limits
 	Rosters     roster.Limits
+	Offline     offline.Options
 	// RefuseStrangers: who is not subscribed to an account's presence, and was not
 	// sent it either, can ask its resources nothing (RFC 6121 8.5.3.1).
 	RefuseStrangers bool
@@ -77,6 +79,7 @@ type Kernel struct {
 	registry *registry.Registry
 	router   *router.Router
 	presence *presence.Presence
+	offline  *offline.Offline
 	c2s      *c2s.Server
 	observe  *observe.Kernel
 	started  time.Time
@@ -104,22 +107,25 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
 	})
+	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now})
+	own := []extension.Registration{k.offline.Registration()}
 	var err error
-	if k.registry, err = registry.New(k.hosts, o.Domains, p.Extensions); err != nil {
+	if k.registry, err = registry.New(k.hosts, o.Domains, append(own, p.Extensions...)); err != nil {
 		return nil, err
 	}
 	stages, err := pipeline.New(k.registry.Guests(), p.Order, pipeline.Memory{Sessions: p.Sessions, Resident: k.hosts.Resident, Copied: router.Copied})
 	if err != nil {
 		return nil, err
 	}
-	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Log: p.Log}
+	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Offline: k.offline, Log: p.Log}
+	k.offline.Recall = k.router.Recall
 	if o.RefuseStrangers {
 		k.router.Contacts = rosters
 	}
 	k.presence = &presence.Presence{
-		Sessions: p.Sessions, Rosters: rosters, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,
+		Sessions: p.Sessions, Rosters: rosters, Offline: k.offline, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,
 		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),
-		Gone: k.becameUnavailable, Spawn: k.hosts.Spawn,
+		Gone: k.becameUnavailable, Lost: k.Lost, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
 	}
 	k.router.Presence = k.presence
@@ -248,5 +254,5 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
 	}
 	k.c2s.Resumables.Stop()
-	return errors.Join(late, k.stop(ctx, k.registry.Guests()))
+	return errors.Join(late, k.offline.Settle(ctx), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
 }

@@ -24,21 +24,21 @@ func TestMessageDelivery(t *testing.T) {
 		normal, chat, groupchat, headline string
 	}{
 		{"account does not exist", nil, bare, "E", "E", "E", "S"},
-		{"account does not exist", nil, missing, "E", "E", "E", "E"},
+		{"account does not exist", nil, missing, "E", "E", "E", "S"},
 		{"no active resources", []string{unavailable}, bare, "E", "E", "E", "S"},
-		{"no active resources", []string{unavailable}, missing, "E", "E", "E", "E"},
+		{"no active resources", []string{unavailable}, missing, "E", "E", "E", "S"},
 		{"connected, full match", []string{unavailable}, full, "a", "a", "a", "a"},
 		{"only negative", []string{negative}, bare, "E", "E", "E", "S"},
 		{"only negative", []string{negative}, full, "a", "a", "a", "a"},
-		{"only negative", []string{negative}, missing, "E", "E", "E", "E"},
+		{"only negative", []string{negative}, missing, "E", "E", "E", "S"},
 		{"one non-negative", []string{zero}, bare, "a", "a", "E", "a"},
 		{"one non-negative", []string{zero}, full, "a", "a", "a", "a"},
-		{"one non-negative", []string{zero}, missing, "E", "a", "E", "E"},
+		{"one non-negative", []string{zero}, missing, "E", "a", "E", "S"},
 		{"one non-negative, one negative", []string{negative, zero}, bare, "b", "b", "E", "b"},
 		{"several of one priority", []string{five, five, zero}, bare, "ab", "ab", "E", "abc"},
 		{"several non-negative", []string{zero, five, negative}, bare, "b", "b", "E", "ab"},
 		{"several non-negative", []string{zero, five, negative}, full, "a", "a", "a", "a"},
-		{"several non-negative", []string{zero, five, negative}, missing, "E", "b", "E", "E"},
+		{"several non-negative", []string{zero, five, negative}, missing, "E", "b", "E", "S"},
 	}
 	for _, row := range rows {
 		for typ, want := range map[string]string{"": row.normal, "normal": row.normal, "nonsense": row.normal, "chat": row.chat, "groupchat": row.groupchat, "headline": row.headline, "error": "S"} {

@@ -18,6 +18,7 @@ import (
 	registry "github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -53,7 +54,7 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*core.Options, *core.Ports)) *world {
 	t.Helper()
-	o := core.Options{Domains: []string{"example.test", "example.net"}, TLSRequired: true}
+	o := core.Options{Domains: []string{"example.test", "example.net"}, TLSRequired: true, Offline: offline.Options{Messages: -1}}
 	var p core.Ports
 	newPorts(&p)
 	if change != nil {
@@ -213,13 +214,20 @@ func (c *client) reap() {
 
 // drop is the end of the connection.
 func (c *client) drop() {
-	if c.gone {
-		return
-	}
+	c.lose(nil)
+}
+
+// lose tells the kernel that the connection is gone, once.
+func (c *client) lose(err error) {
+	c.mu.Lock() // timers of the kernel flush, too
+	gone := c.gone
 	c.gone = true
-	var b transport.Batch
-	c.s.Closed(&b, nil)
-	b.Flush()
+	c.mu.Unlock()
+	if !gone {
+		var b transport.Batch
+		c.s.Closed(&b, err)
+		b.Flush()
+	}
 }
 
 // take returns what the client was sent since the last call.

@@ -39,12 +39,7 @@ func (w *world) resume(bare, id string, h int) *client {
 }
 
 // cut is a connection that breaks.
-func (c *client) cut() {
-	c.gone = true
-	var b transport.Batch
-	c.s.Closed(&b, context.DeadlineExceeded)
-	b.Flush()
-}
+func (c *client) cut() { c.lose(context.DeadlineExceeded) }
 
 func msg(id int) string {
 	return fmt.Sprintf("<message from='romeo@example.test/x' to='juliet@example.test/a' id='%d' type='chat'><body>%d</body></message>", id, id)

@@ -13,8 +13,22 @@ import (
 
 var _ session.Kernel = (*Kernel)(nil)
 
-// Leave implements session.Kernel.
-func (k *Kernel) Leave(b *transport.Batch, s *session.Session, told func()) {
+// Hold implements session.Kernel.
+func (k *Kernel) Hold(s *session.Session) (release func()) { return k.offline.Hold(s.JID.Bare()) }
+
+// Fetch implements session.Kernel.
+func (k *Kernel) Fetch(s *session.Session) bool { return k.offline.Fetch(s) }
+
+// Keeps implements session.Kernel.
+func (k *Kernel) Keeps(st *stanza.Stanza) bool { return k.offline.Keeps(st) }
+
+// Leave implements session.Kernel. What the session left goes its way before its
+// name is free: a session that takes the name is sent nothing in front of it.
+// Another one has the way open for stored messages first.
+func (k *Kernel) Leave(b *transport.Batch, s *session.Session, lost []session.Lost, told func()) {
+	s.Publish() // it takes nothing any more
+	k.offline.Left(s)
+	k.Lost(b, s, lost)
 	k.presence.Leave(b, s, told)
 }
 

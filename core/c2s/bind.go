@@ -74,6 +74,8 @@ func (s *Stream) claim(b *transport.Batch, st *stanza.Stanza, full jid.JID) tran
 	}
 	sess := session.New(full, s, s.out.Load(), s.srv.Pipeline, s.srv.Kernel)
 	s.out.Load().Hold()
+	release := s.srv.Kernel.Hold(sess) // nobody can see the old session any more, before it ends
+	defer release()
 	fence, replaced := s.srv.Sessions.Claim(cluster.Entry{JID: full, Receiver: sess})
 	if !sess.Claimed(fence) { // somebody else claims it already
 		s.srv.Sessions.Release(full, fence)

@@ -229,14 +229,12 @@ func (s *Stream) Closed(b *transport.Batch, err error) {
 // end answers the client's end of the stream (RFC 6120 4.4).
 func (s *Stream) end(b *transport.Batch) {
 	s.state = ended
-	sess := s.session.Load()
-	if sess != nil {
-		sess.SendHeld(b)
+	const last = "</stream:stream>"
+	if sess := s.session.Load(); sess != nil {
+		sess.Close(b, last)
+		return
 	}
-	s.out.Load().Finish(b, "</stream:stream>")
-	if sess != nil {
-		sess.End(b, nil)
-	}
+	s.out.Load().Finish(b, last)
 }
 
 // fail ends the stream with an error (RFC 6120 4.9).

@@ -177,6 +177,7 @@ type receiver struct {
 }
 
 func (r *receiver) Deliver(*transport.Batch, cluster.Delivery) bool         { return true }
+func (r *receiver) Stored() bool                                            { return true }
 func (r *receiver) End(_ *transport.Batch, e *stream.Error) <-chan struct{} { r.ended = e; return nil }
 
 func (r *receiver) Mark(_ *transport.Batch, m cluster.Mark, on bool) {

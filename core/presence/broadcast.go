@@ -42,8 +42,8 @@ func (o *outgoing) tell(s *session.Session, f func()) {
 }
 
 func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
-	before, ok := s.SetPresence(st, prio)
-	if !ok || !s.Publish() {
+	before, ok := o.publish(s, st, prio, nil)
+	if !ok {
 		return
 	}
 	own, snap := s.JID.Bare(), r.Snapshot()
@@ -65,6 +65,37 @@ func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.S
 		o.initial(s, snap)
 	}
 	o.advertise(s, st)
+}
+
+// publish changes what others can see of the session's presence, and returns
+// what that was before. Stored messages come in front of what others send from
+// then on (XEP-0160): the way is open for them before anybody can see that the
+// session takes messages. When it does not any more, what it was not sent goes
+// where it would go now, in front of what comes later. ok is false if the session
+// has ended, and nobody is to be told anything. gone is the presence of one that is
+// unavailable from now on.
+func (o *outgoing) publish(s *session.Session, st *stanza.Stanza, prio int8, gone *stanza.Stanza) (before *stanza.Stanza, ok bool) {
+	took, takes := s.Takes(), st != nil && prio >= 0
+	if takes && !took {
+		o.p.Offline.Begin(o.b, s)
+	}
+	if took && !takes {
+		defer o.p.Offline.Hold(s.JID.Bare())()
+	}
+	if before, ok = s.SetPresence(st, prio); !ok {
+		return nil, false
+	}
+	if before != nil && gone != nil {
+		o.p.Gone(s.JID, gone) // before anybody can see it
+	}
+	shown := s.Publish()
+	switch {
+	case shown && takes && !took:
+		o.p.Offline.Fetch(s)
+	case took && !takes:
+		o.p.Lost(o.b, s, o.p.Offline.End(o.b, s))
+	}
+	return before, shown || st == nil
 }
 
 // initial does what follows initial presence only: probes (4.2.2), and requests
@@ -96,13 +127,11 @@ func (o *outgoing) recall(s *session.Session, st *stanza.Stanza) {
 }
 
 func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza.Stanza) {
-	before, ok := s.SetPresence(nil, 0)
+	before, ok := o.publish(s, nil, 0, st)
 	if !ok {
 		return
 	}
 	if before != nil {
-		o.p.Gone(s.JID, st) // before anybody can see it
-		s.Publish()
 		o.tellGone(r, st)
 		s.Send(o.b, to(st, s.JID.Bare())) // 4.5.2: the one that sent it, too
 		o.p.Caps.Forget(o.b, s.Caps())

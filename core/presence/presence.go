@@ -10,6 +10,7 @@ import (
 	"context"
 
 	"github.com/hexmpp/hexmpp/core/caps"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -27,11 +28,13 @@ type Route func(b *transport.Batch, e *extension.Envelope) transport.Wait
 type Presence struct {
 	Sessions cluster.Registry
 	Rosters  *roster.Rosters
+	Offline  *offline.Offline
 	Caps     *caps.Directory
 	Route    Route
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
 	Recall   func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, kept bool)) transport.Wait
+	Lost     func(b *transport.Batch, s *session.Session, lost []session.Lost)
 	Spawn    func(transport.Wait) bool    // runs what nobody waits for; false if it is dropped
 	Failed   func(what string, err error) // logs what the sender is not told
 }

@@ -1,8 +1,12 @@
 package router
 
 import (
+	"context"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -10,18 +14,18 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// NSDelay is the namespace of delay stamps (XEP-0203).
-const NSDelay = "urn:xmpp:delay"
-
 // Lost decides what becomes of a stanza that a session did not bring to its
 // client. This is the one rule for it; no setting changes it:
 //
 //   - chat and normal messages go to the bare JID, as new ones would but for the
-//     Deliver stage, which they have passed, and with a stamp of their time;
-//     unless another session has a copy, or may still get it;
+//     Deliver stage, which they have passed, and with a stamp of their time: to
+//     other sessions, or into storage, in front of what comes later; unless
+//     another session has a copy, or may still get it;
 //   - an iq get or set is answered with service-unavailable;
 //   - everything else is dropped: groupchat (the room has its history), headlines,
 //     errors, answers, presence (subscription requests are roster state).
+//
+// What came from storage is not lost: it is stored still.
 func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.Wait {
 	st := l.Stanza
 	e := &extension.Envelope{Stanza: st, Account: to.Bare()}
@@ -38,26 +42,29 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 	case l.Fork != nil:
 		st = l.Fork.Message // this may have been a copy of it
 	}
+	at := l.At
+	if at.IsZero() { // nobody noted it: without stream management nothing waits for long
+		at = r.Offline.Now()
+	}
 	h := st.Header
 	h.To = to.Bare()
-	e.Stanza = stamped(st.With(h), to.Domain(), l.At)
-	return r.deliver(b, e)
+	e.Stanza = offline.Stamped(st.With(h), at)
+	switch {
+	case r.taken(b, e, nil):
+	case !r.Offline.Enabled():
+		return r.undelivered(b, e)
+	case !r.Offline.Late(h.To, func() { r.late(e, at) }):
+		r.Log.Error("a message that a session left was dropped: the server has ended", zap.Stringer("account", h.To))
+	}
+	return nil
 }
 
-// stamped adds when a message was first received, unless we said so already.
-// Stamps of others may be there, of a client that was offline or of a room; they
-// are not ours, since core/forgery lets nobody make one in our name.
-func stamped(st *stanza.Stanza, domain string, at time.Time) *stanza.Stanza {
-	if at.IsZero() {
-		return st
-	}
-	for _, c := range st.Children() {
-		if c.Space == NSDelay && c.Local == "delay" {
-			if from, _ := st.ChildAttr(c, "from"); from == domain {
-				return st
-			}
-		}
-	}
-	return st.Patch(nil, stanza.El(NSDelay, "delay",
-		stanza.At("from", domain), stanza.At("stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))))
+// late stores what a session left when no other one takes it.
+func (r *Router) late(e *extension.Envelope, at time.Time) {
+	add := func(ctx context.Context, st *stanza.Stanza) error { return r.Offline.AddLeft(ctx, st, at) }
+	r.Hosts.Own(func(ctx context.Context) {
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			return r.behindUndelivered(b, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.keep(b, e, add) })
+		})
+	})(context.Background())
 }

@@ -1,8 +1,10 @@
 package router
 
 import (
+	"context"
 	"slices"
 
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -28,6 +30,14 @@ func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wa
 // give is deliver with a copy for those sessions of the account that have its
 // mark and don't get the original.
 func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
+	if r.taken(b, e, c) {
+		return nil
+	}
+	return r.undelivered(b, e)
+}
+
+// taken says whether a session took the message.
+func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) bool {
 	st := e.Stanza
 	sessions := r.Sessions.Sessions(st.To.Bare())
 	var f *cluster.Fork
@@ -48,10 +58,10 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 	case c != nil: // what becomes of the original does not depend on copies
 		r.copies(b, c, sessions, e.Origin.Session, &cluster.Fork{}, to)
 	}
-	if f != nil && f.Lost() || !taken {
-		return r.undelivered(b, e)
+	if f != nil && f.Lost() {
+		return false
 	}
-	return nil
+	return taken
 }
 
 // forked returns what follows a message that several sessions may get; nil if
@@ -159,17 +169,34 @@ func highest(sessions []cluster.Entry) int8 {
 
 // undelivered handles a message that no session took.
 func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if !r.wanted(extension.Undelivered, e) {
-		return r.bounce(b, e)
-	}
-	return r.stage(b, extension.Undelivered, e, r.bounce)
+	return r.behindUndelivered(b, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+		return r.keep(b, e, r.Offline.Add)
+	})
 }
 
-// bounce tells the sender that a message reached nobody; headlines to a bare
-// JID and errors are silently dropped (RFC 6121 8.5.2.2.1, 8.5.3.2.1).
-func (r *Router) bounce(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	if e.Stanza.Type == stanza.Headline && e.Stanza.To.IsBare() {
-		return nil
+// behindUndelivered runs the Undelivered stage.
+func (r *Router) behindUndelivered(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
+	if !r.wanted(extension.Undelivered, e) {
+		return next(b, e)
 	}
-	return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+	return r.stage(b, extension.Undelivered, e, next)
+}
+
+// keep stores a message (XEP-0160), returns it to its sender, or drops it. What
+// is stored is committed before the sender's next stanza goes on.
+func (r *Router) keep(b *transport.Batch, e *extension.Envelope, add func(context.Context, *stanza.Stanza) error) transport.Wait {
+	switch r.Offline.Fate(e.Stanza) {
+	case offline.Drop:
+		return nil
+	case offline.Refuse:
+		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+	}
+	original := *e // e is borrowed
+	return r.Hosts.Own(func(ctx context.Context) {
+		if err := add(ctx, original.Stanza); err != nil {
+			transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+				return r.refuse(b, &original, stanza.AsError(err))
+			})
+		}
+	})
 }

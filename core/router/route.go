@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -27,6 +28,7 @@ type Router struct {
 	Pipeline *pipeline.Pipeline
 	Hosts    *host.Hosts
 	Presence Presence
+	Offline  *offline.Offline
 	Contacts Contacts // nil: strangers may ask full JIDs, too (privacy.strangers: allow)
 	Log      *zap.Logger
 }

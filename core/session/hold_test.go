@@ -5,6 +5,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // What was queued before Hold goes out, what comes after it waits for Release,
@@ -21,21 +22,30 @@ func TestHold(t *testing.T) {
 		}
 		return string(o.Drain(c, nil, 1<<20))
 	}
+	first, held := message("1", "x"), message("2", "y")
+	xml := func(s *stanza.Stanza) string { return string(s.Append(nil, jid.JID{}, "")) }
 	o.Raw(&b, "<before/>")
 	o.Hold()
-	o.Raw(&b, "<held/>")
+	o.Stanza(&b, held, jid.JID{})
 	if got := flush(); got != "<before/>" {
 		t.Errorf("while held: %s", got)
 	}
-	first := message("1", "x")
+	o.Raw(&b, "<a/>") // of the stream itself
+	if got := flush(); got != "<a/>" {
+		t.Errorf("while held: %s", got)
+	}
 	o.Release(&b, first)
-	if got := flush(); got != string(first.Append(nil, jid.JID{}, ""))+"<held/>" {
+	if got := flush(); got != xml(first)+xml(held) {
 		t.Errorf("released: %s", got)
 	}
 	o.Hold()
-	o.Raw(&b, "<more/>")
+	o.Stanza(&b, held, jid.JID{})
 	o.Finish(&b, "</stream:stream>")
-	if got := flush(); got != "<more/></stream:stream>" {
+	if got := flush(); got != "</stream:stream>" {
 		t.Errorf("finished while held: %s", got)
+	}
+	o.Release(&b, first)
+	if lost := o.Aside(); len(lost) != 1 || lost[0].Stanza != held || o.Len() != 0 {
+		t.Errorf("lost: %v, %d bytes are left", lost, o.Len())
 	}
 }

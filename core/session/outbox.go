@@ -1,8 +1,6 @@
 package session
 
 import (
-	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,39 +13,35 @@ import (
 // Outbox is what waits to be written to one stream: stanzas, and bytes of the
 // stream itself, in order. It is bounded in bytes, and the only queue between
 // the kernel and a socket. Under stream management (XEP-0198) it is the queue
-// of unacknowledged stanzas, too, and outlives the connection. Any goroutine
-// may use it.
+// of unacknowledged stanzas, too, and outlives the connection (managed.go). A
+// gap in it keeps back what others send (gap.go), also while messages of before
+// are read from storage (stored.go). Any goroutine may use it.
 type Outbox struct {
 	limits OutboxLimits
 
 	mu        sync.Mutex
 	conn      transport.Conn // nil while detached
-	items     []item
-	next      int // items before it are written
-	bytes     int // of the items from next on
+	items     []item         // up to the gap, if there is one
+	next      int            // items before it are written
+	bytes     int            // of the items from next on, and of those behind the gap, but for stored ones
 	scheduled bool
-	held      bool // see Hold
-	heldAt    int  // what was queued before it
-	closed    bool
+	closed    bool     // nothing can be queued any more
+	finished  bool     // see Finish
+	refuses   bool     // messages to the bare JID: see Withdraw
 	managed   *managed // nil without stream management
+	gap       *gap     // nil without a gap; of a closed Outbox: what is not written any more
+	stored    *stored  // nil unless stored messages are on their way
 }
 
 // OutboxLimits bound an Outbox.
 type OutboxLimits struct {
 	// Bytes that are not written; under stream management twice as many,
-	// together with those that are written and not acknowledged.
+	// together with those that are written and not acknowledged. Stored messages
+	// do not count: no more of them are read than the client takes.
 	Bytes int
 	// Kept is how many stanzas are written ahead of their acknowledgement: the
 	// rest waits. Without a connection, no more than these are taken.
 	Kept int
-}
-
-// managed is the state of stream management in one direction (XEP-0198 4).
-type managed struct {
-	kept  []item    // written, not acknowledged, in order
-	bytes int       // of them
-	acked uint32    // h of the client
-	asked time.Time // when <r/> was sent; zero if it is answered
 }
 
 // item is a stanza with the address that it is written to, or raw bytes.
@@ -56,7 +50,13 @@ type item struct {
 	to     jid.JID // overrides the stanza's, unless zero
 	raw    string
 	fork   *cluster.Fork
-	at     int64 // when it was queued, Unix nanoseconds; managed only
+	at     int64  // when it was queued, Unix nanoseconds; managed only
+	id     uint64 // in storage; 0 if it is not stored
+}
+
+// toBare says whether an item is a message to the bare JID.
+func (it *item) toBare() bool {
+	return it.stanza != nil && it.stanza.Kind == stanza.Message && it.stanza.To.IsBare() && it.to.IsZero()
 }
 
 // rawCost is what an item takes besides its bytes, about.
@@ -82,7 +82,7 @@ type Result uint8
 const (
 	Queued Result = iota
 	Full          // a bound is reached; nothing was queued
-	Closed        // the stream has ended; nothing was queued
+	Closed        // the stream has ended, or takes no such stanza; nothing was queued
 )
 
 // Stanza queues a stanza; to overrides its address unless zero.
@@ -95,7 +95,8 @@ func (o *Outbox) Delivery(b *transport.Batch, d cluster.Delivery) Result {
 	return o.push(b, item{stanza: d.Stanza, to: d.To, fork: d.Fork})
 }
 
-// Raw queues bytes of the stream itself: headers, features, SASL, nonzas.
+// Raw queues bytes of the stream itself: headers, features, SASL, nonzas. They
+// do not wait behind a gap: no stanza depends on them.
 func (o *Outbox) Raw(b *transport.Batch, s string) Result { return o.push(b, item{raw: s}) }
 
 func (o *Outbox) push(b *transport.Batch, it item) Result {
@@ -103,7 +104,7 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.closed:
+	case o.closed, o.refuses && it.toBare():
 		return Closed
 	case o.full(n):
 		return Full
@@ -113,6 +114,11 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 		if o.conn == nil {
 			o.coalesce(&it)
 		}
+	}
+	if o.gap != nil && it.stanza != nil {
+		o.gap.behind = append(o.gap.behind, it)
+		o.bytes += n
+		return Queued
 	}
 	o.append(b, it)
 	return Queued
@@ -125,8 +131,20 @@ func (o *Outbox) full(n int) bool {
 		return o.bytes > 0 && o.bytes+n > o.limits.Bytes
 	}
 	held := o.bytes + m.bytes
-	return held > 0 && held+n > 2*o.limits.Bytes ||
-		o.conn == nil && len(m.kept)+len(o.items)-o.next >= o.limits.Kept
+	return held > 0 && held+n > 2*o.limits.Bytes || o.conn == nil && o.waiting() >= o.limits.Kept
+}
+
+// waiting returns how many items there are that the client has not got, but for
+// stored ones.
+func (o *Outbox) waiting() int {
+	n := len(o.managed.kept) + len(o.items) - o.next
+	if o.gap != nil {
+		n += len(o.gap.behind)
+	}
+	if o.stored != nil {
+		n -= o.stored.count
+	}
+	return n
 }
 
 // append queues behind the checks; o.mu is held. Adding to a batch calls nobody.
@@ -137,71 +155,39 @@ func (o *Outbox) append(b *transport.Batch, it item) {
 }
 
 func (o *Outbox) schedule(b *transport.Batch) {
-	if !o.scheduled && !o.held && o.conn != nil {
+	if !o.scheduled && o.conn != nil {
 		o.scheduled = true
 		b.Add(o.conn)
 	}
 }
 
-// coalesce drops what a detached session need not hold twice: of the presence
-// of one full JID the last counts.
-func (o *Outbox) coalesce(it *item) {
-	st := it.stanza
-	if st == nil || st.Kind != stanza.Presence || st.Type != "" && st.Type != stanza.Unavailable {
-		return
-	}
-	o.items = slices.DeleteFunc(o.items, func(old item) bool {
-		same := old.stanza != nil && old.stanza.Kind == stanza.Presence && old.stanza.From == st.From &&
-			(old.stanza.Type == "" || old.stanza.Type == stanza.Unavailable)
-		if same {
-			o.bytes -= old.size()
-		}
-		return same
-	})
+// Finish queues the last bytes of the stream, whatever the bound, and asks the
+// connection to close behind them. Nothing can be queued after it, and what the
+// client can't get any more, or not in order, is not written: Aside returns it.
+// It reports false if that was done before, or there is no connection.
+func (o *Outbox) Finish(b *transport.Batch, last string) bool { return o.finish(b, last, nil) }
+
+// Leave is Finish for a session. Under stream management Aside returns also
+// messages that are kept for another one: written now they could not be
+// acknowledged any more, and would come a second time, behind later ones.
+func (o *Outbox) Leave(b *transport.Batch, last string, kept func(*stanza.Stanza) bool) bool {
+	return o.finish(b, last, kept)
 }
 
-// Finish queues the last bytes of the stream, whatever the bound, and asks the
-// connection to close behind them. Nothing can be queued after it. It reports
-// false if that was done before, or there is no connection.
-func (o *Outbox) Finish(b *transport.Batch, last string) bool {
+func (o *Outbox) finish(b *transport.Batch, last string, kept func(*stanza.Stanza) bool) bool {
 	o.mu.Lock()
 	conn := o.conn
-	if o.closed || conn == nil {
-		o.closed = true
-		o.mu.Unlock()
-		return false
+	o.shut(kept)
+	first := !o.finished && conn != nil
+	o.finished = true
+	if first {
+		o.append(b, item{raw: last})
 	}
-	o.closed, o.held = true, false
-	o.append(b, item{raw: last})
 	o.mu.Unlock()
-	conn.Close()
-	return true
-}
-
-// Hold keeps back what is queued from now on, until Release: a session takes
-// stanzas as soon as others can see it, but its client is told first that it
-// is bound.
-func (o *Outbox) Hold() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.closed { // what ends a stream is never held
-		o.held, o.heldAt = true, len(o.items)
+	if first {
+		conn.Close()
 	}
-}
-
-// Release ends Hold: first goes out in front of what was held, and behind what
-// was queued before.
-func (o *Outbox) Release(b *transport.Batch, first *stanza.Stanza) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	it := item{stanza: first}
-	if !o.held { // the stream has ended meanwhile
-		return
-	}
-	o.items = slices.Insert(o.items, o.heldAt, it)
-	o.bytes += it.size()
-	o.held = false
-	o.schedule(b)
+	return first
 }
 
 // Lost is a stanza that no client acknowledged.
@@ -211,84 +197,134 @@ type Lost struct {
 	At     time.Time // when it was queued; zero without stream management
 }
 
-// Take ends the Outbox and returns what was not acknowledged, or, without
-// stream management, not written.
+// Take ends the Outbox, whose connection is gone, and returns what was not
+// acknowledged, or, without stream management, not written. What is stored is
+// not among it: it is stored still.
 func (o *Outbox) Take() (lost []Lost) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	keep := func(items []item) {
-		for i := range items {
-			if it := &items[i]; it.stanza != nil {
-				l := Lost{Stanza: it.stanza, Fork: it.fork}
-				if it.at != 0 {
-					l.At = time.Unix(0, it.at)
-				}
-				lost = append(lost, l)
-			}
-		}
-	}
 	if o.managed != nil {
-		keep(o.managed.kept)
+		lost = appendLost(lost, o.managed.kept)
 	}
-	keep(o.items[o.next:])
-	o.items, o.next, o.bytes, o.closed, o.managed, o.conn = nil, 0, 0, true, nil, nil
+	lost = appendLost(lost, o.items[o.next:])
+	if o.gap != nil {
+		lost = appendLost(lost, o.gap.behind)
+	}
+	o.forgetStored()
+	o.items, o.next, o.bytes, o.closed, o.managed, o.gap, o.conn = nil, 0, 0, true, nil, nil, nil
 	return lost
 }
 
-// askRequest asks the client to acknowledge (XEP-0198 4).
-const askRequest = "<r xmlns='urn:xmpp:sm:3'/>"
+// Aside ends the Outbox while its connection is still there, and returns what
+// it will not write.
+func (o *Outbox) Aside() (lost []Lost) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shut(nil)
+	if o.gap != nil {
+		lost = appendLost(nil, o.gap.behind)
+		o.gap = nil
+	}
+	return lost
+}
+
+// shut lets nothing in any more.
+func (o *Outbox) shut(kept func(*stanza.Stanza) bool) {
+	if !o.closed {
+		o.closed = true
+		o.setAside(kept)
+	}
+}
+
+func appendLost(lost []Lost, items []item) []Lost {
+	for i := range items {
+		it := &items[i]
+		if it.stanza == nil || it.id != 0 {
+			continue
+		}
+		l := Lost{Stanza: it.stanza, Fork: it.fork}
+		if it.at != 0 {
+			l.At = time.Unix(0, it.at)
+		}
+		lost = append(lost, l)
+	}
+	return lost
+}
+
+// setAside moves behind the gap, which nobody closes any more, what this
+// connection can't bring to the client: what stands behind a stored message,
+// which is not written any more, and what is not acknowledged, since no
+// acknowledgement is read any more. See Leave for kept.
+func (o *Outbox) setAside(kept func(*stanza.Stanza) bool) {
+	var aside []item
+	if m := o.managed; m != nil {
+		aside, m.kept, m.bytes = m.kept, nil, 0
+	}
+	_, waiting := o.takeBack(func(it *item, behind bool) bool {
+		return it.stanza != nil && (behind || kept != nil && o.managed != nil && kept(it.stanza))
+	})
+	aside = append(aside, waiting...)
+	if o.gap != nil {
+		for i := range o.gap.behind {
+			o.bytes -= o.gap.behind[i].size()
+		}
+		aside = append(aside, o.gap.behind...)
+		o.gap = nil
+	}
+	if len(aside) > 0 {
+		o.gap = &gap{behind: aside}
+	}
+	o.forgetStored()
+}
 
 // Drain appends queued output to dst until there is none or max bytes or more
 // are appended: transport.Stream.Drain.
 // It is asked on behalf of a connection: one that the session has left gets
 // nothing.
 func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
-	start := len(dst)
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if conn != o.conn {
+		o.mu.Unlock()
 		return dst
 	}
-	end := len(o.items)
-	if o.held { // what came before goes out; Release goes on
-		end, o.scheduled = o.heldAt, false
+	dst = o.drain(dst, max)
+	wake := o.news()
+	o.mu.Unlock()
+	if wake != nil {
+		wake()
 	}
-	for o.next < end && len(dst)-start < max {
+	return dst
+}
+
+func (o *Outbox) drain(dst []byte, max int) []byte {
+	start := len(dst)
+	for o.next < len(o.items) && len(dst)-start < max {
 		if o.waits() {
 			o.scheduled = false // Ack goes on
 			break
 		}
 		it := &o.items[o.next]
-		n := it.size()
 		if it.stanza != nil {
 			dst = it.stanza.Append(dst, it.to, "")
-			o.written(it, n)
 		} else {
 			dst = append(dst, it.raw...)
 		}
-		o.bytes -= n
+		o.written(it)
 		*it = item{}
 		o.next++
 	}
 	o.compact()
-	if m := o.managed; m != nil && m.asked.IsZero() && !o.closed && m.due(&o.limits) {
+	if m := o.managed; m != nil && m.asked.IsZero() && !o.closed && (m.due(&o.limits) || o.stored.owed()) {
 		m.asked = time.Now()
 		dst = append(dst, askRequest...)
 	}
 	return dst
 }
 
-// waits says whether the next item has to wait for acknowledgements.
-func (o *Outbox) waits() bool {
-	it := &o.items[o.next]
-	return o.managed != nil && it.stanza != nil && it.at != 0 && len(o.managed.kept) >= o.limits.Kept
-}
-
 // compact gives back the slots of what is written. A queue that is never quite
 // empty must not grow for that.
 func (o *Outbox) compact() {
 	switch {
-	case o.held: // heldAt is an index
 	case o.next == len(o.items):
 		o.next, o.scheduled = 0, false
 		if cap(o.items) > idleItems {
@@ -303,135 +339,32 @@ func (o *Outbox) compact() {
 	}
 }
 
-// written notes that a stanza was handed to the connection.
-func (o *Outbox) written(it *item, n int) {
-	if m := o.managed; m != nil && it.at != 0 { // queued since <enable/>
+// written notes that an item was handed to the connection.
+func (o *Outbox) written(it *item) {
+	n, m := it.size(), o.managed
+	kept := m != nil && it.at != 0 && it.stanza != nil // queued since <enable/>
+	if kept {
 		m.kept = append(m.kept, *it)
-		m.bytes += n
-		return
 	}
-	if it.fork != nil {
+	switch {
+	case it.id != 0:
+		o.stored.written(it.id, n, kept)
+		return
+	case kept:
+		m.bytes += n
+	case it.fork != nil:
 		it.fork.Took()
 	}
-}
-
-// askAfter is how many unacknowledged stanzas make the server ask.
-const askAfter = 16
-
-func (m *managed) due(l *OutboxLimits) bool {
-	return len(m.kept) >= min(askAfter, l.Kept/2) || m.bytes >= l.Bytes/2
+	o.bytes -= n
 }
 
 // heldBytes is how much may be held back of what will be queued here.
 func (o *Outbox) heldBytes() int { return min(maxHeldBytes, o.limits.Bytes/2) }
 
-// Len returns the bytes that are queued and not written.
+// Len returns the bytes that are queued and not written, but for stored
+// messages.
 func (o *Outbox) Len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.bytes
-}
-
-// Manage begins stream management: what is queued from now on is kept until
-// the client acknowledges it. enabled is the answer to the client.
-func (o *Outbox) Manage(b *transport.Batch, enabled string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return
-	}
-	o.append(b, item{raw: enabled})
-	o.managed = &managed{}
-}
-
-// ErrAck: the client acknowledged more than it was sent.
-var ErrAck = errors.New("session: handled count too high")
-
-// Ack takes the client's h (XEP-0198 4): a count modulo 2^32.
-func (o *Outbox) Ack(b *transport.Batch, h uint32) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	err := o.ack(h)
-	if err == nil && o.next < len(o.items) {
-		o.schedule(b)
-	}
-	return err
-}
-
-func (o *Outbox) ack(h uint32) error {
-	m := o.managed
-	if m == nil {
-		return nil
-	}
-	n := h - m.acked
-	if uint64(n) > uint64(len(m.kept)) {
-		return ErrAck
-	}
-	for i := range m.kept[:n] {
-		m.bytes -= m.kept[i].size()
-		if f := m.kept[i].fork; f != nil {
-			f.Took()
-		}
-	}
-	m.kept = slices.Delete(m.kept, 0, int(n))
-	if len(m.kept) == 0 {
-		m.kept = nil
-	}
-	m.acked, m.asked = h, time.Time{}
-	return nil
-}
-
-// Ask asks the client to acknowledge what it has not, if it was not asked. It
-// reports whether the answer to an earlier question has been missing for as long
-// as patience.
-func (o *Outbox) Ask(b *transport.Batch, patience time.Duration) (missing bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	m := o.managed
-	if m == nil || o.closed || len(m.kept) == 0 {
-		return false
-	}
-	if !m.asked.IsZero() {
-		return time.Since(m.asked) >= patience
-	}
-	m.asked = time.Now()
-	o.append(b, item{raw: askRequest})
-	return false
-}
-
-// Detach takes the connection away: what is queued waits for the next one.
-func (o *Outbox) Detach() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.conn, o.scheduled = nil, false
-}
-
-// Attach goes on with another connection: first resumed, then everything that
-// h does not acknowledge, in order.
-func (o *Outbox) Attach(b *transport.Batch, conn transport.Conn, h uint32, resumed string) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed || o.managed == nil {
-		return errors.New("session: ended")
-	}
-	if err := o.ack(h); err != nil {
-		return err
-	}
-	m := o.managed
-	items := make([]item, 0, 1+len(m.kept)+len(o.items)-o.next)
-	items = append(items, item{raw: resumed})
-	items = append(items, m.kept...)
-	for _, it := range o.items[o.next:] {
-		if it.stanza != nil {
-			items = append(items, it)
-		}
-	}
-	o.items, o.next, o.bytes = items, 0, 0
-	for i := range items {
-		o.bytes += items[i].size()
-	}
-	m.kept, m.bytes, m.asked = nil, 0, time.Time{}
-	o.conn, o.scheduled = conn, false
-	o.schedule(b)
-	return nil
 }

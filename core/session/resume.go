@@ -132,13 +132,13 @@ func (s *Session) Detach(o Owner) bool {
 		return true // another stream has it
 	}
 	r := s.resumption
-	if s.ended || r == nil || r.id == "" {
-		return false
-	}
-	if !r.all.hold() {
+	if s.ended {
 		return false
 	}
 	s.owner = nil
+	if r == nil || r.id == "" || !r.all.hold() {
+		return false
+	}
 	s.out.Detach()
 	r.expiry = time.AfterFunc(r.max, func() {
 		defer r.all.release()
@@ -151,17 +151,21 @@ func (s *Session) Detach(o Owner) bool {
 
 // EndDetached ends the session if it is without a connection.
 func (s *Session) EndDetached(b *transport.Batch) {
+	left := s.kernel.Hold(s)
 	s.mu.Lock()
 	detached := s.owner == nil && !s.ended
+	telling := s.telling
 	if detached {
-		s.ended = true // nobody can take it over any more
+		s.ended, s.left = true, left // nobody can take it over any more
 		if s.gone == nil {
 			s.gone = make(chan struct{})
 		}
-		detached = !s.telling // else Tell does the rest
 	}
 	s.mu.Unlock()
-	if detached {
+	switch {
+	case !detached:
+		left()
+	case !telling: // else Tell does the rest
 		s.leave(b)
 	}
 }
@@ -189,14 +193,23 @@ func (s *Session) TakeOver(o Owner) (old Owner, busy <-chan struct{}, ok bool) {
 // not got. It returns the outbox, which is the stream's from now on. ErrEnded:
 // the session has ended, or another stream has taken it over, since TakeOver.
 func (s *Session) Resume(b *transport.Batch, o Owner, conn transport.Conn, h uint32, pending string) (*Outbox, error) {
+	err := s.attach(b, o, conn, h, pending)
+	if err == ErrEnded {
+		return nil, err
+	}
+	s.out.Wake()
+	return s.out, err
+}
+
+func (s *Session) attach(b *transport.Batch, o Owner, conn transport.Conn, h uint32, pending string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owner != o || s.ended {
-		return nil, ErrEnded
+		return ErrEnded
 	}
 	r := s.resumption
 	resumed := pending + "<resumed xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(r.handled), 10) + "' previd='" + r.id + "'/>"
-	return s.out, s.out.Attach(b, conn, h, resumed)
+	return s.out.Attach(b, conn, h, resumed)
 }
 
 // ErrEnded: the session can't be resumed by this stream any more.

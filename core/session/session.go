@@ -21,12 +21,22 @@ import (
 
 // Kernel is what a session asks of the rest of the kernel.
 type Kernel interface {
-	// Leave tells whoever saw the session as available that it is gone, and
-	// removes it from the session registry. told is called when they know, which
-	// may be later, on another goroutine. It is called once, by End.
-	Leave(b *transport.Batch, s *Session, told func())
-	// Lost takes what a session that has ended did not bring to its client.
+	// Hold keeps messages that are to be stored for the session's account from
+	// being stored until release: what the session leaves comes before them.
+	Hold(s *Session) (release func())
+	// Leave takes what the session did not bring to its client, removes it from the
+	// session registry, and tells whoever saw it as available that it is gone. told
+	// is called when they know, which may be later, on another goroutine. It is
+	// called once, by End, with the account held.
+	Leave(b *transport.Batch, s *Session, lost []Lost, told func())
+	// Lost takes what was still on its way when Leave was called, and did not
+	// arrive.
 	Lost(b *transport.Batch, s *Session, lost []Lost)
+	// Keeps says whether a stanza that the session leaves is stored if need be.
+	Keeps(st *stanza.Stanza) bool
+	// Fetch brings stored messages of the account to the session: see
+	// cluster.Receiver.Stored.
+	Fetch(s *Session) bool
 	// Delivered counts a stanza that a session took.
 	Delivered(kind stanza.Kind)
 	// Publish updates the session registry.
@@ -62,6 +72,7 @@ type Session struct {
 	inHand     bool            // a stanza of the client is being handled
 	idle       chan struct{}   // closed by Done; made by who waits for it
 	gone       chan struct{}   // made by End; closed when leave has told everybody
+	left       func()          // ends Kernel.Hold; called by leave
 	owner      Owner           // nil while detached
 	resumption *resumption     // nil without stream management
 	roster     *roster.Account // held from the first use until the end
@@ -140,23 +151,49 @@ func (s *Session) Send(b *transport.Batch, st *stanza.Stanza) bool {
 	return s.Deliver(b, cluster.Delivery{Stanza: st})
 }
 
-// End ends the session: with a stream error, or without one when the stream
-// has ended already (e is nil). It may be called by any goroutine and more
-// than once, and never waits: if others are just being told of the session's
-// presence (see Tell), they are told of its end behind that.
+// End ends the session: with a stream error, or without one when the connection
+// is gone (e is nil). It may be called by any goroutine and more than once, and
+// never waits: if others are just being told of the session's presence (see
+// Tell), they are told of its end behind that.
 func (s *Session) End(b *transport.Batch, e *stream.Error) (gone <-chan struct{}) {
+	return s.end(b, func(o Owner) string {
+		if e == nil {
+			return ""
+		}
+		return o.Closing(e)
+	})
+}
+
+// Close ends the session whose client has ended the stream in order; last goes
+// out behind what is queued.
+func (s *Session) Close(b *transport.Batch, last string) {
+	s.end(b, func(Owner) string { return last })
+}
+
+// end ends the session; closing makes the last bytes of the stream, "" if it is
+// gone.
+func (s *Session) end(b *transport.Batch, closing func(Owner) string) (gone <-chan struct{}) {
+	left := s.kernel.Hold(s) // before anybody can miss the session
 	s.mu.Lock()
 	if s.gone == nil {
 		s.gone = make(chan struct{})
 	}
 	first, owner, telling := !s.ended, s.owner, s.telling
 	s.ended = true
-	s.mu.Unlock()
-	if e != nil && owner != nil {
-		s.SendHeld(b)
-		s.out.Finish(b, owner.Closing(e))
+	if first {
+		s.left = left
 	}
-	if first && !telling {
+	s.mu.Unlock()
+	if owner != nil {
+		if last := closing(owner); last != "" {
+			s.SendHeld(b)
+			s.out.Leave(b, last, s.kernel.Keeps)
+		}
+	}
+	switch {
+	case !first:
+		left()
+	case !telling:
 		s.leave(b)
 	}
 	return s.gone
@@ -165,23 +202,19 @@ func (s *Session) End(b *transport.Batch, e *stream.Error) (gone <-chan struct{}
 // leave tells everybody of the end; it is called once.
 func (s *Session) leave(b *transport.Batch) {
 	s.mu.Lock()
-	r, owner := s.resumption, s.owner
+	r, owner, left := s.resumption, s.owner, s.left
 	s.mu.Unlock()
 	if r != nil {
 		r.stop(s)
 	}
-	var left atomic.Int32 // of what comes before gone is closed
-	left.Store(2)
-	done := func() {
-		if left.Add(-1) == 0 {
-			close(s.gone)
-		}
-	}
-	s.kernel.Leave(b, s, done)
+	var lost []Lost
 	if owner == nil { // nothing will be written any more
-		s.Bury(b)
+		lost = s.out.Take()
+	} else {
+		lost = s.out.Aside()
 	}
-	done()
+	s.kernel.Leave(b, s, append(lost, s.takeHeld()...), func() { close(s.gone) })
+	left()
 }
 
 // Tell runs f, which tells others of the session's presence, unless the session
@@ -220,8 +253,9 @@ func (s *Session) told(b *transport.Batch) {
 	}
 }
 
-// Bury hands what the client did not get to the kernel. The stream calls it
-// when the connection of a session that has ended is gone.
+// Bury hands to the kernel what the client did not get though it was to be
+// written after the end. The stream calls it when the connection of a session
+// that has ended is gone.
 func (s *Session) Bury(b *transport.Batch) {
 	s.mu.Lock()
 	ended := s.ended
@@ -229,7 +263,7 @@ func (s *Session) Bury(b *transport.Batch) {
 	if !ended { // another stream has it
 		return
 	}
-	if lost := append(s.out.Take(), s.takeHeld()...); len(lost) > 0 {
+	if lost := s.out.Take(); len(lost) > 0 {
 		s.kernel.Lost(b, s, lost)
 	}
 }
@@ -281,10 +315,11 @@ func (s *Session) SetInterested() {
 func (s *Session) Entry() cluster.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return cluster.Entry{
-		JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested,
-		Available: s.presence != nil, Presence: s.presence, Priority: s.priority, Marks: s.markNames,
+	e := cluster.Entry{JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested, Priority: s.priority, Marks: s.markNames}
+	if !s.ended {
+		e.Available, e.Presence = s.presence != nil, s.presence
 	}
+	return e
 }
 
 // Caps is where it is kept what the client can do.

@@ -21,7 +21,7 @@ type kernel struct {
 	left, overflows int
 }
 
-func (k *kernel) Leave(_ *transport.Batch, _ *Session, told func()) {
+func (k *kernel) Leave(_ *transport.Batch, _ *Session, _ []Lost, told func()) {
 	k.mu.Lock()
 	k.left++
 	k.mu.Unlock()
@@ -31,6 +31,9 @@ func (k *kernel) Leave(_ *transport.Batch, _ *Session, told func()) {
 func (k *kernel) Overflow(*Session) { k.mu.Lock(); defer k.mu.Unlock(); k.overflows++ }
 
 func (k *kernel) Delivered(stanza.Kind)      {}
+func (k *kernel) Hold(*Session) func()       { return func() {} }
+func (k *kernel) Fetch(*Session) bool        { return true }
+func (k *kernel) Keeps(*stanza.Stanza) bool  { return false }
 func (k *kernel) Publish(cluster.Entry) bool { return true }
 func (k *kernel) Show(*transport.Batch, *Session, cluster.Show) transport.Wait {
 	return nil

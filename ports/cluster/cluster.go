@@ -29,6 +29,12 @@ type Receiver interface {
 	// connection and the stanza can't wait): the caller treats it as if the
 	// session had not been there.
 	Deliver(b *transport.Batch, d Delivery) bool
+	// Stored tells the session that messages wait for its account in storage
+	// (XEP-0160). It fetches them, unless another session of the account does so
+	// already, and whatever is delivered to it from now on comes behind them. It
+	// never blocks. false means that the session takes none: it is not available
+	// any more, or has ended.
+	Stored() bool
 	// End ends the session with a stream error: conflict, when another one has
 	// taken its full JID (RFC 6120 4.9.3.3). It never waits. The channel is
 	// closed when whoever saw the session as available has been told that it is

@@ -22,6 +22,7 @@ import (
 type receiver struct{ name string }
 
 func (*receiver) Deliver(*transport.Batch, cluster.Delivery) bool     { return true }
+func (*receiver) Stored() bool                                        { return true }
 func (*receiver) End(*transport.Batch, *stream.Error) <-chan struct{} { return nil }
 
 func (*receiver) Mark(*transport.Batch, cluster.Mark, bool)          {}

@@ -101,6 +101,7 @@ type Limits struct {
 	ResumeTime                 time.Duration
 	RosterItems                int
 	RosterRequests             int
+	OfflineMessages            int
 	Connections                int
 	ConnectionsPerAddress      int
 	ShutdownTime               time.Duration

@@ -150,6 +150,8 @@ func limitOptions(l *Limits) []option {
 			doc: "How many contacts one account may have."},
 		{key: "roster-requests", value: one(&l.RosterRequests, number(1, 1_000_000)), preset: "200",
 			doc: "How many subscription requests of others may wait for an account's answer."},
+		{key: "offline-messages", value: one(&l.OfflineMessages, number(0, 1_000_000)), preset: "1000",
+			doc: "How many messages may wait for an account that is not online (XEP-0160); past it the sender is told to try later. With 0 none are stored, and go back to their senders."},
 		{key: "connections", value: one(&l.Connections, number(1, 10_000_000)), preset: "100000",
 			doc: "How many connections the server holds at a time."},
 		{key: "connections-per-address", value: one(&l.ConnectionsPerAddress, number(1, 10_000_000)), preset: "1000",

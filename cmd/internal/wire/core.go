@@ -12,6 +12,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/throttle"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -80,6 +81,7 @@ func kernelOptions(c *config.Config, version string) core.Options {
 		RefuseStrangers: c.Privacy.Strangers == config.StrangersRefuse,
 
 		Rosters:  roster.Limits{Items: l.RosterItems, Requests: l.RosterRequests},
+		Offline:  offline.Options{Messages: offlineMessages(l.OfflineMessages)},
 		Throttle: throttle.Options{Disabled: !l.Rates},
 	}
 }
@@ -90,4 +92,12 @@ func resumeTime(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
+}
+
+// offlineMessages maps the configuration's "none" to the kernel's.
+func offlineMessages(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }

@@ -26,16 +26,16 @@ func OpenUsers(ctx context.Context, c *config.Config, log *zap.Logger) (users ad
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	return &offline{c.Domains, accounts}, store.Close, nil
+	return &storedUsers{c.Domains, accounts}, store.Close, nil
 }
 
-// offline is admin.Users without a kernel: there are no sessions to end.
-type offline struct {
+// storedUsers is admin.Users without a kernel: there are no sessions to end.
+type storedUsers struct {
 	domains  []string
 	accounts auth.Accounts
 }
 
-func (o *offline) hosted(domain string) error {
+func (o *storedUsers) hosted(domain string) error {
 	if !slices.Contains(o.domains, domain) {
 		return fmt.Errorf("%q is not a hosted domain %v", domain, o.domains)
 	}
@@ -43,7 +43,7 @@ func (o *offline) hosted(domain string) error {
 }
 
 // AddUser implements admin.Users.
-func (o *offline) AddUser(ctx context.Context, user jid.JID, password string) error {
+func (o *storedUsers) AddUser(ctx context.Context, user jid.JID, password string) error {
 	if err := o.hosted(user.Domain()); err != nil {
 		return err
 	}
@@ -51,22 +51,22 @@ func (o *offline) AddUser(ctx context.Context, user jid.JID, password string) er
 }
 
 // SetPassword implements admin.Users.
-func (o *offline) SetPassword(ctx context.Context, user jid.JID, password string) error {
+func (o *storedUsers) SetPassword(ctx context.Context, user jid.JID, password string) error {
 	return o.accounts.SetPassword(ctx, user, password)
 }
 
 // RemoveUser implements admin.Users.
-func (o *offline) RemoveUser(ctx context.Context, user jid.JID) error {
+func (o *storedUsers) RemoveUser(ctx context.Context, user jid.JID) error {
 	return o.accounts.Remove(ctx, user)
 }
 
 // User implements admin.Users.
-func (o *offline) User(ctx context.Context, user jid.JID) (auth.Account, error) {
+func (o *storedUsers) User(ctx context.Context, user jid.JID) (auth.Account, error) {
 	return o.accounts.Get(ctx, user)
 }
 
 // ListUsers implements admin.Users.
-func (o *offline) ListUsers(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
+func (o *storedUsers) ListUsers(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
 	if err := o.hosted(domain); err != nil {
 		return nil, err
 	}

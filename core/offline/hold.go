@@ -1,0 +1,103 @@
+package offline
+
+import (
+	"context"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// patience is how long a message waits for what ended sessions left: then order
+// yields, since storage is slow.
+const patience = 10 * time.Second
+
+// Hold keeps messages for an account from being stored until release is called,
+// and the gap of a session from being closed: a session of the account ends, and
+// what it leaves comes first. release is called once.
+func (o *Offline) Hold(owner jid.JID) (release func()) {
+	if o.quota <= 0 {
+		return func() {}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.account(owner)
+	a.holds++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.unhold(a)
+	}
+}
+
+// unhold ends a hold; o.mu is held.
+func (o *Offline) unhold(a *account) {
+	if a.holds--; a.holds > 0 {
+		return
+	}
+	if a.clear != nil {
+		close(a.clear)
+		a.clear = nil
+	}
+	if a.flush != nil {
+		a.again = true
+		o.reads.ask(&a.read)
+	}
+	o.drop(a)
+}
+
+// await waits until nothing of an account is held.
+func (o *Offline) await(ctx context.Context, owner jid.JID) {
+	o.mu.Lock()
+	a := o.accounts[owner]
+	if a == nil || a.holds == 0 {
+		o.mu.Unlock()
+		return
+	}
+	if a.clear == nil {
+		a.clear = make(chan struct{})
+	}
+	clear := a.clear
+	o.mu.Unlock()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-clear:
+	case <-late.C:
+	case <-ctx.Done():
+	}
+}
+
+// Late has store called, which stores something that a session of the account
+// left by AddLeft: behind what was left before, and in front of what others
+// send from now on. It is false if the server has ended.
+func (o *Offline) Late(owner jid.JID, store func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.account(owner)
+	if !o.late.ask(&a.keep) {
+		o.drop(a)
+		return false
+	}
+	a.holds++
+	a.left = append(a.left, store)
+	return true
+}
+
+// keep stores what sessions of an account left.
+func (o *Offline) keep(a *account) {
+	for {
+		o.mu.Lock()
+		if len(a.left) == 0 {
+			o.mu.Unlock()
+			return
+		}
+		store := a.left[0]
+		a.left[0] = nil
+		a.left = a.left[1:]
+		o.mu.Unlock()
+		store()
+		o.mu.Lock()
+		o.unhold(a)
+		o.mu.Unlock()
+	}
+}

@@ -1,0 +1,189 @@
+// Package offline keeps messages for accounts that no session takes messages
+// for (XEP-0160), and brings them to the first session that does.
+//
+// What is stored, and what not, is in rule.go. store.go stores, fetch.go reads
+// and hands over, receipts.go deletes what has arrived, hold.go lets what a
+// session leaves go in front of what comes later.
+//
+// # Order
+//
+// Stored messages come before live ones. A session that takes messages from now
+// on gets a gap in its outbox before others can see it (Begin): stored messages
+// are inserted in front of it, live ones wait behind. It is closed when storage
+// has no more. Whoever has stored a message looks for a session before the
+// sender's next stanza goes on (Add): then the gap is opened there and then.
+//
+// One session of an account has the gap. If that session ends, or takes no more
+// messages, another one gets it.
+//
+// # Receipts
+//
+// A message stays in storage until the client acknowledged it (XEP-0198), or,
+// without that, until it was written. Until it is deleted this process remembers
+// that it is under way, so that it is not read a second time. What a session that
+// has ended did not acknowledge is read again; it was never lost, and is not
+// stored twice.
+//
+// # Locks
+//
+// Offline.mu guards all of this. Under it, Session.mu and Outbox.mu may be
+// taken, never the reverse; storage and the code of extensions are never called
+// under it.
+package offline
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Options of offline messages.
+type Options struct {
+	// Messages that wait for one account, at the most; default 1,000. Negative:
+	// none are stored.
+	Messages int
+}
+
+// Deps are what offline messages stand on.
+type Deps struct {
+	Store    storage.Offline
+	Sessions cluster.Registry
+	Log      *zap.Logger
+	Now      func() time.Time
+}
+
+// Bounds of what runs at once, and for how long.
+const (
+	readers  = 16 // accounts that are read
+	deleters = 8  // accounts whose receipts are written
+	keepers  = 16 // accounts for which is stored what ended sessions left
+
+	maxTime = 30 * time.Second // of a call of storage
+)
+
+// Recall takes a message through the stage Recall: see router.Router.Recall.
+type Recall func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, waits bool)) transport.Wait
+
+// Offline may be used by any goroutine.
+type Offline struct {
+	Deps
+	Recall Recall // set before the first session
+
+	quota int // 0: nothing is stored
+
+	reads, deletes, late *pool
+
+	mu       sync.Mutex
+	accounts map[jid.JID]*account // those where something is under way
+}
+
+// New returns an Offline, whose work Stop ends.
+func New(o Options, d Deps) *Offline {
+	if o.Messages == 0 {
+		o.Messages = 1000
+	}
+	// Many clients meet the same failure: one line of a kind every 10 seconds.
+	d.Log = d.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
+	}))
+	return &Offline{
+		Deps: d, quota: max(o.Messages, 0), accounts: map[jid.JID]*account{},
+		reads: newPool(readers), deletes: newPool(deleters), late: newPool(keepers),
+	}
+}
+
+// Enabled says whether messages are stored at all.
+func (o *Offline) Enabled() bool { return o.quota > 0 }
+
+// Registration is what service discovery tells of offline messages (XEP-0160 4).
+func (o *Offline) Registration() extension.Registration {
+	r := extension.Registration{Name: "offline"}
+	if o.Enabled() {
+		r.Implements = []extension.XEP{{Number: 160, Version: "1.0.1"}, {Number: 203, Version: "2.0"}, {Number: 334, Version: "1.0.0"}}
+		r.Server.Features = []string{"msgoffline"}
+	}
+	return r
+}
+
+// Settle waits until what ended sessions left is stored, or ctx ends.
+func (o *Offline) Settle(ctx context.Context) error { return o.late.stop(ctx) }
+
+// Stop ends all work: receipts are still written, as long as ctx lasts.
+func (o *Offline) Stop(ctx context.Context) error {
+	over, end := context.WithCancel(context.Background())
+	end()
+	o.reads.stop(over) // nobody is there to read for
+	return errors.Join(o.late.stop(ctx), o.deletes.stop(ctx))
+}
+
+// account is what is under way for one account. Offline.mu guards it.
+type account struct {
+	owner jid.JID // bare
+
+	flush   *flush            // nil if no session has the gap
+	with    map[uint64]*flush // messages that were read: with its session, or nil, to be deleted
+	after   uint64            // those up to it are in with, or deleted
+	again   bool              // there may be more than the last read saw
+	reading bool
+	gone    []uint64 // deleted while reading: what is read may still have them
+
+	receipts []uint64 // to be deleted
+	deleting bool
+
+	holds int
+	clear chan struct{} // closed when holds is 0 again; nil if nobody waits
+	left  []func()      // what ended sessions left, to be stored in order
+
+	read, delete, keep job
+	readErrors         int // in a row
+	deleteErrors       int
+}
+
+// flush is the time in which one session has the gap.
+type flush struct {
+	s     *session.Session
+	shown bool // others can see that the session takes messages
+}
+
+// account returns what is under way for an account; o.mu is held.
+func (o *Offline) account(owner jid.JID) *account {
+	a := o.accounts[owner]
+	if a == nil {
+		a = &account{owner: owner.Clone(), with: map[uint64]*flush{}}
+		a.read.run = func(ctx context.Context) { o.read(ctx, a) }
+		a.delete.run = func(ctx context.Context) { o.deleteReceipts(ctx, a) }
+		a.keep.run = func(context.Context) { o.keep(a) }
+		o.accounts[a.owner] = a
+	}
+	return a
+}
+
+// drop forgets an account where nothing is under way any more; o.mu is held. It
+// may be forgotten already, and known anew.
+func (o *Offline) drop(a *account) {
+	if a.flush == nil && len(a.with) == 0 && !a.reading && !a.deleting && a.holds == 0 && o.accounts[a.owner] == a {
+		delete(o.accounts, a.owner)
+	}
+}
+
+// backoff is how long to wait after n failures in a row.
+func backoff(n int) time.Duration { return min(time.Second<<min(n-1, 10), time.Minute) }
+
+// timed bounds a call of storage.
+func timed(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	return call(ctx)
+}

@@ -1,0 +1,76 @@
+package offline
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
+)
+
+// limits let back in whatever was stored: it passed those of its stream.
+var limits = xmlstream.Limits{StanzaBytes: 2 * storage.MaxValue, Depth: 255, Attributes: 255}
+
+// Add stores a message for the account that it is addressed to, and has a
+// session fetch it if there is one by now: when it returns, nothing that is sent
+// later gets in front. It waits until what ended sessions of the account left is
+// stored. The error is for the sender; an account that is not there is none.
+func (o *Offline) Add(ctx context.Context, st *stanza.Stanza) error {
+	at := o.Now()
+	o.await(ctx, st.To.Bare())
+	return o.AddLeft(ctx, st, at)
+}
+
+// AddLeft is Add for what a session left, which was first received at some time:
+// nothing comes before that.
+func (o *Offline) AddLeft(ctx context.Context, st *stanza.Stanza, at time.Time) error {
+	owner := st.To.Bare()
+	xml := st.Append(nil, jid.JID{}, xmpp.NSClient)
+	if len(xml) > storage.MaxValue {
+		return stanza.Err(stanza.ResourceConstraint, "too long to be stored for somebody who is offline")
+	}
+	if _, err := xmlstream.ParseStanza(xml, xmpp.NSClient, limits); err != nil { // its start tag has grown past a bound
+		return stanza.Err(stanza.ResourceConstraint, "too long an address to be stored for somebody who is offline")
+	}
+	_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: at, XML: xml}, o.quota)
+	switch {
+	case err == nil:
+	case errors.Is(err, storage.ErrNotFound): // as silent as an account that is offline (RFC 6121 8.5.1)
+		return nil
+	case errors.Is(err, storage.ErrQuota):
+		return stanza.Err(stanza.ResourceConstraint, "too many messages wait for this account")
+	default:
+		o.Log.Error("storage: a message for somebody who is offline was refused: the database does not answer, or its disk is full",
+			zap.Stringer("account", owner), zap.Error(err))
+		err = stanza.Err(stanza.InternalServerError, "")
+	}
+	o.stored(owner) // also if that is not known
+	return err
+}
+
+// stored has somebody fetch what was stored, or is free again, for an account.
+func (o *Offline) stored(owner jid.JID) {
+	o.mu.Lock()
+	if a := o.accounts[owner]; a != nil && a.flush != nil {
+		a.again = true
+		o.reads.ask(&a.read)
+		o.mu.Unlock()
+		return
+	}
+	o.mu.Unlock()
+	takes := slices.DeleteFunc(slices.Clone(o.Sessions.Sessions(owner)), func(s cluster.Entry) bool { return !s.Available || s.Priority < 0 })
+	slices.SortStableFunc(takes, func(a, b cluster.Entry) int { return int(b.Priority) - int(a.Priority) })
+	for _, s := range takes {
+		if s.Receiver.Stored() {
+			return
+		}
+	}
+}
