@@ -26,6 +26,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/router"
+	"github.com/hexmpp/hexmpp/core/safe"
 	"github.com/hexmpp/hexmpp/core/throttle"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -55,12 +56,13 @@ type Options struct {
 	Version         string           // of the server, for administrators
 }
 
-// Ports are what plugs into the kernel. All are needed but LoggedIn.
+// Ports are what plugs into the kernel. All are needed but LoggedIn and Spool.
 type Ports struct {
 	Credentials auth.Credentials
 	Verifier    auth.Verifier
 	Accounts    auth.Accounts
 	Store       storage.Store
+	Spool       storage.Spool // nil: what is acknowledged outlives no kill of the process
 	Sessions    cluster.Registry
 	Extensions  []extension.Registration
 	Order       extension.Order
@@ -80,6 +82,7 @@ type Kernel struct {
 	router   *router.Router
 	presence *presence.Presence
 	offline  *offline.Offline
+	safe     *safe.Safe
 	c2s      *c2s.Server
 	observe  *observe.Kernel
 	started  time.Time
@@ -108,6 +111,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now})
+	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
 	own := []extension.Registration{k.offline.Registration()}
 	var err error
 	if k.registry, err = registry.New(k.hosts, o.Domains, append(own, p.Extensions...)); err != nil {
@@ -117,7 +121,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Offline: k.offline, Log: p.Log}
+	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Offline: k.offline, Safe: k.safe, Log: p.Log}
 	k.offline.Recall = k.router.Recall
 	if o.RefuseStrangers {
 		k.router.Contacts = rosters
@@ -131,7 +135,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.router.Presence = k.presence
 	k.accounts.forget = k.hosts.Forget
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
-		Kernel: k, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Forgery: k.hosts.Forgery, Presence: k.presence, Sessions: p.Sessions,
+		Kernel: k, Senders: k.safe, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Forgery: k.hosts.Forgery, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
 		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now, Observe: k.observe,
 	})
@@ -166,6 +170,13 @@ func prepare(o *Options, p *Ports) error {
 // are stopped again.
 func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
+	senders, err := k.safe.Recover(ctx, k.restore)
+	if err != nil {
+		return err
+	}
+	for _, s := range senders {
+		k.c2s.Resumables.Past(s.ID, s.User, s.Handled)
+	}
 	for i, g := range k.registry.Guests() {
 		if err := g.StartGuest(ctx); err != nil {
 			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]))

@@ -1,11 +1,15 @@
 package core
 
 import (
+	"context"
+
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -63,4 +67,15 @@ func (k *Kernel) Show(b *transport.Batch, s *session.Session, v cluster.Show) tr
 // becameUnavailable tells the extensions.
 func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
 	k.hosts.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: s, At: k.ports.Now(), Presence: last})
+}
+
+// restore stores messages that an earlier process had accepted for an account.
+func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error {
+	left := make([]offline.Left, len(records))
+	for i, r := range records {
+		h := r.Stanza.Header
+		h.To = owner
+		left[i] = offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp}
+	}
+	return k.offline.Restore(ctx, owner, left)
 }

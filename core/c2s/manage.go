@@ -32,7 +32,7 @@ func (s *Stream) manage(b *transport.Batch, e *stanza.Element) {
 		s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 	case "r":
 		if sess.Managed() {
-			s.reply(b, "<a xmlns='"+session.NSManagement+"' h='"+strconv.FormatUint(uint64(sess.Handled()), 10)+"'/>")
+			s.reply(b, sess.Answer())
 		} else {
 			s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 		}
@@ -106,16 +106,24 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		old.Replaced(b)
 	}
 	s.session.Store(sess)
-	if busy == nil {
+	if busy == nil && sess.Settled() == nil {
 		s.resumed(b, sess, h)
 		return nil
 	}
 	return func(ctx context.Context) {
+		await(ctx, busy)           // what is in hand may need the spool
+		await(ctx, sess.Settled()) // <resumed/> counts all of it
+		s.resume = func(b *transport.Batch) { s.resumed(b, sess, h) }
+	}
+}
+
+// await waits for a channel that is not nil, or for the end of ctx.
+func await(ctx context.Context, c <-chan struct{}) {
+	if c != nil {
 		select {
-		case <-busy:
+		case <-c:
 		case <-ctx.Done():
 		}
-		s.resume = func(b *transport.Batch) { s.resumed(b, sess, h) }
 	}
 }
 

@@ -24,7 +24,15 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 	}
 	s.srv.Observe.Received(t.Stanza.Kind)
 	w := s.submit(b, t, sess)
-	s.envelope.Stanza = nil // an idle session holds no stanza
+	s.envelope.Stanza = nil            // an idle session holds no stanza
+	if c := sess.Crowded(); c != nil { // the disk is slower than the client
+		calm := func(ctx context.Context) { await(ctx, c) }
+		if w == nil {
+			w = calm
+		} else {
+			w = transport.Sequence([]transport.Wait{w, calm})
+		}
+	}
 	return s.done(sess, w)
 }
 

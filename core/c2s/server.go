@@ -89,6 +89,7 @@ type Options struct {
 // Deps are what client streams stand on.
 type Deps struct {
 	Kernel      session.Kernel
+	Senders     session.Senders
 	Gone        func(*Stream) // called once, by Closed
 	Router      *router.Router
 	Registry    *registry.Registry
@@ -118,5 +119,5 @@ type Server struct {
 // NewServer returns a Server.
 func NewServer(o Options, d Deps) *Server {
 	o.Limits.setDefaults()
-	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, d.Now)}
+	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, d.Now, d.Senders)}
 }

@@ -19,12 +19,12 @@ import (
 // limits let back in whatever was stored: it passed those of its stream.
 var limits = xmlstream.Limits{StanzaBytes: 2 * storage.MaxValue, Depth: 255, Attributes: 255}
 
-// Add stores a message for the account that it is addressed to, and has a
-// session fetch it if there is one by now: when it returns, nothing that is sent
-// later gets in front. It waits until what ended sessions of the account left is
-// stored. The error is for the sender; an account that is not there is none.
-func (o *Offline) Add(ctx context.Context, st *stanza.Stanza) error {
-	at := o.Now()
+// Add stores a message for the account that it is addressed to, received at some
+// time, and has a session fetch it if there is one by now: when it returns, nothing
+// that is sent later gets in front. It waits until what ended sessions of the
+// account left is stored. The error is for the sender; an account that is not there
+// is none.
+func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) error {
 	o.await(ctx, st.To.Bare())
 	return o.AddLeft(ctx, st, at)
 }

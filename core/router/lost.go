@@ -8,6 +8,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -42,7 +43,12 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 	case l.Fork != nil:
 		st = l.Fork.Message // this may have been a copy of it
 	}
+	var receipt cluster.Receipt
 	at := l.At
+	if l.Fork != nil && l.Fork.Receipt.Spool != nil {
+		receipt = l.Fork.Receipt
+		at = receipt.At
+	}
 	if at.IsZero() { // nobody noted it: without stream management nothing waits for long
 		at = r.Offline.Now()
 	}
@@ -50,10 +56,10 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 	h.To = to.Bare()
 	e.Stanza = offline.Stamped(st.With(h), at)
 	switch {
-	case r.taken(b, e, nil):
+	case r.taken(b, e, nil, receipt):
 	case !r.Offline.Enabled():
-		return r.undelivered(b, e)
-	case !r.Offline.Late(h.To, func() { r.late(e, at) }):
+		return behind(b, r.undelivered(b, e, at), receipt.Done)
+	case !r.Offline.Late(h.To, func() { r.late(e, at); receipt.Done() }):
 		r.Log.Error("a message that a session left was dropped: the server has ended", zap.Stringer("account", h.To))
 	}
 	return nil

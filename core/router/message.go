@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
@@ -30,25 +31,48 @@ func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wa
 // give is deliver with a copy for those sessions of the account that have its
 // mark and don't get the original.
 func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
-	if r.taken(b, e, c) {
+	receipt := r.accept(e)
+	if r.taken(b, e, c, receipt) {
 		return nil
 	}
-	return r.undelivered(b, e)
+	return behind(b, r.undelivered(b, e, receipt.At), receipt.Done)
 }
 
-// taken says whether a session took the message.
-func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) bool {
+// accept puts a message into the spool if its sender is to be told that it is safe
+// (package safe).
+func (r *Router) accept(e *extension.Envelope) cluster.Receipt {
+	if r.Safe == nil || e.Origin.Session.IsZero() || r.Offline.Fate(e.Stanza) != offline.Keep {
+		return cluster.Receipt{}
+	}
+	offline := len(r.Sessions.Sessions(e.Stanza.To.Bare())) == 0
+	return r.Safe.Accept(e.Origin.Session, e.Stanza, r.Offline.Now(), offline)
+}
+
+// behind runs f when w has run, at once if there is none.
+func behind(b *transport.Batch, w transport.Wait, f func()) transport.Wait {
+	if w == nil {
+		f()
+		return nil
+	}
+	return func(ctx context.Context) {
+		defer f()
+		w(ctx)
+	}
+}
+
+// taken says whether a session took the message; then the receipt is with it.
+func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt) bool {
 	st := e.Stanza
 	sessions := r.Sessions.Sessions(st.To.Bare())
 	var f *cluster.Fork
-	if c != nil || st.To.IsBare() {
-		f = forked(st, sessions)
+	if receipt.Spool != nil || c != nil || st.To.IsBare() {
+		f = forked(st, sessions, receipt)
 	}
 	to := choice{full: st.To}
 	taken := !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
 	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {       // 8.5.2, 8.5.3.2.1
 		if f == nil {
-			f = forked(st, sessions)
+			f = forked(st, sessions, receipt)
 		}
 		to, taken = r.best(b, f, st, sessions)
 	}
@@ -64,13 +88,14 @@ func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Co
 	return taken
 }
 
-// forked returns what follows a message that several sessions may get; nil if
-// there is one at most. It counts one copy too many, until all have theirs.
-func forked(st *stanza.Stanza, sessions []cluster.Entry) *cluster.Fork {
-	if len(sessions) <= 1 {
+// forked returns what follows a message that several sessions may get, or that
+// has a receipt; nil if neither is so. It counts one copy too many, until all have
+// theirs.
+func forked(st *stanza.Stanza, sessions []cluster.Entry, receipt cluster.Receipt) *cluster.Fork {
+	if len(sessions) <= 1 && receipt.Spool == nil {
 		return nil
 	}
-	f := &cluster.Fork{Message: st}
+	f := &cluster.Fork{Message: st, Receipt: receipt}
 	f.Add()
 	return f
 }
@@ -167,10 +192,14 @@ func highest(sessions []cluster.Entry) int8 {
 	return best
 }
 
-// undelivered handles a message that no session took.
-func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope) transport.Wait {
+// undelivered handles a message that no session took, and that was received at
+// some time, the zero time being now.
+func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, at time.Time) transport.Wait {
+	if at.IsZero() {
+		at = r.Offline.Now()
+	}
 	return r.behindUndelivered(b, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
-		return r.keep(b, e, r.Offline.Add)
+		return r.keep(b, e, func(ctx context.Context, st *stanza.Stanza) error { return r.Offline.Add(ctx, st, at) })
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/core/safe"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -28,6 +29,7 @@ type Router struct {
 	Pipeline *pipeline.Pipeline
 	Hosts    *host.Hosts
 	Presence Presence
+	Safe     *safe.Safe
 	Offline  *offline.Offline
 	Contacts Contacts // nil: strangers may ask full JIDs, too (privacy.strangers: allow)
 	Log      *zap.Logger

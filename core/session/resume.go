@@ -21,7 +21,11 @@ type resumption struct {
 	all     *Resumables
 	id      string // SM-ID; "" if the client did not ask to resume
 	max     time.Duration
-	handled uint32      // stanzas that the client sent
+	handled uint32   // stanzas that the client sent
+	unsafe  []unsafe // of these, in order: those that are not on disk yet
+	owes    bool     // the client asked, and was told less than handled
+	calm    chan struct{}
+	settled chan struct{}
 	expiry  *time.Timer // while detached
 }
 
@@ -42,6 +46,9 @@ func (s *Session) Enable(b *transport.Batch, all *Resumables, resume bool, asked
 	s.resumption = r
 	if r.id != "" {
 		all.add(r.id, s)
+		if all.senders != nil {
+			all.senders.Began(r.id, s.JID.Bare())
+		}
 	}
 	s.mu.Unlock()
 	s.out.Manage(b, enabled)
@@ -238,8 +245,9 @@ func (r *resumption) stop(s *Session) {
 
 // Resumables finds sessions by their SM-IDs.
 type Resumables struct {
-	max time.Duration // for which a session waits for another connection
-	now func() time.Time
+	max     time.Duration // for which a session waits for another connection
+	now     func() time.Time
+	senders Senders // nil: nobody
 
 	mu       sync.Mutex
 	closed   bool
@@ -263,8 +271,8 @@ const (
 )
 
 // NewResumables returns a Resumables. max 0 or less turns resumption off.
-func NewResumables(max time.Duration, now func() time.Time) *Resumables {
-	return &Resumables{max: max, now: now, sessions: map[string]*Session{}, past: map[string]pastSession{}}
+func NewResumables(max time.Duration, now func() time.Time, senders Senders) *Resumables {
+	return &Resumables{max: max, now: now, senders: senders, sessions: map[string]*Session{}, past: map[string]pastSession{}}
 }
 
 // limit returns how long a session may wait; asked 0 leaves it to the server.
@@ -301,11 +309,18 @@ func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
 	now := r.now()
 	for len(r.oldest) > 0 && (len(r.oldest) >= maxPast || now.After(r.past[r.oldest[0]].until)) {
 		delete(r.past, r.oldest[0])
+		if r.senders != nil {
+			r.senders.Ended(r.oldest[0])
+		}
 		r.oldest = r.oldest[1:]
 	}
 	r.oldest = append(r.oldest, id)
 	r.past[id] = pastSession{user, handled, now.Add(pastFor)}
 }
+
+// Past notes the count of a session of an earlier process, before the first
+// client comes.
+func (r *Resumables) Past(id string, user jid.JID, handled uint32) { r.remove(id, user, handled) }
 
 // Find returns the session with this SM-ID if it is the user's. Otherwise h is
 // the count of one that has ended, if known.

@@ -15,6 +15,7 @@ package cluster
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -81,11 +82,28 @@ type Delivery struct {
 	Stranger bool
 }
 
+// Receipt says that a message is in a spool until a client has it. The zero value
+// says that it is in none.
+type Receipt struct {
+	ID    uint64
+	At    time.Time // when the message was received
+	Spool interface{ Done(id uint64) } // storage.Spool
+}
+
+// Done tells the spool that the message need not be kept. It never waits.
+func (r Receipt) Done() {
+	if r.Spool != nil {
+		r.Spool.Done(r.ID)
+	}
+}
+
 // Fork follows a message that was given to several sessions: it is lost only if
 // all of them lose it.
 type Fork struct {
 	// Message is what is lost then; nil for copies of what is not.
 	Message *stanza.Stanza
+	// Receipt is used up when a client has one of the copies.
+	Receipt Receipt
 
 	copies atomic.Int32
 	taken  atomic.Bool
@@ -95,7 +113,11 @@ type Fork struct {
 func (f *Fork) Add() { f.copies.Add(1) }
 
 // Took notes that a client has one of the copies.
-func (f *Fork) Took() { f.taken.Store(true) }
+func (f *Fork) Took() {
+	if !f.taken.Swap(true) {
+		f.Receipt.Done()
+	}
+}
 
 // Lost notes that a copy was lost, and reports whether that loses the message.
 func (f *Fork) Lost() bool { return f.copies.Add(-1) == 0 && !f.taken.Load() }

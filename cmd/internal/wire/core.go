@@ -39,12 +39,13 @@ func (k *kernel) Shutdown(ctx context.Context) error {
 	return k.err
 }
 
-func newKernel(o Options, store storage.Store, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
+func newKernel(o Options, store storage.Store, sp storage.Spool, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
 	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
 		Credentials: accounts,
 		Verifier:    accounts,
 		Accounts:    accounts,
 		Store:       store,
+		Spool:       sp,
 		Sessions:    sessions,
 		Extensions:  x.Registrations,
 		Order:       x.Order,

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/dig"
@@ -21,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hexmpp/hexmpp/adapters/metrics"
+	"github.com/hexmpp/hexmpp/adapters/spool"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -47,8 +50,13 @@ type Server struct {
 	app    *fx.App
 	lock   *datadir.Lock
 	store  storage.Store
+	spool  *spool.Spool
 	parts  parts
 	config *config.Config
+
+	failed   chan struct{} // closed when storage or spool can't go on
+	stopping chan struct{} // ends watching
+	watching sync.WaitGroup
 }
 
 // Start starts a server. When it returns without an error the server accepts
@@ -70,7 +78,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.store, err = openStore(ctx, o.Config, counts.Storage(), o.Log); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s.app = fx.New(modules(o, s.store, counts, &s.parts))
+	if s.spool, err = spool.Open(spool.Options{Dir: filepath.Join(o.Config.Data, "spool")}, o.Log.Named("spool")); err != nil {
+		return nil, errors.Join(err, s.store.Close(), lock.Release())
+	}
+	s.watch()
+	s.app = fx.New(modules(o, s.store, s.spool, counts, &s.parts))
 	if err = s.app.Err(); err == nil {
 		// Not cut short by ctx: fx would stop what it has started with the
 		// same context, that is, not at all.
@@ -94,7 +106,26 @@ func (s *Server) Ready() {
 }
 
 // close gives back what Start took for itself.
-func (s *Server) close() error { return errors.Join(s.store.Close(), s.lock.Release()) }
+func (s *Server) close() error {
+	close(s.stopping)
+	s.watching.Wait()
+	return errors.Join(s.spool.Close(), s.store.Close(), s.lock.Release())
+}
+
+// watch notes that a part which keeps what others were promised has failed. It
+// ends with close.
+func (s *Server) watch() {
+	s.failed, s.stopping = make(chan struct{}), make(chan struct{})
+	s.watching.Go(func() {
+		select {
+		case <-failed(s.store):
+			close(s.failed)
+		case <-s.spool.Failed():
+			close(s.failed)
+		case <-s.stopping:
+		}
+	})
+}
 
 // Stop ends all sessions in order and stops the server: it returns when
 // everything is written and every goroutine has ended.
@@ -109,10 +140,10 @@ func (s *Server) Stop() error {
 	return errors.Join(err, s.close())
 }
 
-// Failed is closed when the server can't go on: the storage writes no more,
+// Failed is closed when the server can't go on: storage or spool write no more,
 // since the disk failed in a way that leaves unknown what is on it. What was
 // not acknowledged is to be written again by a new process.
-func (s *Server) Failed() <-chan struct{} { return failed(s.store) }
+func (s *Server) Failed() <-chan struct{} { return s.failed }
 
 // Reload reads again what can change at run time: certificates.
 func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload(ctx) }
@@ -121,9 +152,9 @@ func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload
 func (s *Server) Addrs() (c2s, c2sTLS []string) { return s.parts.Listeners.Addrs() }
 
 // modules is the whole server, as fx sees it; its parts are put into p.
-func modules(o Options, store storage.Store, m *metrics.Metrics, p *parts) fx.Option {
+func modules(o Options, store storage.Store, sp storage.Spool, m *metrics.Metrics, p *parts) fx.Option {
 	return fx.Options(
-		fx.Supply(o, o.Config, o.Log, m, fx.Annotate(store, fx.As(new(storage.Store)))),
+		fx.Supply(o, o.Config, o.Log, m, fx.Annotate(store, fx.As(new(storage.Store))), fx.Annotate(sp, fx.As(new(storage.Spool)))),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			events := &fxevent.ZapLogger{Logger: log.Named("fx")}
 			events.UseLogLevel(zapcore.DebugLevel)

@@ -1,0 +1,173 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
+)
+
+// A frame is four bytes of length, four of checksum (CRC-32C of the rest), and
+// the body: a byte that says what it is, and its fields. Numbers are unsigned
+// varints, strings have their length in front.
+const frameHead = 8
+
+// What a body is.
+const (
+	kindMessage byte = 1 + iota // ID, stamp, to, sender, handled, stanza
+	kindDone                    // IDs
+	kindSession                 // SM-ID, user, handled
+	kindEnded                   // SM-ID
+)
+
+// maxBody bounds a body, in bytes: a stanza is never as large.
+const maxBody = 4 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errFrame: the bytes are no frame, or only a part of one.
+var errFrame = errors.New("spool: not a frame")
+
+// appendFrame appends a frame whose body is what fill appends.
+func appendFrame(dst []byte, kind byte, fill func([]byte) []byte) []byte {
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, kind)
+	dst = fill(dst)
+	body := dst[start+frameHead:]
+	binary.LittleEndian.PutUint32(dst[start:], uint32(len(body)))
+	binary.LittleEndian.PutUint32(dst[start+4:], crc32.Checksum(body, castagnoli))
+	return dst
+}
+
+// nextFrame cuts a frame off p.
+func nextFrame(p []byte) (kind byte, fields, rest []byte, err error) {
+	if len(p) < frameHead+1 {
+		return 0, nil, nil, errFrame
+	}
+	n := binary.LittleEndian.Uint32(p)
+	if n == 0 || n > maxBody || int64(n) > int64(len(p)-frameHead) {
+		return 0, nil, nil, errFrame
+	}
+	body := p[frameHead : frameHead+int(n)]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(p[4:]) {
+		return 0, nil, nil, errFrame
+	}
+	return body[0], body[1:], p[frameHead+int(n):], nil
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+func appendMessage(dst []byte, r *storage.SpoolRecord) []byte {
+	return appendFrame(dst, kindMessage, func(dst []byte) []byte {
+		dst = binary.AppendUvarint(dst, r.ID)
+		dst = binary.AppendVarint(dst, r.Stamp.UnixMicro())
+		dst = appendString(dst, r.To.String())
+		dst = appendString(dst, r.Sender)
+		dst = binary.AppendUvarint(dst, uint64(r.Handled))
+		return r.Stanza.Append(dst, jid.JID{}, xmpp.NSClient)
+	})
+}
+
+func appendDone(dst []byte, ids []uint64) []byte {
+	return appendFrame(dst, kindDone, func(dst []byte) []byte {
+		for _, id := range ids {
+			dst = binary.AppendUvarint(dst, id)
+		}
+		return dst
+	})
+}
+
+func appendSession(dst []byte, s *storage.SpoolSession) []byte {
+	return appendFrame(dst, kindSession, func(dst []byte) []byte {
+		dst = appendString(dst, s.ID)
+		dst = appendString(dst, s.User.String())
+		return binary.AppendUvarint(dst, uint64(s.Handled))
+	})
+}
+
+func appendEnded(dst []byte, id string) []byte {
+	return appendFrame(dst, kindEnded, func(dst []byte) []byte { return append(dst, id...) })
+}
+
+// fields reads the fields of a body; the first fault sticks.
+type fields struct {
+	p   []byte
+	err error
+}
+
+func (f *fields) uint() uint64 {
+	v, n := binary.Uvarint(f.p)
+	if n <= 0 {
+		f.fail()
+		return 0
+	}
+	f.p = f.p[n:]
+	return v
+}
+
+func (f *fields) int() int64 {
+	v, n := binary.Varint(f.p)
+	if n <= 0 {
+		f.fail()
+		return 0
+	}
+	f.p = f.p[n:]
+	return v
+}
+
+func (f *fields) string() string {
+	n := f.uint()
+	if n > uint64(len(f.p)) {
+		f.fail()
+		return ""
+	}
+	s := string(f.p[:n])
+	f.p = f.p[n:]
+	return s
+}
+
+func (f *fields) jid() jid.JID {
+	j, err := jid.Parse(f.string())
+	if err != nil {
+		f.fail()
+	}
+	return j
+}
+
+func (f *fields) fail() {
+	f.p = nil
+	if f.err == nil {
+		f.err = errFrame
+	}
+}
+
+func parseMessage(p []byte) (r storage.SpoolRecord, err error) {
+	f := fields{p: p}
+	r.ID = f.uint()
+	r.Stamp = time.UnixMicro(f.int()).UTC()
+	r.To = f.jid()
+	r.Sender = f.string()
+	r.Handled = uint32(f.uint())
+	if f.err != nil {
+		return r, f.err
+	}
+	if r.Stanza, err = xmlstream.ParseStanza(f.p, xmpp.NSClient, xmlstream.Limits{StanzaBytes: maxBody, Depth: 255, Attributes: 255}); err != nil {
+		return r, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return r, nil
+}
+
+func parseSession(p []byte) (s storage.SpoolSession, err error) {
+	f := fields{p: p}
+	s.ID, s.User = f.string(), f.jid()
+	s.Handled = uint32(f.uint())
+	return s, f.err
+}

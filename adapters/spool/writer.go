@@ -1,0 +1,274 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// maxBuffer is how much room for output is kept from one turn to the next.
+const maxBuffer = 1 << 20
+
+// write is the writer: it writes until Close, or until a write fails.
+func (s *Spool) write() {
+	defer close(s.flush)
+	for range s.wake {
+		last, err := s.turn()
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		if last {
+			return
+		}
+	}
+}
+
+// sync is the syncer: it ends behind the writer.
+func (s *Spool) sync() {
+	defer close(s.gone)
+	for range s.flush {
+		s.mu.Lock()
+		upTo, dirty := s.written, s.dirty
+		s.dirty = false
+		s.mu.Unlock()
+		if dirty {
+			if err := s.dataSync(); err != nil {
+				s.fail(err)
+			}
+		}
+		select {
+		case <-s.failed:
+		default:
+			s.synced(upTo)
+		}
+	}
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if s.file != nil {
+		if err := errors.Join(s.file.Sync(), s.file.Close()); err != nil {
+			s.fail(err)
+		}
+	}
+}
+
+// dataSync has what was written on disk.
+func (s *Spool) dataSync() error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	return dataSync(s.file)
+}
+
+// turn writes everything that waits.
+func (s *Spool) turn() (last bool, err error) {
+	s.mu.Lock()
+	batch, done, notes, upTo := s.waiting, s.done, s.notes, s.next
+	s.waiting, s.done, s.notes, last = nil, nil, nil, s.closed
+	for i := range batch {
+		if !batch[i].done {
+			s.live[batch[i].ID] = place{} // from now on Done finds it there
+		}
+	}
+	s.mu.Unlock()
+	dirty := false
+	if len(batch) > 0 || len(done) > 0 || len(notes) > 0 {
+		if err := s.open(); err != nil {
+			return false, err
+		}
+		for i := range notes { // first: the records name these sessions
+			s.encodeNote(&notes[i])
+		}
+		dirty = s.encode(batch)
+		if len(done) > 0 {
+			s.buf = appendDone(s.buf, done)
+		}
+		if err := s.put(); err != nil {
+			return false, err
+		}
+	}
+	if len(batch) > 0 {
+		s.mu.Lock()
+		s.written, s.dirty = upTo, s.dirty || dirty
+		s.mu.Unlock()
+		select {
+		case s.flush <- struct{}{}:
+		default:
+		}
+	}
+	return last, s.drop()
+}
+
+// open makes sure that there is a segment with room, which begins with what is
+// known of the sessions.
+func (s *Spool) open() error {
+	if s.file != nil && s.active().size < s.SegmentBytes {
+		return nil
+	}
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if s.file != nil {
+		if err := errors.Join(s.file.Sync(), s.file.Close()); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		s.file = nil
+	}
+	number := uint64(1)
+	if len(s.segments) > 0 {
+		number = s.active().number + 1
+	}
+	seg, f, err := create(s.Dir, number)
+	if err != nil {
+		return err
+	}
+	s.segments, s.file = append(s.segments, seg), f
+	for _, known := range s.sessions {
+		s.buf = appendSession(s.buf, &known)
+	}
+	if len(s.sessions) == 0 {
+		return nil
+	}
+	return errors.Join(s.put(), dataSync(f)) // segments before it may go from now on
+}
+
+// active returns the segment that is written.
+func (s *Spool) active() *segment { return s.segments[len(s.segments)-1] }
+
+// encode puts the records that are not done into the buffer, and of those that
+// are the counts of their senders: a client whose session is gone is not to send
+// again what had arrived. It says whether any of it must be synced.
+func (s *Spool) encode(batch []waiting) (dirty bool) {
+	seg := s.active()
+	s.mu.Lock()
+	for i := range batch {
+		if _, there := s.live[batch[i].ID]; there {
+			dirty = dirty || !batch[i].Light
+			seg.live++
+			s.live[batch[i].ID] = place{seg: seg}
+		} else {
+			batch[i].done = true
+		}
+	}
+	s.mu.Unlock()
+	counts := map[string]struct{}{}
+	for i := range batch {
+		w := &batch[i]
+		known := s.handled(w.Sender, w.Handled)
+		if w.done {
+			if known {
+				counts[w.Sender] = struct{}{}
+			}
+			continue
+		}
+		at := len(s.buf)
+		s.buf = appendMessage(s.buf, &w.SpoolRecord)
+		s.settle(w.ID, place{seg, seg.size + int64(at), int32(len(s.buf) - at)})
+	}
+	for sender := range counts {
+		known := s.sessions[sender]
+		s.buf = appendSession(s.buf, &known)
+	}
+	return dirty
+}
+
+// settle notes where a record is, if it is not done by now.
+func (s *Spool) settle(id uint64, where place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.live[id]; there {
+		s.live[id] = where
+		where.seg.liveBytes += int64(where.n)
+	}
+}
+
+func (s *Spool) encodeNote(n *note) {
+	id := n.session.ID
+	switch n.what {
+	case kindSession:
+		s.sessions[id] = n.session
+		s.buf = appendSession(s.buf, &n.session)
+	case kindEnded:
+		if _, known := s.sessions[id]; known {
+			delete(s.sessions, id)
+			s.buf = appendEnded(s.buf, id)
+		}
+	}
+}
+
+// put writes the buffer.
+func (s *Spool) put() error {
+	n, err := s.file.Write(s.buf)
+	s.active().size += int64(n)
+	if s.buf = s.buf[:0]; cap(s.buf) > maxBuffer {
+		s.buf = nil
+	}
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
+
+// drop removes the oldest segments while they hold nothing that is needed, and
+// writes the rest of one anew that holds up too much.
+func (s *Spool) drop() error {
+	for len(s.segments) > 1 || len(s.segments) == 1 && s.file == nil {
+		oldest := s.segments[0]
+		s.mu.Lock()
+		live, bytes := oldest.live, oldest.liveBytes
+		s.mu.Unlock()
+		if live > 0 {
+			if s.total() <= s.MaxBytes || bytes > oldest.size/2 || len(s.segments) == 1 {
+				return nil
+			}
+			if err := s.carry(oldest); err != nil {
+				return err
+			}
+		}
+		if len(s.sessions) > 0 && s.file == nil { // the log must go on knowing them
+			if err := s.open(); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(oldest.path); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		s.segments = s.segments[1:]
+	}
+	return nil
+}
+
+func (s *Spool) total() (bytes int64) {
+	for _, seg := range s.segments {
+		bytes += seg.size
+	}
+	return bytes
+}
+
+// carry writes the records of a segment that are not done at the end of the log.
+func (s *Spool) carry(from *segment) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	p, err := os.ReadFile(from.path)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	to := s.active()
+	s.mu.Lock()
+	var ids []uint64
+	for id, where := range s.live {
+		if where.seg == from {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		was := s.live[id]
+		s.live[id] = place{to, to.size + int64(len(s.buf)), was.n}
+		s.buf = append(s.buf, p[was.at:was.at+int64(was.n)]...)
+	}
+	to.live, to.liveBytes = to.live+len(ids), to.liveBytes+from.liveBytes
+	from.live, from.liveBytes = 0, 0
+	s.mu.Unlock()
+	return errors.Join(s.put(), s.dataSync()) // before the other copy goes
+}

@@ -1,0 +1,157 @@
+// Package safe makes "acknowledged" mean "on disk" (XEP-0198; docs/durability.md).
+// A message that the server accepted from a session with stream management, and
+// gave to sessions, is put into the spool first. The sender's count, h, goes over
+// it when the spool has it on disk, or when a client has acknowledged it; delivery
+// waits for neither. What is stored, refused or answered needs no spool: it is in
+// hand until that is committed.
+//
+// After a kill the spool has what no client had acknowledged: it is stored as what
+// an ended session leaves, with the time of its receipt.
+package safe
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Safe may be used by any goroutine. A nil Safe promises nothing: what is handled
+// is acknowledged.
+type Safe struct {
+	spool    storage.Spool
+	sessions cluster.Registry
+	log      *zap.Logger
+
+	mu      sync.Mutex
+	waiting map[*session.Session]struct{} // that have something in the spool which is not on disk
+}
+
+// New returns a Safe over a spool, nil for none.
+func New(spool storage.Spool, sessions cluster.Registry, log *zap.Logger) *Safe {
+	if spool == nil {
+		return nil
+	}
+	return &Safe{spool: spool, sessions: sessions, log: log, waiting: map[*session.Session]struct{}{}}
+}
+
+// Recover calls store for what earlier processes had accepted and no client had
+// acknowledged, in order, once for each account; and returns the sessions that
+// sent. It is called once, before the first client comes.
+func (s *Safe) Recover(ctx context.Context, store func(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
+	if s == nil {
+		return nil, nil
+	}
+	accounts := map[jid.JID][]storage.SpoolRecord{}
+	n := 0
+	senders, err := s.spool.Load(func(r storage.SpoolRecord) error {
+		accounts[r.To] = append(accounts[r.To], r)
+		n++
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("safe: %w", err)
+	}
+	s.spool.Synced(s.synced)
+	if n > 0 {
+		s.log.Info("messages that were accepted before the server was killed are stored for their recipients", zap.Int("messages", n), zap.Int("accounts", len(accounts)))
+	}
+	var all sync.WaitGroup
+	slots := make(chan struct{}, restorers)
+	for owner, records := range accounts {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			if err := store(ctx, owner, records); err != nil { // the next start tries again
+				s.log.Error("messages that were accepted before the server was killed can't be stored; they stay in the spool",
+					zap.Stringer("account", owner), zap.Error(err))
+				return
+			}
+			for _, r := range records {
+				s.spool.Done(r.ID)
+			}
+		})
+	}
+	all.Wait()
+	return senders, nil
+}
+
+// restorers is for how many accounts messages are stored at once.
+const restorers = 16
+
+// Accept takes a message of a local session into the spool, in that session's
+// turn and before it is given to others. light says that nobody is there to be given
+// it: it is about to be committed elsewhere. The zero Receipt means that its sender
+// is promised nothing.
+func (s *Safe) Accept(from jid.JID, st *stanza.Stanza, at time.Time, light bool) cluster.Receipt {
+	if s == nil || from.IsZero() {
+		return cluster.Receipt{}
+	}
+	e, ok := s.sessions.Session(from)
+	if !ok {
+		return cluster.Receipt{}
+	}
+	sender, ok := e.Receiver.(*session.Session)
+	if !ok {
+		return cluster.Receipt{}
+	}
+	id, h, ok := sender.Sender()
+	if !ok {
+		return cluster.Receipt{}
+	}
+	s.mu.Lock() // Append under it: synced must find the session
+	defer s.mu.Unlock()
+	record := s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: h, Light: light})
+	sender.Await(record)
+	s.waiting[sender] = struct{}{}
+	return cluster.Receipt{ID: record, At: at, Spool: s.spool}
+}
+
+// synced is called when everything up to an ID is on disk.
+func (s *Safe) synced(id uint64) {
+	s.mu.Lock()
+	var all []*session.Session
+	for sess := range s.waiting {
+		all = append(all, sess)
+	}
+	s.mu.Unlock()
+	var b transport.Batch
+	for _, sess := range all {
+		if sess.Safe(&b, id) {
+			s.settled(sess)
+		}
+	}
+	b.Flush()
+}
+
+// settled forgets a session that waits for nothing any more.
+func (s *Safe) settled(sess *session.Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !sess.Unsafe() { // it may wait for the next already
+		delete(s.waiting, sess)
+	}
+}
+
+// Began implements session.Senders.
+func (s *Safe) Began(id string, user jid.JID) {
+	if s != nil {
+		s.spool.Began(storage.SpoolSession{ID: id, User: user})
+	}
+}
+
+// Ended implements session.Senders.
+func (s *Safe) Ended(id string) {
+	if s != nil {
+		s.spool.Ended(id)
+	}
+}

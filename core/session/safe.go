@@ -1,0 +1,141 @@
+package session
+
+import (
+	"strconv"
+
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Senders is told of sessions that can be resumed, so that their counts outlive
+// the process; package safe is it.
+type Senders interface {
+	Began(id string, user jid.JID)
+	Ended(id string)
+}
+
+// unsafe is a stanza of the client that is accepted and not on disk yet.
+type unsafe struct {
+	record uint64 // of the spool
+	n      uint32 // its number (XEP-0198 4)
+}
+
+// maxUnsafe is how many such stanzas a session may have: past it, its stream is
+// not read on until the disk has caught up.
+const maxUnsafe = 1_000
+
+// Sender returns the SM-ID of the session, "" if it can't be resumed, and the
+// number of the stanza in hand; ok is false without stream management. Only the
+// turn of the session's stream calls it.
+func (s *Session) Sender() (id string, n uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumption == nil {
+		return "", 0, false
+	}
+	return s.resumption.id, s.resumption.handled, true
+}
+
+// Await notes that the stanza in hand is safe when the spool has a record on disk.
+func (s *Session) Await(record uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.resumption; r != nil {
+		r.unsafe = append(r.unsafe, unsafe{record, r.handled})
+	}
+}
+
+// Safe notes that the spool has everything up to a record on disk. A client that
+// asked, and was told less than it sent, is told now. It says whether nothing is
+// left to wait for.
+func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
+	s.mu.Lock()
+	r := s.resumption
+	n := 0
+	for n < len(r.unsafe) && r.unsafe[n].record <= record {
+		n++
+	}
+	r.unsafe = r.unsafe[n:]
+	if len(r.unsafe) == 0 {
+		r.unsafe = nil
+	}
+	settled = r.unsafe == nil
+	answer := ""
+	if r.owes && n > 0 {
+		answer = r.answer()
+	}
+	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 {
+		close(r.calm)
+		r.calm = nil
+	}
+	if r.settled != nil && settled {
+		close(r.settled)
+		r.settled = nil
+	}
+	s.mu.Unlock()
+	if answer != "" {
+		s.out.Raw(b, answer)
+	}
+	return settled
+}
+
+// Unsafe says whether the session waits for the spool.
+func (s *Session) Unsafe() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resumption != nil && len(s.resumption.unsafe) > 0
+}
+
+// Answer returns <a/> for a client that asks (XEP-0198 4): how many of its stanzas
+// are safe, all before being so too. If that is less than it sent it is told by
+// itself when there is more.
+func (s *Session) Answer() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resumption.answer()
+}
+
+func (r *resumption) answer() string {
+	h := r.safe()
+	r.owes = h != r.handled
+	return "<a xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(h), 10) + "'/>"
+}
+
+// safe returns the length of the longest prefix of what the client sent that is
+// safe.
+func (r *resumption) safe() uint32 {
+	if len(r.unsafe) > 0 {
+		return r.unsafe[0].n - 1
+	}
+	return r.handled
+}
+
+// Crowded returns a channel that is closed when the disk has caught up; nil if the
+// session need not wait for it.
+func (s *Session) Crowded() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.resumption
+	if r == nil || len(r.unsafe) < maxUnsafe {
+		return nil
+	}
+	if r.calm == nil {
+		r.calm = make(chan struct{})
+	}
+	return r.calm
+}
+
+// Settled returns a channel that is closed when everything that the client sent is
+// safe; nil if it is.
+func (s *Session) Settled() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.resumption
+	if r == nil || len(r.unsafe) == 0 {
+		return nil
+	}
+	if r.settled == nil {
+		r.settled = make(chan struct{})
+	}
+	return r.settled
+}

@@ -1,0 +1,8 @@
+// Package chaos kills the real process while clients with stream management talk
+// through it, and checks what they were promised: every message that the server
+// acknowledged reaches its recipient, in order, and a second time only if the
+// recipient's acknowledgement may not have arrived.
+//
+// HEXMPP_CHAOS_KILLS says how often (3 if it is not set; 100 for a long run), and
+// HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25).
+package chaos
