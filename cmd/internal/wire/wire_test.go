@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/hexmpp/hexmpp/adapters/metrics"
+	"github.com/hexmpp/hexmpp/adapters/spool"
 	"github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
@@ -64,7 +65,7 @@ func stop(t *testing.T, s *Server) {
 
 func TestGraphIsComplete(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	if err := fx.ValidateApp(modules(o, memory.New(), nil, metrics.New("test"), &parts{})); err != nil {
+	if err := fx.ValidateApp(modules(o, memory.New(), &spool.Spool{}, metrics.New("test"), &parts{})); err != nil {
 		t.Error(err)
 	}
 }
