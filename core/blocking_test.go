@@ -354,3 +354,25 @@ func BenchmarkChatBlocking(b *testing.B) {
 func BenchmarkPresenceContactsBlocking(b *testing.B) {
 	benchPresenceContacts(b, blocking.New(blocking.Options{}))
 }
+
+// XEP-0191 3.3: what a session left when it ended does not come to another one,
+// nor into storage, if its sender was blocked meanwhile.
+func TestBlockedMessageThatWasLeft(t *testing.T) {
+	w, _ := blockingWorld(t)
+	romeo := w.login("romeo@example.test/x", "")
+	phone, laptop := w.login("juliet@example.test/phone", "<presence/>"), w.login("juliet@example.test/laptop", "<presence/>")
+	phone.manage()
+	phone.cut()
+	romeo.send("<message to='juliet@example.test/phone' type='chat' id='1'><body>before</body></message>").take()
+	laptop.take()
+	laptop.send(blockXML("romeo@example.test")).wantPart("type='result'")
+	w.login("juliet@example.test/phone", "") // the name is taken: the session that waits ends
+	if got := laptop.take(); strings.Contains(got, "before") {
+		t.Error(got)
+	}
+	laptop.send("<iq type='set' id='u'><unblock xmlns='urn:xmpp:blocking'/></iq>").take()
+	romeo.send("<message to='juliet@example.test' type='chat' id='2'><body>after</body></message>")
+	if got := laptop.take(); strings.Contains(got, "before") || !strings.Contains(got, "after") {
+		t.Error(got)
+	}
+}

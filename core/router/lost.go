@@ -19,7 +19,8 @@ import (
 // client. This is the one rule for it; no setting changes it:
 //
 //   - chat and normal messages go to the bare JID, as new ones would but for the
-//     Deliver stage, which they have passed, and with a stamp of their time: to
+//     Deliver stage, which they have passed (Recall sees them instead), and with a
+//     stamp of their time: to
 //     other sessions, or into storage, in front of what comes later; unless
 //     another session has a copy, or may still get it;
 //   - an iq get or set is answered with service-unavailable;
@@ -55,12 +56,30 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 	h := st.Header
 	h.To = to.Bare()
 	e.Stanza = offline.Stamped(st.With(h), at)
+	if !r.wanted(extension.Recall, e) {
+		return r.relay(b, e, at, receipt)
+	}
+	goesOn := false // it has waited: somebody may have been blocked since
+	w := r.stage(b, extension.Recall, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
+		goesOn = true
+		own := *e // relay may keep it
+		return r.relay(b, &own, at, receipt)
+	})
+	return behind(b, w, func() {
+		if !goesOn {
+			receipt.Done()
+		}
+	})
+}
+
+// relay takes a message that a session left to the bare JID.
+func (r *Router) relay(b *transport.Batch, e *extension.Envelope, at time.Time, receipt cluster.Receipt) transport.Wait {
 	switch {
 	case r.taken(b, e, nil, receipt):
 	case !r.Offline.Enabled():
 		return behind(b, r.undelivered(b, e, at), receipt.Done)
-	case !r.Offline.Late(h.To, func() { r.late(e, at); receipt.Done() }):
-		r.Log.Error("a message that a session left was dropped: the server has ended", zap.Stringer("account", h.To))
+	case !r.Offline.Late(e.Stanza.To, func() { r.late(e, at); receipt.Done() }):
+		r.Log.Error("a message that a session left was dropped: the server has ended", zap.Stringer("account", e.Stanza.To))
 	}
 	return nil
 }

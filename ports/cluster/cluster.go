@@ -86,7 +86,7 @@ type Delivery struct {
 // says that it is in none.
 type Receipt struct {
 	ID    uint64
-	At    time.Time // when the message was received
+	At    time.Time                    // when the message was received
 	Spool interface{ Done(id uint64) } // storage.Spool
 }
 

@@ -20,7 +20,7 @@ import (
 //
 // Recall sees again what has passed Deliver and has waited since for a session of
 // the account: requests for a subscription, each time that a session becomes
-// available. What is dropped there does not come; nobody is told.
+// available; stored messages; and messages that a session left when it ended. What is dropped there does not come; nobody is told.
 type Stage uint8
 
 const (
@@ -87,7 +87,7 @@ type Envelope struct {
 	Stanza  *stanza.Stanza
 	Origin  Origin
 	Account jid.JID // bare JID of the sender (Submit) or of the recipient
-	Session jid.JID // Recall, Write: full JID of the recipient
+	Session jid.JID // Recall, Write: full JID of the recipient; zero for what an ended session left
 }
 
 // Action of a Verdict.
