@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
@@ -93,72 +94,78 @@ func ack(h int) string { return fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>",
 // XEP-0198 4: <r/> is answered at once, with what is safe; what becomes safe later
 // is told then. Delivery waits for nothing.
 func TestNothingIsAcknowledgedBeforeItIsSafe(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, nil)
-	romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
-	romeo.manage()
-	juliet.manage()
-	romeo.send(say(1) + "<iq type='get' id='p' to='example.test'><ping xmlns='urn:xmpp:ping'/></iq>" + say(2))
-	juliet.want(msg(1) + msg(2))
-	romeo.take()
-	romeo.send(askAck).want(ack(0))
-	sp.sync(1)
-	romeo.want(ack(2)) // the iq behind the first message is safe, too
-	sp.sync(1)
-	romeo.want("")
-	romeo.send(askAck).want(ack(2))
-	sp.sync(2)
-	romeo.want(ack(3))
-	sp.sync(2)
-	romeo.want("")
-	romeo.send(askAck).want(ack(3))
-	sp.wantHeld(t, 2)
-	juliet.send(ack(1))
-	sp.wantHeld(t, 1)
-	juliet.send(ack(2))
-	sp.wantHeld(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		romeo.manage()
+		juliet.manage()
+		romeo.send(say(1) + "<iq type='get' id='p' to='example.test'><ping xmlns='urn:xmpp:ping'/></iq>" + say(2))
+		juliet.want(msg(1) + msg(2))
+		romeo.take()
+		romeo.send(askAck).want(ack(0))
+		sp.sync(1)
+		romeo.want(ack(2)) // the iq behind the first message is safe, too
+		sp.sync(1)
+		romeo.want("")
+		romeo.send(askAck).want(ack(2))
+		sp.sync(2)
+		romeo.want(ack(3))
+		sp.sync(2)
+		romeo.want("")
+		romeo.send(askAck).want(ack(3))
+		sp.wantHeld(t, 2)
+		juliet.send(ack(1))
+		sp.wantHeld(t, 1)
+		juliet.send(ack(2))
+		sp.wantHeld(t, 0)
+	})
 }
 
 // A sender that did not ask is not told by itself.
 func TestUnaskedIsAnAnswer(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, nil)
-	romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
-	romeo.manage()
-	romeo.send(say(1))
-	juliet.want(msg(1))
-	sp.wantHeld(t, 0) // without stream management it is done when it is written
-	sp.sync(1)
-	romeo.want("")
-	romeo.send(askAck).want(ack(1))
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		romeo.manage()
+		romeo.send(say(1))
+		juliet.want(msg(1))
+		sp.wantHeld(t, 0) // without stream management it is done when it is written
+		sp.sync(1)
+		romeo.want("")
+		romeo.send(askAck).want(ack(1))
+	})
 }
 
 // What needs no spool: whoever is promised nothing, what is stored, what is no
 // message to be kept.
 func TestNotSpooled(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
-		p.Store = accountsIn(t, "juliet@example.test", "nurse@example.test")
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
+			p.Store = accountsIn(t, "juliet@example.test", "nurse@example.test")
+		})
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		juliet.manage()
+		romeo.send(say(1))
+		juliet.want(msg(1))
+		romeo.manage()
+		for _, xml := range []string{
+			"<message to='nurse@example.test' type='chat' id='n'><body>stored</body></message>",
+			"<message to='juliet@example.test/a' type='headline' id='h'><body>h</body></message>",
+			"<message to='juliet@example.test/a' type='chat' id='h'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+			"<presence to='juliet@example.test/a'/>",
+		} {
+			romeo.send(xml)
+		}
+		sp.sync(1)
+		romeo.send(askAck).want(ack(4))
+		sp.wantHeld(t, 0)
+		if sp.last != 1 || !sp.light { // what is stored: the sender's count must outlive a kill
+			t.Errorf("%d records", sp.last)
+		}
 	})
-	romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
-	juliet.manage()
-	romeo.send(say(1))
-	juliet.want(msg(1))
-	romeo.manage()
-	for _, xml := range []string{
-		"<message to='nurse@example.test' type='chat' id='n'><body>stored</body></message>",
-		"<message to='juliet@example.test/a' type='headline' id='h'><body>h</body></message>",
-		"<message to='juliet@example.test/a' type='chat' id='h'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
-		"<presence to='juliet@example.test/a'/>",
-	} {
-		romeo.send(xml)
-	}
-	sp.sync(1)
-	romeo.send(askAck).want(ack(4))
-	sp.wantHeld(t, 0)
-	if sp.last != 1 || !sp.light { // what is stored: the sender's count must outlive a kill
-		t.Errorf("%d records", sp.last)
-	}
 }
 
 // accountsIn returns a store with accounts.
@@ -175,49 +182,44 @@ func accountsIn(t *testing.T, users ...string) storage.Store {
 
 // One of two sessions acknowledged: the message can't be lost any more.
 func TestForkIsDoneByTheFirst(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, nil)
-	romeo := w.login("romeo@example.test/x", "")
-	a, b := w.online("juliet@example.test/a"), w.online("juliet@example.test/b")
-	romeo.manage()
-	a.manage()
-	b.manage()
-	romeo.send("<message to='juliet@example.test' type='chat' id='1'><body>1</body></message>")
-	sp.wantHeld(t, 1)
-	b.send(ack(1))
-	sp.wantHeld(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo := w.login("romeo@example.test/x", "")
+		a, b := w.online("juliet@example.test/a"), w.online("juliet@example.test/b")
+		romeo.manage()
+		a.manage()
+		b.manage()
+		romeo.send("<message to='juliet@example.test' type='chat' id='1'><body>1</body></message>")
+		sp.wantHeld(t, 1)
+		b.send(ack(1))
+		sp.wantHeld(t, 0)
+	})
 }
 
 // What ended sessions leave is done when it is stored, or when the session that
 // takes it has acknowledged it.
 func TestWhatIsLeftStaysInTheSpool(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = accountsIn(t, "juliet@example.test") })
-	romeo, a := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
-	romeo.manage()
-	a.manage()
-	romeo.send(say(1))
-	a.take()
-	b := w.online("juliet@example.test/b")
-	b.manage()
-	a.send("</stream:stream>") // its message goes to b
-	b.wantPart("<body>1</body>")
-	sp.wantHeld(t, 1)
-	b.send("</stream:stream>") // and from b into storage
-	await(t, func() bool { sp.mu.Lock(); defer sp.mu.Unlock(); return len(sp.held) == 0 })
-	c := w.login("juliet@example.test/c", "")
-	c.send("<presence/>")
-	c.until("<body>1</body>")
-}
-
-// await waits for what tasks of the kernel do.
-func await(t *testing.T, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it did not come about")
-		}
-	}
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = accountsIn(t, "juliet@example.test") })
+		romeo, a := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		romeo.manage()
+		a.manage()
+		romeo.send(say(1))
+		a.take()
+		b := w.online("juliet@example.test/b")
+		b.manage()
+		a.send("</stream:stream>") // its message goes to b
+		b.wantPart("<body>1</body>")
+		sp.wantHeld(t, 1)
+		b.send("</stream:stream>") // and from b into storage
+		synctest.Wait()
+		sp.wantHeld(t, 0)
+		c := w.login("juliet@example.test/c", "")
+		c.send("<presence/>")
+		c.until("<body>1</body>")
+	})
 }
 
 // online returns a client that is available, and has all that was stored for it.
@@ -229,58 +231,65 @@ func (w *world) online(full string) *client {
 	return c
 }
 
-// until waits until the client was sent something.
+// until wants part in what the client was sent, when all tasks of the kernel have
+// come to rest.
 func (c *client) until(part string) {
 	c.w.t.Helper()
-	var all strings.Builder
-	await(c.w.t, func() bool { all.WriteString(c.take()); return strings.Contains(all.String(), part) })
+	synctest.Wait()
+	c.wantPart(part)
 }
 
 // <resumed/> counts everything that was handled, and so waits until it is safe.
 func TestResumptionWaitsForTheDisk(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, nil)
-	romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
-	juliet.manage()
-	id := romeo.manage()
-	romeo.send(say(1) + say(2))
-	romeo.cut()
-	done := make(chan *client)
-	go func() { done <- w.resume("romeo@example.test", id, 0) }()
-	sp.sync(1)
-	select {
-	case <-done:
-		t.Error("resumed before the second message is safe")
-	case <-time.After(20 * time.Millisecond):
-	}
-	sp.sync(2)
-	(<-done).wantPart("<resumed xmlns='urn:xmpp:sm:3' h='2' ")
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		juliet.manage()
+		id := romeo.manage()
+		romeo.send(say(1) + say(2))
+		romeo.cut()
+		done := make(chan *client)
+		go func() { done <- w.resume("romeo@example.test", id, 0) }()
+		synctest.Wait()
+		sp.sync(1)
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Error("resumed before the second message is safe")
+		default:
+		}
+		sp.sync(2)
+		(<-done).wantPart("<resumed xmlns='urn:xmpp:sm:3' h='2' ")
+	})
 }
 
 // After a kill: what was accepted is stored for its recipients, in order, with the
 // time of its receipt; the counts of senders are known.
 func TestRecovery(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	record := func(id uint64, to, body string) storage.SpoolRecord {
-		return storage.SpoolRecord{ID: id, Stamp: at, To: jid.MustParse(to), Stanza: stanza.New(
-			stanza.Header{Kind: stanza.Message, Type: stanza.Chat, ID: body, From: jid.MustParse("romeo@example.test/x"), To: jid.MustParse(to + "/gone")},
-			stanza.El("", "body").WithText(body))}
-	}
-	sp := &spool{
-		old: []storage.SpoolRecord{record(1, "juliet@example.test", "one"), record(2, "nurse@example.test", "x"),
-			record(3, "juliet@example.test", "two"), record(4, "removed@example.test", "y")},
-		senders: []storage.SpoolSession{{ID: "sm-of-romeo", User: jid.MustParse("romeo@example.test"), Handled: 7}},
-	}
-	w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
-		p.Store = accountsIn(t, "juliet@example.test", "nurse@example.test")
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		record := func(id uint64, to, body string) storage.SpoolRecord {
+			return storage.SpoolRecord{ID: id, Stamp: at, To: jid.MustParse(to), Stanza: stanza.New(
+				stanza.Header{Kind: stanza.Message, Type: stanza.Chat, ID: body, From: jid.MustParse("romeo@example.test/x"), To: jid.MustParse(to + "/gone")},
+				stanza.El("", "body").WithText(body))}
+		}
+		sp := &spool{
+			old: []storage.SpoolRecord{record(1, "juliet@example.test", "one"), record(2, "nurse@example.test", "x"),
+				record(3, "juliet@example.test", "two"), record(4, "removed@example.test", "y")},
+			senders: []storage.SpoolSession{{ID: "sm-of-romeo", User: jid.MustParse("romeo@example.test"), Handled: 7}},
+		}
+		w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
+			p.Store = accountsIn(t, "juliet@example.test", "nurse@example.test")
+		})
+		sp.wantHeld(t, 0)
+		juliet := w.login("juliet@example.test/a", "")
+		juliet.send("<presence/>")
+		const stamp = "<delay xmlns='urn:xmpp:delay' from='example.test' stamp='2026-01-02T03:04:05.000Z'/></message>"
+		juliet.until("<body>one</body>" + stamp + "<message from='romeo@example.test/x' to='juliet@example.test' id='two' type='chat'><body>two</body>" + stamp)
+		w.resume("romeo@example.test", "sm-of-romeo", 0).wantPart("<failed xmlns='urn:xmpp:sm:3' h='7'><item-not-found ")
+		w.resume("juliet@example.test", "sm-of-romeo", 0).wantPart("<failed xmlns='urn:xmpp:sm:3'><item-not-found ")
 	})
-	sp.wantHeld(t, 0)
-	juliet := w.login("juliet@example.test/a", "")
-	juliet.send("<presence/>")
-	const stamp = "<delay xmlns='urn:xmpp:delay' from='example.test' stamp='2026-01-02T03:04:05.000Z'/></message>"
-	juliet.until("<body>one</body>" + stamp + "<message from='romeo@example.test/x' to='juliet@example.test' id='two' type='chat'><body>two</body>" + stamp)
-	w.resume("romeo@example.test", "sm-of-romeo", 0).wantPart("<failed xmlns='urn:xmpp:sm:3' h='7'><item-not-found ")
-	w.resume("juliet@example.test", "sm-of-romeo", 0).wantPart("<failed xmlns='urn:xmpp:sm:3'><item-not-found ")
 }
 
 // failing stores nothing.
@@ -292,34 +301,44 @@ func (failing) AddOffline(context.Context, jid.JID, storage.OfflineMessage, int)
 
 // What can't be stored stays in the spool for the next start.
 func TestRecoveryThatFails(t *testing.T) {
-	sp := &spool{old: []storage.SpoolRecord{{ID: 5, To: jid.MustParse("juliet@example.test"),
-		Stanza: stanza.New(stanza.Header{Kind: stanza.Message, To: jid.MustParse("juliet@example.test")})}}}
-	spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = failing{p.Store} })
-	sp.wantHeld(t, 1)
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{old: []storage.SpoolRecord{{ID: 5, To: jid.MustParse("juliet@example.test"),
+			Stanza: stanza.New(stanza.Header{Kind: stanza.Message, To: jid.MustParse("juliet@example.test")})}}}
+		spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = failing{p.Store} })
+		sp.wantHeld(t, 1)
+	})
 }
 
 // A disk that is slower than a client stops the client, not the memory.
 func TestSlowDisk(t *testing.T) {
-	sp := &spool{}
-	w := spooledWorld(t, sp, nil)
-	romeo := w.login("romeo@example.test/x", "")
-	w.online("juliet@example.test/a")
-	romeo.manage()
-	var all strings.Builder
-	for i := range 1500 {
-		all.WriteString(say(i))
-	}
-	sent := make(chan struct{})
-	go func() { defer close(sent); romeo.send(all.String()) }()
-	await(t, func() bool { sp.mu.Lock(); defer sp.mu.Unlock(); return sp.last == 1000 })
-	select {
-	case <-sent:
-		t.Error("it was not stopped")
-	case <-time.After(20 * time.Millisecond):
-	}
-	sp.sync(1000)
-	<-sent
-	if sp.last != 1500 {
-		t.Error(sp.last)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo := w.login("romeo@example.test/x", "")
+		w.online("juliet@example.test/a")
+		romeo.manage()
+		var all strings.Builder
+		for i := range 1500 {
+			all.WriteString(say(i))
+		}
+		sent := make(chan struct{})
+		go func() { defer close(sent); romeo.send(all.String()) }()
+		synctest.Wait()
+		sp.mu.Lock()
+		last := sp.last
+		sp.mu.Unlock()
+		if last != 1000 {
+			t.Errorf("%d messages are under way", last)
+		}
+		select {
+		case <-sent:
+			t.Error("it was not stopped")
+		default:
+		}
+		sp.sync(1000)
+		<-sent
+		if sp.last != 1500 {
+			t.Error(sp.last)
+		}
+	})
 }

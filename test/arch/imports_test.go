@@ -71,6 +71,7 @@ var rules = []rule{
 var adapted = map[string][]string{
 	"adapters/storage/sql":          {"github.com/jmoiron/sqlx", "github.com/pressly/goose", "modernc.org/sqlite", "github.com/lib/pq"},
 	"adapters/certs":                {"golang.org/x/net/idna"},
+	"adapters/spool":                {"golang.org/x/sys"},
 	"adapters/tcp":                  {"golang.org/x/sys"},
 	"adapters/auth/local":           {"golang.org/x/text"},
 	"adapters/adminapi":             {"api"},
