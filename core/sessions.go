@@ -26,14 +26,9 @@ func (k *Kernel) Fetch(s *session.Session) bool { return k.offline.Fetch(s) }
 // Keeps implements session.Kernel.
 func (k *Kernel) Keeps(st *stanza.Stanza) bool { return k.offline.Keeps(st) }
 
-// Leave implements session.Kernel. What the session left goes its way before its
-// name is free: a session that takes the name is sent nothing in front of it.
-// Another one has the way open for stored messages first.
+// Leave implements session.Kernel.
 func (k *Kernel) Leave(b *transport.Batch, s *session.Session, lost []session.Lost, told func()) {
-	s.Publish() // it takes nothing any more
-	k.offline.Left(s)
-	k.Lost(b, s, lost)
-	k.presence.Leave(b, s, told)
+	k.presence.Leave(b, s, lost, told)
 }
 
 // Lost implements session.Kernel.

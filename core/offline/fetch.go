@@ -29,7 +29,7 @@ func (o *Offline) Begin(b *transport.Batch, s *session.Session) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !s.Ended() {
-		o.open(s)
+		o.open(b, s)
 	}
 }
 
@@ -48,7 +48,7 @@ func (o *Offline) Fetch(s *session.Session) bool {
 		return false
 	}
 	s.Outbox().Admit()
-	a := o.open(s)
+	a := o.open(&b, s)
 	if a == nil {
 		return false
 	}
@@ -62,13 +62,13 @@ func (o *Offline) Fetch(s *session.Session) bool {
 // have it. A session without a connection gives it up: its client may have come
 // back by this one. What waits behind it goes on waiting for a connection. o.mu
 // is held.
-func (o *Offline) open(s *session.Session) *account {
+func (o *Offline) open(b *transport.Batch, s *session.Session) *account {
 	a := o.account(s.JID.Bare())
 	if f := a.flush; f != nil && f.s != s && f.s.Detached() {
 		a.end(f.s.Outbox().TakeBack())
 	}
 	if a.flush == nil {
-		if !s.Outbox().Open(func() { o.woken(s) }) {
+		if !s.Outbox().Open(b, func() { o.woken(s) }) {
 			o.drop(a)
 			return nil
 		}

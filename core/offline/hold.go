@@ -29,6 +29,14 @@ func (o *Offline) Hold(owner jid.JID) (release func()) {
 	}
 }
 
+// Held says whether a session of the account is just ending.
+func (o *Offline) Held(owner jid.JID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.accounts[owner]
+	return a != nil && a.holds > 0
+}
+
 // unhold ends a hold; o.mu is held.
 func (o *Offline) unhold(a *account) {
 	if a.holds--; a.holds > 0 {

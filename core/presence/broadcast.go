@@ -42,7 +42,7 @@ func (o *outgoing) tell(s *session.Session, f func()) {
 }
 
 func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.Stanza, prio int8) {
-	before, ok := o.publish(s, st, prio, nil)
+	before, ok := o.publish(s, st, prio)
 	if !ok {
 		return
 	}
@@ -67,26 +67,29 @@ func (o *outgoing) available(s *session.Session, r *roster.Account, st *stanza.S
 	o.advertise(s, st)
 }
 
-// publish changes what others can see of the session's presence, and returns
-// what that was before. Stored messages come in front of what others send from
-// then on (XEP-0160): the way is open for them before anybody can see that the
-// session takes messages. When it does not any more, what it was not sent goes
-// where it would go now, in front of what comes later. ok is false if the session
-// has ended, and nobody is to be told anything. gone is the presence of one that is
-// unavailable from now on.
-func (o *outgoing) publish(s *session.Session, st *stanza.Stanza, prio int8, gone *stanza.Stanza) (before *stanza.Stanza, ok bool) {
-	took, takes := s.Takes(), st != nil && prio >= 0
+// publish changes what others can see of the session's presence to st, which may
+// be unavailable, and returns what that was before. Stored messages come in front
+// of what others send from then on (XEP-0160): the way is open for them before
+// anybody can see that the session takes messages. When it does not any more, what
+// it was not sent goes where it would go now, in front of what comes later. ok is
+// false if the session has ended, and nobody is to be told anything.
+func (o *outgoing) publish(s *session.Session, st *stanza.Stanza, prio int8) (before *stanza.Stanza, ok bool) {
+	now := st
+	if st.Type == stanza.Unavailable {
+		now = nil
+	}
+	took, takes := s.Takes(), now != nil && prio >= 0
 	if takes && !took {
 		o.p.Offline.Begin(o.b, s)
 	}
 	if took && !takes {
 		defer o.p.Offline.Hold(s.JID.Bare())()
 	}
-	if before, ok = s.SetPresence(st, prio); !ok {
+	if before, ok = s.SetPresence(now, prio); !ok {
 		return nil, false
 	}
-	if before != nil && gone != nil {
-		o.p.Gone(s.JID, gone) // before anybody can see it
+	if now == nil && before != nil {
+		o.p.Gone(s.JID, st) // before anybody can see it
 	}
 	shown := s.Publish()
 	switch {
@@ -95,7 +98,7 @@ func (o *outgoing) publish(s *session.Session, st *stanza.Stanza, prio int8, gon
 	case took && !takes:
 		o.p.Lost(o.b, s, o.p.Offline.End(o.b, s))
 	}
-	return before, shown || st == nil
+	return before, shown || now == nil
 }
 
 // initial does what follows initial presence only: probes (4.2.2), and requests
@@ -127,7 +130,7 @@ func (o *outgoing) recall(s *session.Session, st *stanza.Stanza) {
 }
 
 func (o *outgoing) unavailable(s *session.Session, r *roster.Account, st *stanza.Stanza) {
-	before, ok := o.publish(s, nil, 0, st)
+	before, ok := o.publish(s, st, 0)
 	if !ok {
 		return
 	}
@@ -158,14 +161,19 @@ func (o *outgoing) tellGone(r *roster.Account, st *stanza.Stanza) {
 }
 
 // Leave takes a session out of the registry, tells that it is gone (4.5.3, 4.6.4),
-// and calls told when everybody knows.
-func (p *Presence) Leave(b *transport.Batch, s *session.Session, told func()) {
+// and calls told when everybody knows. What the session left goes its way before
+// its name is free: a session that takes the name is sent nothing in front of it;
+// another one has the way open for stored messages first.
+func (p *Presence) Leave(b *transport.Batch, s *session.Session, lost []session.Lost, told func()) {
 	last, directed, r := s.TakePresence()
 	o := outgoing{p: p, b: b}
 	gone := unavailable(s.JID)
 	if last != nil {
 		p.Gone(s.JID, gone) // before anybody can see it
 	}
+	s.Publish() // it takes nothing any more
+	p.Offline.Left(s)
+	p.Lost(b, s, lost)
 	p.Sessions.Release(s.JID, s.Fence())
 	if last != nil {
 		o.tellGone(r, gone)

@@ -32,7 +32,7 @@ func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wa
 // mark and don't get the original.
 func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
 	receipt := r.accept(e)
-	if r.taken(b, e, c, receipt) {
+	if r.taken(b, e, c, receipt, false) {
 		return nil
 	}
 	return behind(b, r.undelivered(b, e, receipt.At), receipt.Done)
@@ -60,8 +60,9 @@ func behind(b *transport.Batch, w transport.Wait, f func()) transport.Wait {
 	}
 }
 
-// taken says whether a session took the message; then the receipt is with it.
-func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt) bool {
+// taken gives a message, and says whether a session took it; then the receipt is
+// with it. left says that one has left it: nothing comes before it.
+func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt, left bool) bool {
 	st := e.Stanza
 	sessions := r.Sessions.Sessions(st.To.Bare())
 	var f *cluster.Fork
@@ -74,7 +75,7 @@ func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Co
 		if f == nil {
 			f = forked(st, sessions, receipt)
 		}
-		to, taken = r.best(b, f, st, sessions)
+		to, taken = r.best(b, f, st, sessions, left)
 	}
 	switch {
 	case c != nil && taken:
@@ -132,15 +133,16 @@ func available(st *stanza.Stanza, sessions []cluster.Entry) choice {
 
 // best gives a message to the sessions that are to get one to the bare JID. Those
 // that don't take it, since they have just ended, are as if they had not been there:
-// then others are the most available ones.
-func (r *Router) best(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry) (to choice, taken bool) {
+// then others are the most available ones. But what those left has to go its way
+// first: until then the message is as one that nobody takes.
+func (r *Router) best(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry, left bool) (to choice, taken bool) {
 	for {
 		to = available(st, sessions)
 		chosen := func(s cluster.Entry) bool { return to.has(&s) }
 		if r.originals(b, f, st, sessions, to) {
 			return to, true
 		}
-		if !slices.ContainsFunc(sessions, chosen) {
+		if !slices.ContainsFunc(sessions, chosen) || !left && r.Offline.Held(st.To.Bare()) {
 			return to, false
 		}
 		sessions = slices.DeleteFunc(slices.Clone(sessions), chosen)

@@ -315,11 +315,10 @@ func (s *Session) SetInterested() {
 func (s *Session) Entry() cluster.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := cluster.Entry{JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested, Priority: s.priority, Marks: s.markNames}
-	if !s.ended {
-		e.Available, e.Presence = s.presence != nil, s.presence
+	return cluster.Entry{
+		JID: s.JID, Fence: s.fence, Receiver: s, Interested: s.interested,
+		Available: s.presence != nil, Presence: s.presence, Priority: s.priority, Marks: s.markNames,
 	}
-	return e
 }
 
 // Caps is where it is kept what the client can do.

@@ -32,15 +32,19 @@ const (
 	storedAheadBytes = 512 << 10
 )
 
-// Open makes a gap, in front of which Insert puts stored messages, or goes on
-// with the one that TakeBack left. It is false if the stream has ended. wake is called, without a lock, when
-// there is room for more, after Room said that there is none, when there are
-// receipts, and when the stream goes on with another connection. It may be called
-// by whoever uses the connection, and once more than there is news.
-func (o *Outbox) Open(wake func()) bool {
+// Open makes a gap, in front of which Insert puts stored messages; what waits
+// behind one that TakeBack left is older than they are, and goes on. It is false
+// if the stream has ended. wake is called, without a lock, when there is room for
+// more, after Room said that there is none, when there are receipts, and when the
+// stream goes on with another connection. It may be called by whoever uses the
+// connection, and once more than there is news.
+func (o *Outbox) Open(b *transport.Batch, wake func()) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.open() && (o.closed || o.stored == nil) {
+	if o.stored != nil && o.gap != nil && !o.closed {
+		o.close(b)
+	}
+	if !o.open() {
 		return false
 	}
 	if o.stored == nil {

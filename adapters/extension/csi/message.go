@@ -21,11 +21,8 @@ const (
 	nsDelay     = "urn:xmpp:delay"                          // XEP-0203
 )
 
-// maxParsed bounds what is looked into, in bytes: what is larger passes. One stanza
-// may go to many sessions, each of which would look.
+// maxParsed bounds what is looked into, in bytes: what is larger passes.
 const maxParsed = 16 << 10
-
-func large(st *stanza.Stanza) bool { return len(st.Content()) > maxParsed }
 
 // message says whether a message can wait, and under which key.
 func (o Options) message(e *extension.Envelope) (key string, waits bool) {
@@ -36,7 +33,7 @@ func (o Options) message(e *extension.Envelope) (key string, waits bool) {
 	if c, ok := only(st, nsEvent, "event"); ok {
 		return o.event(e, c)
 	}
-	if !o.ChatStates || st.Type == stanza.Headline || large(st) {
+	if !o.ChatStates || st.Type == stanza.Headline {
 		return "", false
 	}
 	if c, ok := only(st, nsCarbons, ""); ok && st.From == e.Account {

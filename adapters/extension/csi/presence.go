@@ -22,7 +22,7 @@ func (o Options) presence(e *extension.Envelope) (key string, waits bool) {
 		return "", false
 	case st.Type != "" && st.Type != stanza.Unavailable:
 		return "", false
-	case large(st), aboutOneself(st):
+	case aboutOneself(st):
 		return "", false
 	}
 	return "presence" + separator + st.From.String(), true
