@@ -58,11 +58,12 @@ func (s *spool) Done(id uint64) {
 	delete(s.held, id)
 }
 
-func (s *spool) Began(x storage.SpoolSession) { s.began = append(s.began, x.ID) }
-func (s *spool) Ended(string)                 {}
-func (s *spool) Synced(f func(uint64))        { s.synced = f }
-func (s *spool) Failed() <-chan struct{}      { return nil }
-func (s *spool) Close() error                 { return nil }
+func (s *spool) Began(x storage.SpoolSession)    { s.began = append(s.began, x.ID) }
+func (s *spool) Written(context.Context, uint64) {}
+func (s *spool) Ended(string)                    {}
+func (s *spool) Synced(f func(uint64))           { s.synced = f }
+func (s *spool) Failed() <-chan struct{}         { return nil }
+func (s *spool) Close() error                    { return nil }
 
 // sync is the disk, up to a record.
 func (s *spool) sync(id uint64) { s.synced(id) }

@@ -12,6 +12,7 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,6 +52,7 @@ type Spool struct {
 	live    map[uint64]place // records that are on their way to disk, or there, and not done
 	written uint64           // everything up to it is written, or done
 	dirty   bool             // since the last sync
+	news    chan struct{}    // closed when written grows; nil if nobody waits
 
 	// The writer's own, and Load's before it.
 	segments []*segment // in order; the last is the one that is written if file is not nil
@@ -133,6 +135,29 @@ func (s *Spool) Append(r storage.SpoolRecord) uint64 {
 	s.mu.Unlock()
 	s.kick()
 	return r.ID
+}
+
+// Written implements storage.Spool.
+func (s *Spool) Written(ctx context.Context, id uint64) {
+	for {
+		s.mu.Lock()
+		if s.written >= id {
+			s.mu.Unlock()
+			return
+		}
+		if s.news == nil {
+			s.news = make(chan struct{})
+		}
+		news := s.news
+		s.mu.Unlock()
+		select {
+		case <-news:
+		case <-s.failed:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Done implements storage.Spool.

@@ -90,6 +90,10 @@ func (s *Spool) turn() (last bool, err error) {
 	if len(batch) > 0 {
 		s.mu.Lock()
 		s.written, s.dirty = upTo, s.dirty || dirty
+		if s.news != nil {
+			close(s.news)
+			s.news = nil
+		}
 		s.mu.Unlock()
 		select {
 		case s.flush <- struct{}{}:

@@ -32,7 +32,7 @@ func (s *Stream) manage(b *transport.Batch, e *stanza.Element) {
 		s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 	case "r":
 		if sess.Managed() {
-			s.reply(b, sess.Answer())
+			s.queued(b, sess.Answer(b))
 		} else {
 			s.refuseManagement(b, stanza.UnexpectedRequest, nil)
 		}
@@ -204,8 +204,10 @@ func (s *Stream) raw(b *transport.Batch, xml string) { s.out.Load().Raw(b, xml) 
 
 // reply queues an answer that is no stanza. Whoever asks and does not read is
 // cut off, as with stanzas.
-func (s *Stream) reply(b *transport.Batch, xml string) {
-	if s.out.Load().Raw(b, xml) == session.Full {
+func (s *Stream) reply(b *transport.Batch, xml string) { s.queued(b, s.out.Load().Raw(b, xml)) }
+
+func (s *Stream) queued(b *transport.Batch, r session.Result) {
+	if r == session.Full {
 		s.fail(b, stream.Err(stream.ResourceConstraint, "the client does not read what it is sent"))
 	}
 }

@@ -38,7 +38,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -94,10 +93,6 @@ func New(o Options, d Deps) *Offline {
 	if o.Messages == 0 {
 		o.Messages = 1000
 	}
-	// Many clients meet the same failure: one line of a kind every 10 seconds.
-	d.Log = d.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
-	}))
 	return &Offline{
 		Deps: d, quota: max(o.Messages, 0), accounts: map[jid.JID]*account{},
 		reads: newPool(readers), deletes: newPool(deleters), late: newPool(keepers),

@@ -77,7 +77,7 @@ func (r *Router) relay(b *transport.Batch, e *extension.Envelope, at time.Time, 
 	switch {
 	case r.taken(b, e, nil, receipt, true):
 	case !r.Offline.Enabled():
-		return behind(b, r.undelivered(b, e, at), receipt.Done)
+		return behind(b, r.undelivered(b, e, receipt), receipt.Done)
 	case !r.Offline.Late(e.Stanza.To, func() { r.late(e, at); receipt.Done() }):
 		r.Log.Error("a message that a session left was dropped: the server has ended", zap.Stringer("account", e.Stanza.To))
 	}

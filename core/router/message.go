@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
@@ -35,7 +34,7 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 	if r.taken(b, e, c, receipt, false) {
 		return nil
 	}
-	return behind(b, r.undelivered(b, e, receipt.At), receipt.Done)
+	return behind(b, r.undelivered(b, e, receipt), receipt.Done)
 }
 
 // accept puts a message into the spool if its sender is to be told that it is safe
@@ -194,14 +193,19 @@ func highest(sessions []cluster.Entry) int8 {
 	return best
 }
 
-// undelivered handles a message that no session took, and that was received at
-// some time, the zero time being now.
-func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, at time.Time) transport.Wait {
+// undelivered handles a message that no session took. Its receipt, if it has one,
+// says when it was received; it is in the spool before it is stored, so that a kill
+// in between has it stored once.
+func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt) transport.Wait {
+	at := receipt.At
 	if at.IsZero() {
 		at = r.Offline.Now()
 	}
 	return r.behindUndelivered(b, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
-		return r.keep(b, e, func(ctx context.Context, st *stanza.Stanza) error { return r.Offline.Add(ctx, st, at) })
+		return r.keep(b, e, func(ctx context.Context, st *stanza.Stanza) error {
+			receipt.Written(ctx)
+			return r.Offline.Add(ctx, st, at)
+		})
 	})
 }
 

@@ -50,6 +50,7 @@ func (s *Session) Await(record uint64) {
 // left to wait for.
 func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := s.resumption
 	n := 0
 	for n < len(r.unsafe) && r.unsafe[n].record <= record {
@@ -60,9 +61,8 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 		r.unsafe = nil
 	}
 	settled = r.unsafe == nil
-	answer := ""
 	if r.owes && n > 0 {
-		answer = r.answer()
+		s.out.Raw(b, r.answer()) // under the lock: counts are told in order
 	}
 	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 {
 		close(r.calm)
@@ -71,10 +71,6 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 	if r.settled != nil && settled {
 		close(r.settled)
 		r.settled = nil
-	}
-	s.mu.Unlock()
-	if answer != "" {
-		s.out.Raw(b, answer)
 	}
 	return settled
 }
@@ -86,13 +82,13 @@ func (s *Session) Unsafe() bool {
 	return s.resumption != nil && len(s.resumption.unsafe) > 0
 }
 
-// Answer returns <a/> for a client that asks (XEP-0198 4): how many of its stanzas
+// Answer queues <a/> for a client that asks (XEP-0198 4): how many of its stanzas
 // are safe, all before being so too. If that is less than it sent it is told by
 // itself when there is more.
-func (s *Session) Answer() string {
+func (s *Session) Answer(b *transport.Batch) Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.resumption.answer()
+	return s.out.Raw(b, s.resumption.answer())
 }
 
 func (r *resumption) answer() string {

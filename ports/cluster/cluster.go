@@ -13,6 +13,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -86,8 +87,18 @@ type Delivery struct {
 // says that it is in none.
 type Receipt struct {
 	ID    uint64
-	At    time.Time                    // when the message was received
-	Spool interface{ Done(id uint64) } // storage.Spool
+	At    time.Time   // when the message was received
+	Spool interface { // storage.Spool
+		Written(ctx context.Context, id uint64)
+		Done(id uint64)
+	}
+}
+
+// Written waits until the message outlives a kill of the process, or ctx ends.
+func (r Receipt) Written(ctx context.Context) {
+	if r.Spool != nil {
+		r.Spool.Written(ctx, r.ID)
+	}
 }
 
 // Done tells the spool that the message need not be kept. It never waits.

@@ -20,7 +20,8 @@ import (
 //
 // Recall sees again what has passed Deliver and has waited since for a session of
 // the account: requests for a subscription, each time that a session becomes
-// available; stored messages; and messages that a session left when it ended. What is dropped there does not come; nobody is told.
+// available; stored messages; and messages that a session left when it ended. What
+// is dropped there does not come; nobody is told.
 type Stage uint8
 
 const (

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -37,7 +38,7 @@ var ErrSpool = errors.New("storage: the spool has failed")
 
 // Spool keeps what is accepted and not yet acknowledged on the disk of the node,
 // so that it outlives a kill of the process. It holds up acknowledgements, never
-// a delivery. Calls but Load and Close never wait and may come from any goroutine,
+// a delivery. Calls but Load, Written and Close never wait and may come from any goroutine,
 // with locks held.
 type Spool interface {
 	// Load calls f for each record of earlier processes that is not done, in
@@ -46,6 +47,9 @@ type Spool interface {
 	Load(f func(SpoolRecord) error) ([]SpoolSession, error)
 	// Append takes a record and returns its ID.
 	Append(r SpoolRecord) uint64
+	// Written waits until a record outlives a kill of the process, or ctx ends. It
+	// is the one call besides Load and Close that waits.
+	Written(ctx context.Context, id uint64)
 	// Done: the record need not be kept any more.
 	Done(id uint64)
 	// Began notes who a session is; Ended that nobody will ask for it any more.

@@ -4,5 +4,7 @@
 // recipient's acknowledgement may not have arrived.
 //
 // HEXMPP_CHAOS_KILLS says how often (3 if it is not set; 100 for a long run), and
-// HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25).
+// HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25). A message that comes twice
+// for no good reason fails a long run only: the short one, which shares its machine
+// with all other tests, tells of it.
 package chaos

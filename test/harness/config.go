@@ -34,6 +34,7 @@ type Limits struct {
 	Unacknowledged      int           // limits.unacknowledged
 	RosterItems         int           // limits.roster-items
 	RosterRequests      int           // limits.roster-requests
+	OfflineMessages     int           // limits.offline-messages; negative: 0
 }
 
 // listeners are the addresses that the harness picked for one server.
@@ -77,6 +78,9 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 		if limit.value > 0 {
 			line("  %s: %d", limit.key, limit.value)
 		}
+	}
+	if n := c.Limits.OfflineMessages; n != 0 {
+		line("  offline-messages: %d", max(n, 0))
 	}
 	if len(c.Admins) > 0 {
 		line("admins: [%s]", strings.Join(c.Admins, ", "))
