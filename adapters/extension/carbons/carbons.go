@@ -72,9 +72,9 @@ var messages = extension.Match{
 // set switches carbons of the session that asks, again and again if it wants
 // (sections 4, 5 and 10.1).
 func set(on bool) func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
-	return func(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+	return func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
 		if q.Origin.Session.IsZero() { // an extension asks on behalf of the account
-			return refuse(nil, nil, q)
+			return refuse(ctx, h, q)
 		}
 		return nil, h.Sessions.Mark(q.Origin.Session, enabled, on)
 	}
