@@ -44,6 +44,17 @@ func (c *Conn) AskCount() uint32 {
 	return c.Count(c.Expect(NSSM, "a"))
 }
 
+// AwaitCount asks like AskCount, and reads what the server tells by itself until
+// its count is h: it counts what is safe (XEP-0198 4), and tells when there is more.
+func (c *Conn) AwaitCount(h uint32) {
+	c.t.Helper()
+	for got := c.AskCount(); got != h; got = c.Count(c.Expect(NSSM, "a")) {
+		if int32(got-h) > 0 {
+			c.t.Fatalf("%s: the server counts %d, want %d", c.name(), got, h)
+		}
+	}
+}
+
 // Count is the h of an element.
 func (c *Conn) Count(e *Element) uint32 {
 	c.t.Helper()
