@@ -15,6 +15,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	store "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -56,7 +57,7 @@ func benchKernel(b testing.TB, regs ...extension.Registration) *core.Kernel {
 
 func benchKernelOn(b testing.TB, s storage.Store, regs ...extension.Registration) *core.Kernel {
 	b.Helper()
-	o := core.Options{Domains: []string{"example.test"}, TLSRequired: true}
+	o := core.Options{Domains: []string{"example.test"}, TLSRequired: true, Offline: offline.Options{Messages: -1}} // pipes are drained by one goroutine
 	p := core.Ports{Credentials: open{}, Verifier: open{}, Accounts: open{}, Store: s, Sessions: registry.New(), Log: zap.NewNop()}
 	with(regs...)(&o, &p)
 	k, err := core.New(o, p)

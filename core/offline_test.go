@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 var romeo, juliet = jid.MustParse("romeo@example.test"), jid.MustParse("juliet@example.test")
@@ -271,6 +273,28 @@ func TestStoredMessagesAreDelivered(t *testing.T) {
 		r.send(tell("live"))
 		j.hears("live")
 		keeps(t, m)
+	})
+}
+
+// They count as delivered when they come, not when they are stored.
+func TestStoredMessagesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var delivered atomic.Int32
+		w, _ := offlineWorld(t, func(_ *core.Options, p *core.Ports) {
+			p.Observe.Delivered = func(k stanza.Kind) {
+				if k == stanza.Message {
+					delivered.Add(1)
+				}
+			}
+		})
+		w.login("romeo@example.test/x", "").send(tell("1", "2"))
+		if n := delivered.Load(); n != 0 {
+			t.Errorf("%d are delivered to nobody", n)
+		}
+		w.arrives("juliet@example.test/a").hears("1", "2")
+		if n := delivered.Load(); n != 2 {
+			t.Errorf("%d are delivered", n)
+		}
 	})
 }
 

@@ -58,22 +58,24 @@ func (o *Offline) Fetch(s *session.Session) bool {
 	return true
 }
 
-// open gives the gap to a session, unless another one has it; nil if none can
-// have it. A session without a connection gives it up: its client may have come
-// back by this one. What waits behind it goes on waiting for a connection. o.mu
-// is held.
+// open gives the gap to a session, unless another one has it; nil if this one
+// can't have it. One without a connection gives it up: its client may have come
+// back by this one. What waits behind it there goes on waiting for a connection.
+// o.mu is held.
 func (o *Offline) open(b *transport.Batch, s *session.Session) *account {
 	a := o.account(s.JID.Bare())
-	if f := a.flush; f != nil && f.s != s && f.s.Detached() {
+	f := a.flush
+	if f != nil && (f.s == s || !f.s.Detached()) {
+		return a
+	}
+	if !s.Outbox().Open(b, func() { o.woken(s) }) {
+		o.drop(a)
+		return nil
+	}
+	if f != nil {
 		a.end(f.s.Outbox().TakeBack())
 	}
-	if a.flush == nil {
-		if !s.Outbox().Open(b, func() { o.woken(s) }) {
-			o.drop(a)
-			return nil
-		}
-		a.flush, a.again = &flush{s: s}, true
-	}
+	a.flush, a.again = &flush{s: s}, true
 	return a
 }
 
@@ -249,7 +251,7 @@ func (o *Offline) insert(b *transport.Batch, a *account, f *flush, messages []se
 	o.mu.Lock()
 	o.receipt(a, handled)
 	last := end && !a.again && a.holds == 0 && f.shown
-	if a.flush != f || !f.s.Outbox().Insert(b, messages, last) {
+	if a.flush != f || !f.s.Insert(b, messages, last) {
 		again := a.release(f, messages)
 		o.drop(a)
 		o.mu.Unlock()

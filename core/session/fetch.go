@@ -22,6 +22,17 @@ func (s *Session) Takes() bool {
 // Outbox returns the way to the client, for stored messages.
 func (s *Session) Outbox() *Outbox { return s.out }
 
+// Insert queues stored messages: see Outbox.Insert.
+func (s *Session) Insert(b *transport.Batch, messages []Stored, last bool) bool {
+	if !s.out.Insert(b, messages, last) {
+		return false
+	}
+	for _, m := range messages {
+		s.kernel.Delivered(m.Stanza.Kind)
+	}
+	return true
+}
+
 // Ended says whether the session has ended.
 func (s *Session) Ended() bool {
 	s.mu.Lock()

@@ -20,10 +20,11 @@ type managed struct {
 // askRequest asks the client to acknowledge (XEP-0198 4).
 const askRequest = "<r xmlns='urn:xmpp:sm:3'/>"
 
-// waits says whether the next item has to wait for acknowledgements.
+// waits says whether the next item has to wait for acknowledgements. At the end
+// of the stream none come.
 func (o *Outbox) waits() bool {
 	it := &o.items[o.next]
-	return o.managed != nil && it.stanza != nil && it.at != 0 && len(o.managed.kept) >= o.limits.Kept
+	return o.managed != nil && !o.closed && it.stanza != nil && it.at != 0 && len(o.managed.kept) >= o.limits.Kept
 }
 
 // askAfter is how many unacknowledged stanzas make the server ask.
