@@ -343,3 +343,41 @@ func TestSlowDisk(t *testing.T) {
 		}
 	})
 }
+
+// What is in hand, waiting for its commit, is not counted when what was sent
+// before it becomes safe.
+func TestWhatIsInHandIsNotSafe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		commit := make(chan struct{})
+		w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
+			p.Store = slowOffline{accountsIn(t, "nurse@example.test"), commit}
+		})
+		romeo := w.login("romeo@example.test/x", "")
+		w.online("juliet@example.test/a").manage()
+		romeo.manage()
+		romeo.send(say(1) + askAck).want(ack(0))
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			romeo.send("<message to='nurse@example.test' type='chat' id='n'><body>stored</body></message>")
+		}()
+		synctest.Wait()
+		sp.sync(2) // both are in the spool; the second is not committed
+		romeo.want(ack(1))
+		close(commit)
+		<-sent
+		romeo.want(ack(2))
+	})
+}
+
+// slowOffline commits when the test lets it.
+type slowOffline struct {
+	storage.Store
+	commit chan struct{}
+}
+
+func (s slowOffline) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {
+	<-s.commit
+	return s.Store.AddOffline(ctx, owner, m, quota)
+}

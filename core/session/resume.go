@@ -24,6 +24,7 @@ type resumption struct {
 	handled uint32   // stanzas that the client sent
 	unsafe  []unsafe // of these, in order: those that are not on disk yet
 	owes    bool     // the client asked, and was told less than handled
+	told    uint32   // the count that it was told last
 	calm    chan struct{}
 	settled chan struct{}
 	expiry  *time.Timer // while detached
@@ -84,9 +85,14 @@ func (s *Session) begin(o Owner, stanzas uint32) bool {
 
 // Done tells that what Begin began, with all that waited, has been handled.
 func (s *Session) Done() {
+	var b transport.Batch
+	defer b.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inHand = false
+	if r := s.resumption; r != nil && r.owes && s.safe() == r.handled {
+		s.out.Raw(&b, s.answer())
+	}
 	if s.idle != nil {
 		close(s.idle)
 		s.idle = nil

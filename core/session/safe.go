@@ -62,7 +62,7 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 	}
 	settled = r.unsafe == nil
 	if r.owes && n > 0 {
-		s.out.Raw(b, r.answer()) // under the lock: counts are told in order
+		s.out.Raw(b, s.answer()) // under the lock: counts are told in order
 	}
 	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 {
 		close(r.calm)
@@ -88,20 +88,28 @@ func (s *Session) Unsafe() bool {
 func (s *Session) Answer(b *transport.Batch) Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.Raw(b, s.resumption.answer())
+	return s.out.Raw(b, s.answer())
 }
 
-func (r *resumption) answer() string {
-	h := r.safe()
-	r.owes = h != r.handled
+func (s *Session) answer() string {
+	r := s.resumption
+	h := s.safe()
+	if int32(h-r.told) < 0 { // counts never go back
+		h = r.told
+	}
+	r.told, r.owes = h, h != r.handled
 	return "<a xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(h), 10) + "'/>"
 }
 
 // safe returns the length of the longest prefix of what the client sent that is
-// safe.
-func (r *resumption) safe() uint32 {
-	if len(r.unsafe) > 0 {
+// safe. What is in hand is not: it may be waiting for a commit. s.mu is held.
+func (s *Session) safe() uint32 {
+	r := s.resumption
+	switch {
+	case len(r.unsafe) > 0:
 		return r.unsafe[0].n - 1
+	case s.inHand:
+		return r.handled - 1
 	}
 	return r.handled
 }
