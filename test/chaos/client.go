@@ -41,6 +41,7 @@ type element struct {
 	H        string    `xml:"h,attr"`
 	Type     string    `xml:"type,attr"`
 	Body     string    `xml:"body"`
+	Text     string    `xml:",chardata"`
 	Children []element `xml:",any"`
 }
 
@@ -137,7 +138,10 @@ func (c *client) connect() (answer *element, err error) {
 			return answer, nil
 		}
 	}
-	return answer, c.bind()
+	if err := c.bind(); err != nil {
+		return answer, err
+	}
+	return answer, c.send("<presence/>")
 }
 
 func (c *client) login() error {
@@ -154,7 +158,7 @@ func (c *client) login() error {
 	return c.open()
 }
 
-// bind begins a new session, which is available.
+// bind begins a new session.
 func (c *client) bind() error {
 	if err := c.send("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>%s</resource></bind></iq>", c.resource); err != nil {
 		return err
@@ -170,7 +174,7 @@ func (c *client) bind() error {
 		return err
 	}
 	c.smID, c.received = e.ID, 0
-	return c.send("<presence/>")
+	return nil
 }
 
 // register makes the account (XEP-0077).

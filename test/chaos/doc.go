@@ -7,4 +7,8 @@
 // HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25). A message that comes twice
 // for no good reason fails a long run only: the short one, which shares its machine
 // with all other tests, tells of it.
+//
+// It also cuts connections behind single bytes of a login, a resumption and an
+// exchange of messages: HEXMPP_CHAOS_STEP is the distance of these bytes (13; 1 is
+// all of them).
 package chaos
