@@ -248,6 +248,42 @@ func TestWhatIsStored(t *testing.T) {
 	}
 }
 
+// XEP-0160 3: chat states that a session left, held back or unacknowledged, are
+// neither stored nor returned, though they are stamped by then; nor are they where
+// nothing is stored.
+func TestChatStatesThatWereLeft(t *testing.T) {
+	for _, messages := range []int{0, -1} {
+		for _, held := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				w, m := offlineWorld(t, func(o *core.Options, p *core.Ports) {
+					o.Offline.Messages = messages
+					with(marking(holding()))(o, p)
+				})
+				r, j := w.login("romeo@example.test/x", ""), w.arrives("juliet@example.test/a")
+				j.manage()
+				if held {
+					j.send(on("goes"))
+				}
+				for _, to := range []string{"juliet@example.test", "juliet@example.test/a"} {
+					for _, typ := range []string{"chat", "normal"} {
+						r.send("<message to='" + to + "' type='" + typ + "'><composing xmlns='http://jabber.org/protocol/chatstates'/><no-store xmlns='urn:xmpp:hints'/></message>")
+						r.send("<message to='" + to + "' type='" + typ + "'><paused xmlns='http://jabber.org/protocol/chatstates'/></message>")
+					}
+				}
+				j.cut()
+				time.Sleep(11 * time.Minute)
+				synctest.Wait()
+				r.Flush()
+				r.want("")
+				all, err := m.Store.OfflineMessages(t.Context(), juliet, 0, 10)
+				if err != nil || len(all) > 0 {
+					t.Errorf("held %v: stored are %v, %v", held, all, err)
+				}
+			})
+		}
+	}
+}
+
 // XEP-0160 2, XEP-0203 2: once, in order, with a stamp, in front of all else.
 func TestStoredMessagesAreDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,6 +18,9 @@ const (
 	nsChatStates = "http://jabber.org/protocol/chatstates" // XEP-0085
 	nsHints      = "urn:xmpp:hints"                        // XEP-0334
 	nsIDs        = "urn:xmpp:sid:0"                        // XEP-0359
+	nsOccupant   = "urn:xmpp:occupant-id:0"                // XEP-0421
+	nsAddresses  = "http://jabber.org/protocol/address"    // XEP-0033
+	nsHeaders    = "http://jabber.org/protocol/shim"       // XEP-0131
 )
 
 // Fate decides by the message alone, never by the account: whether that is
@@ -27,7 +30,8 @@ const (
 //   - What is for a room goes back, headlines and errors are dropped.
 //   - A full JID without a session is no place for a normal message: it goes
 //     back. (A chat message is for the bare JID then.)
-//   - A mere chat state is dropped, unless its sender asks to store it.
+//   - A mere chat state is dropped, unless its sender asks to store it: nobody
+//     waits for one, least of all an answer to it.
 //   - What its sender does not want to be stored goes back, so that a message is
 //     never lost in silence. no-permanent-store is about archives, not about a
 //     message that waits for its delivery.
@@ -43,14 +47,11 @@ func (o *Offline) Fate(st *stanza.Stanza) Fate {
 			return Refuse
 		}
 	}
+	noStore := hinted(st, "no-store")
 	switch {
-	case o.quota <= 0:
-		return Refuse
-	case hinted(st, "store") && !hinted(st, "no-store"):
-		return Keep
-	case transient(st):
+	case transient(st) && (noStore || !hinted(st, "store")):
 		return Drop
-	case hinted(st, "no-store"):
+	case o.quota <= 0, noStore:
 		return Refuse
 	}
 	return Keep
@@ -73,13 +74,15 @@ func hinted(st *stanza.Stanza, hint string) bool {
 }
 
 // transient says whether a message tells a chat state and nothing else. A
-// thread, hints and IDs may go with it (XEP-0085 5.5).
+// thread, hints and IDs may go with it (XEP-0085 5.5), and what says from whom,
+// by which way and when it came: a session that leaves it has it stamped.
 func transient(st *stanza.Stanza) (state bool) {
 	for _, c := range st.Children() {
 		switch {
 		case c.Space == nsChatStates:
 			state = true
-		case c.Space == nsHints, c.Space == nsIDs:
+		case c.Space == nsHints, c.Space == nsIDs, c.Space == NSDelay:
+		case c.Space == nsOccupant, c.Space == nsAddresses, c.Space == nsHeaders:
 		case c.Space == "" && c.Local == "thread":
 		default:
 			return false
