@@ -23,8 +23,8 @@ func (s *Stream) bind(b *transport.Batch, t *xmlstream.Token) transport.Wait {
 		return nil
 	}
 	st := t.Stanza
-	req := st.Find(xmpp.NSBind, "bind")
-	if st.Kind != stanza.IQ || req == nil {
+	req, asks := st.Child(xmpp.NSBind, "bind")
+	if st.Kind != stanza.IQ || !asks {
 		s.fail(b, stream.Err(stream.NotAuthorized, "bind a resource first")) // 7.1
 		return nil
 	}
@@ -44,17 +44,23 @@ func (s *Stream) refuseBind(b *transport.Batch, st *stanza.Stanza, err *stanza.E
 	}
 }
 
+// maxBind bounds the request, in bytes: a resource that is all references is shorter.
+const maxBind = 8 << 10
+
 // resource returns the full JID that a request asks for, or a new one that
 // can't be guessed (7.6, 7.7).
-func (s *Stream) resource(st *stanza.Stanza, req *stanza.Element) (jid.JID, *stanza.Error) {
+func (s *Stream) resource(st *stanza.Stanza, req stanza.Child) (jid.JID, *stanza.Error) {
 	if err := checkIQ(st); err != nil {
 		return jid.JID{}, err
 	}
 	if st.Type != stanza.Set {
 		return jid.JID{}, stanza.Err(stanza.BadRequest, "a resource is bound by an iq of type set")
 	}
+	if req.Size() > maxBind {
+		return jid.JID{}, stanza.Err(stanza.BadRequest, "not a resource") // 7.7.2.1
+	}
 	name := randomID()
-	if r := req.Child(xmpp.NSBind, "resource"); r != nil && r.Text() != "" {
+	if r := st.Element(req).Child(xmpp.NSBind, "resource"); r != nil && r.Text() != "" {
 		name = r.Text()
 	}
 	full, err := s.user.WithResource(name)
@@ -108,7 +114,7 @@ func (s *Stream) bound(b *transport.Batch, st *stanza.Stanza, sess *session.Sess
 		return
 	}
 	s.envelope.Origin = s.origin()
-	s.envelope.Origin.Session = sess.JID
+	s.envelope.Origin.Session, s.envelope.Origin.Fence = sess.JID, sess.Fence()
 	s.state = bound
 	s.out.Load().Release(b, stanza.New(st.Reply(stanza.Result),
 		stanza.El(xmpp.NSBind, "bind").Add(stanza.El(xmpp.NSBind, "jid").WithText(sess.JID.String()))))

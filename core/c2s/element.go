@@ -36,7 +36,7 @@ func (s *Stream) claimed(b *transport.Batch, t *xmlstream.Token, sess *session.S
 		return nil
 	}
 	e := t.Element
-	return claim.Guest.Run(context.Background(), b, func(ctx context.Context, h *extension.Host) error {
+	return claim.Guest.RunFor(context.Background(), b, s.envelope.Origin, func(ctx context.Context, h *extension.Host) error {
 		return claim.Handler.Handle(ctx, h, sess.JID, e)
 	}, func(b *transport.Batch, err error) transport.Wait {
 		var fault *stream.Error

@@ -150,7 +150,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	s.out.Store(out)
 	s.state = bound
 	s.envelope.Origin = s.origin()
-	s.envelope.Origin.Session = sess.JID
+	s.envelope.Origin.Session, s.envelope.Origin.Fence = sess.JID, sess.Fence()
 	sess.Reconnected(b)
 	s.srv.Presence.Resumed(b, sess)
 	s.srv.Observe.Resumed(true)

@@ -29,6 +29,11 @@ func (g *Guest) Run(ctx context.Context, b *transport.Batch, fn Handler, done Do
 	return g.run(ctx, b, view{}, fn, done)
 }
 
+// RunFor is Run on behalf of a session.
+func (g *Guest) RunFor(ctx context.Context, b *transport.Batch, o extension.Origin, fn Handler, done Done) transport.Wait {
+	return g.run(ctx, b, view{session: o.Session, fence: o.Fence}, fn, done)
+}
+
 func (g *Guest) run(ctx context.Context, b *transport.Batch, v view, fn Handler, done Done) transport.Wait {
 	t, err := g.call(ctx, fn, v)
 	if err != nil || len(t.ops) == 0 {
@@ -51,10 +56,10 @@ func (t *tx) finish(b *transport.Batch, err error, done Done) transport.Wait {
 // Later is Run for a handler that may wait, in the Wait.
 func (g *Guest) Later(fn Handler, done Done) transport.Wait { return g.later(view{}, fn, done) }
 
-// Ask is Later for a request of a peer: what it reads of an account has what the
-// guest's notices about it wrote.
-func (g *Guest) Ask(fn Handler, done Done) transport.Wait {
-	return g.later(view{behindNotices: true}, fn, done)
+// Ask is Later for a request of a peer, which came in by o: what it reads of an
+// account has what the guest's notices about it wrote.
+func (g *Guest) Ask(o extension.Origin, fn Handler, done Done) transport.Wait {
+	return g.later(view{behindNotices: true, session: o.Session, fence: o.Fence}, fn, done)
 }
 
 func (g *Guest) later(v view, fn Handler, done Done) transport.Wait {

@@ -113,6 +113,7 @@ type Guest struct {
 	granted []extension.Permission
 	domains []string // of its components
 	log     *slog.Logger
+	turns   turns
 
 	// Guarded by hosts.mu.
 	requests, timers int // those that count for the bounds

@@ -276,7 +276,7 @@ func TestRequestsComeBehindNotices(t *testing.T) {
 		ask := func(i int) <-chan string {
 			seen := make(chan string, 1)
 			var err error
-			w := g.Ask(func(ctx context.Context, h *extension.Host) error {
+			w := g.Ask(extension.Origin{}, func(ctx context.Context, h *extension.Host) error {
 				e, _, err := h.Store.Get(ctx, accountN(i), "last")
 				list, _ := h.Store.Scan(ctx, accountN(i), "", "", 1)
 				if seen <- string(e.Value); err == nil && len(list) > 0 != (e.Value != nil) {

@@ -97,12 +97,23 @@ func (x sessions) each(acc jid.JID, do func(*transport.Batch, cluster.Receiver) 
 	})
 }
 
-// one has something done to a session.
+// one has something done to a session: not to a later one of the same name.
 func (x sessions) one(session jid.JID, do func(*transport.Batch, cluster.Receiver)) {
+	fence := x.fence(session)
 	x.t.later(func(b *transport.Batch) transport.Wait {
-		if e, ok := x.t.g.hosts.Sessions.Session(session); ok {
+		if e, ok := x.t.g.hosts.Sessions.Session(session); ok && e.Fence == fence {
 			do(b, e.Receiver)
 		}
 		return nil
 	})
+}
+
+// fence returns which session of a name is meant: the one that asks, or else the
+// one that has it now.
+func (x sessions) fence(session jid.JID) uint64 {
+	if v := &x.t.view; v.session == session && v.fence != 0 {
+		return v.fence
+	}
+	e, _ := x.t.g.hosts.Sessions.Session(session)
+	return e.Fence
 }

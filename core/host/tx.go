@@ -31,8 +31,10 @@ type tx struct {
 
 // view says how a handler reads.
 type view struct {
-	about         *About // nil but for stage handlers
-	behindNotices bool   // of the account, of which others must not learn by the time that it takes
+	about         *About  // nil but for stage handlers
+	behindNotices bool    // of the account, of which others must not learn by the time that it takes
+	session       jid.JID // that asks, or zero
+	fence         uint64  // of that session; 0 if it is not known
 }
 
 func (t *tx) host() *extension.Host {

@@ -258,6 +258,54 @@ func TestSessionsOfHost(t *testing.T) {
 	}
 }
 
+// What a handler asks for a session is not done to another one that has taken its
+// name: neither while the handler ran, nor before it did.
+func TestMarkIsOfTheSessionThatAsked(t *testing.T) {
+	h, _ := hostsWith(memory.New(), nil)
+	defer stop(t, h)
+	g := h.NewGuest(&extension.Registration{Name: "test", Marks: []extension.Mark{{Name: "m"}}}, nil, nil)
+	var all []*receiver
+	claim := func() (fence uint64) {
+		r := &receiver{}
+		all = append(all, r)
+		fence, _ = h.Sessions.Claim(cluster.Entry{JID: romeo, Receiver: r})
+		return fence
+	}
+	marks := func(during func()) Handler {
+		return func(_ context.Context, h *extension.Host) error {
+			err := h.Sessions.Mark(romeo, "m", true)
+			h.Sessions.Release(romeo)
+			during()
+			return err
+		}
+	}
+	none, takeOver := func() {}, func() { claim() }
+	for _, row := range []struct {
+		name           string
+		before, during func()
+		known          bool // who asks
+		marked         bool // the session that is there in the end
+	}{
+		{"nobody takes over", none, none, true, true},
+		{"while it waits", takeOver, none, true, false},
+		{"while it runs", none, takeOver, true, false},
+		{"while it runs, about another session", none, takeOver, false, false},
+		{"about another session", none, none, false, true},
+	} {
+		var o extension.Origin
+		if fence := claim(); row.known {
+			o = extension.Origin{Session: romeo, Fence: fence}
+		}
+		var err error
+		w := g.Ask(o, marks(row.during), told(&err))
+		row.before()
+		w(t.Context())
+		if last := all[len(all)-1]; err != nil || (len(last.did) == 2) != row.marked || len(last.did) == 1 {
+			t.Errorf("%s: to the last session was done %q, %v", row.name, last.did, err)
+		}
+	}
+}
+
 func TestSecrets(t *testing.T) {
 	h, _ := hostsWith(memory.New(), nil)
 	defer stop(t, h)

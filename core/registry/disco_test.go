@@ -234,6 +234,7 @@ func TestClaims(t *testing.T) {
 		{"get and set", []extension.Registration{iq("a", "get", extension.ToServer), iq("b", "set", extension.ToServer)}, ""},
 		{"both types over one", []extension.Registration{iq("a", "set", extension.ToServer), iq("b", "", extension.ToServer|extension.ToStream)}, "a and b both claim iq set <q xmlns='urn:x'/>"},
 		{"no function", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToServer}}}}, "a: an iq handler needs a payload name, addressees and a function: <q xmlns='urn:x'/>"},
+		{"ordered and inline", []extension.Registration{{Name: "a", IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToServer, Handle: handle, Inline: true, Ordered: true}}}}, "a: an iq handler that is Ordered may have to wait"},
 		{"a stage without a function", []extension.Registration{{Name: "a", Permissions: []extension.Permission{extension.SeeStanzas}, Stages: []extension.StageHandler{{Stage: extension.Submit}}}}, "a: a handler of the stage"},
 		{"two of one component", []extension.Registration{component("a", "set", ""), component("b", "get", "")}, "a has two handlers of a.example.test for iq set <q xmlns='urn:x'/>"},
 		{"get and set of one component", []extension.Registration{component("a", "set", "get")}, ""},

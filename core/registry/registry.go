@@ -112,6 +112,9 @@ func (r *Registry) claim(g *host.Guest, h *extension.IQHandler) error {
 	if h.Handle == nil || h.To == 0 || h.Local == "" {
 		return fmt.Errorf("registry: %s: an iq handler needs a payload name, addressees and a function: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
 	}
+	if h.Inline && h.Ordered {
+		return fmt.Errorf("registry: %s: an iq handler that is Ordered may have to wait, and can't be Inline: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
+	}
 	for _, typ := range types(h) {
 		k := key{h.Space, h.Local, typ}
 		for _, other := range r.iq[k] {

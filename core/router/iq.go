@@ -73,10 +73,13 @@ type question struct {
 // goes out in the order of the questions.
 func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.Child, c registry.Claim, to reply) transport.Wait {
 	q := &question{IQ: extension.IQ{Stanza: e.Stanza, Child: payload, Origin: e.Origin}, claim: c, to: to}
-	if c.Handler.Inline {
-		return c.Guest.Run(context.Background(), b, q.handle, q.done)
+	switch {
+	case c.Handler.Inline:
+		return c.Guest.RunFor(context.Background(), b, e.Origin, q.handle, q.done)
+	case c.Handler.Ordered:
+		return c.Guest.AskInTurn(e.Stanza.From.Bare(), e.Origin, q.handle, q.done)
 	}
-	return c.Guest.Ask(q.handle, q.done)
+	return c.Guest.Ask(e.Origin, q.handle, q.done)
 }
 
 func (q *question) handle(ctx context.Context, h *extension.Host) (err error) {

@@ -4,8 +4,10 @@ import (
 	"context"
 
 	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -62,7 +64,9 @@ func (r *Router) onward(b *transport.Batch, e *extension.Envelope, w *pipeline.P
 }
 
 // reconsider has presence judged again if what is resident of its account is not
-// what it was judged by.
+// what it was judged by. If that changes once more while the contact is told that it
+// is gone, somebody may have announced it in front of that: then it is announced
+// behind it, as it is by then, and judged like all other presence.
 func (r *Router) reconsider(w *pipeline.Passage) transport.Wait {
 	if r.Hosts.Resident(w.Envelope.Account) == w.Resident {
 		return nil
@@ -75,7 +79,13 @@ func (r *Router) reconsider(w *pipeline.Passage) transport.Wait {
 				return // and what handlers asked for, they asked for the first time
 			}
 		}
-		gone := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: w.Envelope.Stanza.From, To: w.Envelope.Stanza.To})
+		from, to := w.Envelope.Stanza.From, w.Envelope.Stanza.To
+		gone := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: from, To: to})
 		transport.Run(ctx, func(b *transport.Batch) transport.Wait { return r.Route(b, &extension.Envelope{Stanza: gone}) })
+		if s, there := r.Sessions.Session(from); there && r.Hosts.Resident(again.Envelope.Account) != again.Resident {
+			transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+				return s.Receiver.Show(b, cluster.Show{To: jid.PatternsOf([]jid.JID{to}), Available: true})
+			})
+		}
 	})
 }

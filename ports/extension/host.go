@@ -126,9 +126,12 @@ type Sessions interface {
 	// Needs ManageAccounts.
 	End(account jid.JID, condition, text string) error
 	// Mark puts a mark of the registration on a session (full JID), or takes it
-	// away. A session that is gone is skipped.
+	// away. A session that is gone is skipped, and so is another one that has its
+	// name by now: it is the one that asks, or, if that is another, the one that had
+	// the name when Mark was called.
 	Mark(session jid.JID, name string, on bool) error
-	// Release sends what the Write stage holds back of a session.
+	// Release sends what the Write stage holds back of a session; which one is as
+	// for Mark.
 	Release(session jid.JID)
 	// Withdraw makes the account look offline to whoever sees its presence and
 	// matches one of the patterns (jid.JID.Matches), but none of except: they are

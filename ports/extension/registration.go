@@ -15,7 +15,7 @@
 // stream: it must not wait for anything, storage included. All others run on
 // a bounded number of worker goroutines; the stream that sent the stanza is not
 // read meanwhile, so that its stanzas stay in order. Handlers of different
-// streams run at the same time.
+// streams run at the same time, but for those that are Ordered.
 package extension
 
 import (
@@ -118,6 +118,12 @@ type IQHandler struct {
 	To           To
 	// Inline: the handler waits for nothing (see the package comment).
 	Inline bool
+	// Ordered: requests of one account to such handlers of this extension follow one
+	// another. Each has been answered, and what it asked for has been done, before
+	// the next one begins: so what one session is told of what another one did comes
+	// in the order in which it was done. A request that has to wait for 30 seconds is
+	// refused with resource-constraint. Not with Inline.
+	Ordered bool
 	// Handle returns the payload of the result, nil for an empty one. A
 	// *stanza.Error becomes the error answer; any other error becomes
 	// internal-server-error and a line in the log.
@@ -131,12 +137,21 @@ type IQ struct {
 	Origin Origin
 }
 
-// Payload parses the payload into a tree.
+// Payload parses the payload into a tree, which takes up to 25 ms of the longest
+// there are. So no Inline handler calls it: see Attr.
 func (q IQ) Payload() *stanza.Element { return q.Stanza.Element(q.Child) }
+
+// Attr returns an unprefixed attribute of the payload, "" if it is absent. It reads
+// the start tag alone.
+func (q IQ) Attr(local string) string {
+	value, _ := q.ChildAttr(q.Child, local)
+	return value
+}
 
 // Origin says where a stanza entered the server.
 type Origin struct {
 	Session jid.JID    // full JID of the local session; zero if it was none, or is not logged in
+	Fence   uint64     // of that session: of those that have a JID one after the other the later one has the greater; 0 if there is none
 	Domain  string     // the hosted domain of the stream, "" if it was no client's
 	Addr    netip.Addr // the client's address; invalid if it was no client's
 	Secure  bool       // the stream is encrypted

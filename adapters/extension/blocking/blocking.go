@@ -66,8 +66,10 @@ func New(o Options) extension.Registration {
 	if o.MaxItems == 0 {
 		o.MaxItems = defaultMaxItems
 	}
+	// Ordered: whoever reads the list gets each later change behind it, and changes
+	// come in the order in which they were made.
 	command := func(local, typ string, handle func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error)) extension.IQHandler {
-		return extension.IQHandler{Space: NS, Local: local, Type: typ, To: extension.ToOwnAccount, Handle: handle}
+		return extension.IQHandler{Space: NS, Local: local, Type: typ, To: extension.ToOwnAccount, Ordered: true, Handle: handle}
 	}
 	return extension.Registration{
 		Name:        "blocking",
