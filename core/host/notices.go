@@ -55,7 +55,7 @@ func (g *Guest) notify(n extension.Notice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	full := len(q.queue) >= maxNotices || q.bytes+size > maxNoticeBytes
-	if full || !q.running && !h.enqueue(g.tell) {
+	if full || !q.running && !h.begin(g.tell) {
 		if !q.full {
 			g.log.Error("notices are dropped: too many wait, or the server has ended", "waiting", len(q.queue))
 		}
@@ -77,7 +77,8 @@ func (g *Guest) notify(n extension.Notice) {
 
 // caughtUp waits until the guest was told of what happened to an account, and has
 // written what it asked for then, or ctx ends. Whoever saw a session leave, and
-// asks the guest about its account, is answered with that.
+// asks the guest about its account, is answered with that. Notices wait for no
+// worker, since that may be who waits here.
 func (g *Guest) caughtUp(ctx context.Context, account jid.JID) {
 	g.hosts.mu.Lock()
 	u := g.notices.untold[account]
@@ -110,7 +111,8 @@ func (q *notices) told(batch []extension.Notice) {
 }
 
 // tell tells the guest of what comes next, writes what it asks for by one commit,
-// and has the rest done when others had their turn.
+// and has the rest done anew: each batch has its own time. What is asked behind the
+// commit may be the guest's own question about such an account.
 func (g *Guest) tell(ctx context.Context) {
 	var fx Effects
 	batch := g.take()
@@ -120,11 +122,13 @@ func (g *Guest) tell(ctx context.Context) {
 		}))
 	}
 	g.Log("notice handler", fx.Commit(ctx))
+	g.hosts.mu.Lock()
+	g.notices.told(batch)
+	g.hosts.mu.Unlock()
 	transport.Run(ctx, fx.Apply)
 	g.hosts.mu.Lock()
 	defer g.hosts.mu.Unlock()
-	g.notices.told(batch)
-	if len(g.notices.queue) == 0 || !g.hosts.enqueue(g.tell) {
+	if len(g.notices.queue) == 0 || !g.hosts.begin(g.tell) {
 		g.notices = notices{}
 	}
 }

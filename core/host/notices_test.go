@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	memory "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -317,3 +319,59 @@ func TestRequestsComeBehindNotices(t *testing.T) {
 		stop(t, n.h)
 	})
 }
+
+// Workers that wait for notices don't keep them from being told; nor does the guest
+// itself, which asks about the account that it was told of.
+func TestNoticesWaitForNoWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNoticed(t, 2)
+		g := n.h.noticed[0]
+		n.s.goOn = make(chan struct{})
+		var saw notes[string]
+		ask := func(i int) transport.Wait {
+			return g.Ask(extension.Origin{}, func(ctx context.Context, h *extension.Host) error {
+				e, _, err := h.Store.Get(ctx, accountN(i), "last")
+				saw.add(string(e.Value))
+				return err
+			}, func(_ *transport.Batch, err error) transport.Wait {
+				if err != nil {
+					t.Error(err)
+				}
+				return nil
+			})
+		}
+		n.h.router = asking{n.h.router, ask(1)}
+		g.Reg.Notice = func(ctx context.Context, h *extension.Host, x extension.Notice) error {
+			if x.Session.Bare() == accountN(1) {
+				if err := h.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo})); err != nil {
+					return err
+				}
+			}
+			return n.notice(ctx, h, x)
+		}
+		n.gone(accountN(0), "x", "one")
+		synctest.Wait() // it is being written
+		n.gone(accountN(0), "x", "two")
+		n.gone(accountN(1), "x", "self")
+		for range n.h.Workers {
+			n.h.Spawn(ask(0))
+		}
+		synctest.Wait()
+		close(n.s.goOn)
+		synctest.Wait()
+		got := saw.take()
+		slices.Sort(got)
+		if want := append([]string{"self"}, slices.Repeat([]string{"two"}, n.h.Workers)...); !slices.Equal(got, want) {
+			t.Errorf("saw %q, want %q", got, want)
+		}
+		stop(t, n.h)
+	})
+}
+
+// asking is a router that comes to the guest's own handler with what it sends.
+type asking struct {
+	Router
+	ask transport.Wait
+}
+
+func (a asking) Route(*transport.Batch, *extension.Envelope) transport.Wait { return a.ask }

@@ -23,11 +23,12 @@ const maxWorkTime = 30 * time.Second
 const cutOff = 5 * time.Second
 
 // tasks runs what no stream waits for: in the order that it came in, a bounded
-// number at once.
+// number at once, and beside these the notices of each extension.
 type tasks struct {
 	workers   int
 	queue     []transport.Wait
 	running   int
+	beside    int // of begin
 	leftovers int
 	stopping  bool          // no timer and no request begins any more
 	drained   bool          // nor anything else
@@ -50,12 +51,35 @@ func (h *Hosts) enqueue(w transport.Wait) bool {
 	return true
 }
 
+// begin runs w beside the workers, which may be waiting for it. Who calls it has
+// one such w at a time. It is false when the tasks have ended. h.mu is held.
+func (h *Hosts) begin(w transport.Wait) bool {
+	t := &h.tasks
+	if t.drained {
+		return false
+	}
+	t.beside++
+	go func() {
+		h.once(w)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		t.beside--
+		t.drain()
+	}()
+	return true
+}
+
+// once runs w, unless the kernel has ended.
+func (h *Hosts) once(w transport.Wait) {
+	if h.ctx.Err() == nil {
+		h.Own(w)(h.ctx)
+	}
+}
+
 // work runs w and then others, until none is left.
 func (h *Hosts) work(w transport.Wait) {
 	for w != nil {
-		if h.ctx.Err() == nil {
-			h.Own(w)(h.ctx)
-		}
+		h.once(w)
 		h.mu.Lock()
 		t := &h.tasks
 		if len(t.queue) > 0 {
@@ -72,7 +96,7 @@ func (h *Hosts) work(w transport.Wait) {
 
 // drain notes the end of the last task of tasks that are stopping.
 func (t *tasks) drain() {
-	if t.stopping && t.running == 0 && !t.drained {
+	if t.stopping && t.running+t.beside == 0 && !t.drained {
 		t.drained = true
 		close(t.idle)
 	}
@@ -105,7 +129,7 @@ func (h *Hosts) Spawn(w transport.Wait) bool {
 func (h *Hosts) Tasks() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.tasks.queue) + h.tasks.running
+	return len(h.tasks.queue) + h.tasks.running + h.tasks.beside
 }
 
 // Own makes a Wait the kernel's: its context is not that of the connection that
