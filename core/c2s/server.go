@@ -71,8 +71,12 @@ func (l *Limits) before() xmlstream.Limits {
 }
 
 func (l *Limits) after() xmlstream.Limits {
-	return xmlstream.Limits{StanzaBytes: l.StanzaBytes, Depth: l.Depth, Attributes: l.Attributes}
+	return xmlstream.Limits{StanzaBytes: l.StanzaBytes, ElementBytes: elementBytes, Depth: l.Depth, Attributes: l.Attributes}
 }
+
+// elementBytes bounds what is no stanza, once logged in: those that there are
+// (XEP-0198, XEP-0352) have some 100 bytes.
+const elementBytes = 8 << 10
 
 func (l *Limits) outbox() session.OutboxLimits {
 	return session.OutboxLimits{Bytes: l.OutboxBytes, Kept: l.Unacknowledged}

@@ -42,6 +42,14 @@ const (
 	maxNode = 1023
 )
 
+// maxElement bounds <c/>, and maxAnswer an answer to disco#info, in bytes: both are
+// parsed while others wait. The attributes of <c/> may be all references; answers of
+// today have some 4 KiB.
+const (
+	maxElement = 8 << 10
+	maxAnswer  = 16 << 10
+)
+
 // C is <c/> (section 4).
 type C struct{ Hash, Node, Ver string }
 
@@ -59,6 +67,9 @@ func Of(st *stanza.Stanza) string {
 // before version 1.4, incomplete, or has a ver that no hash of that name can give.
 // It shares the memory of xml.
 func read(xml string) (c C, ok bool) {
+	if len(xml) > maxElement {
+		return C{}, false
+	}
 	e, err := stanza.ParseElement(xml, "")
 	if err != nil {
 		return C{}, false

@@ -383,11 +383,11 @@ func TestBounds(t *testing.T) {
 	}
 	huge := w.client("romeo@example.test/a").says(w.sha1Of(big(0, 1000)))
 	w.answer(big(0, 1000))
-	huge.can() // more than is kept of one
+	huge.can() // more than is read of one
 	keeper := w.client("juliet@example.test/a").says(w.sha1Of(one))
 	w.answer(one)
-	most := strings.Repeat("x", maxInfo-stringBytes)
-	const n = maxCachedBytes/maxInfo + 10
+	most := strings.Repeat("x", maxAnswer-stringBytes)
+	const n = maxCachedBytes/maxAnswer + 10
 	for i := range n {
 		w.d.cache.put(&info{key{"sha-1", fmt.Sprint(i), nil}, []string{most}, ""})
 		if i%10 == 0 {

@@ -103,12 +103,17 @@ func (d *Directory) settle(q *question, found *info, shared bool) (next []*quest
 }
 
 // judge says what a client can do by its answer, nil if nothing is known, and
-// whether that holds for all clients with the same string (5.4).
+// whether that holds for all clients with the same string (5.4). An answer that is too
+// long is not read.
 func judge(asked *info, answer *stanza.Stanza) (found *info, shared bool) {
 	if answer == nil || answer.Type != stanza.Result {
 		return nil, false
 	}
-	a, err := Parse(answer.Find(nsInfo, "query"))
+	query, ok := answer.Child(nsInfo, "query")
+	if !ok || query.Size() > maxAnswer {
+		return nil, false
+	}
+	a, err := Parse(answer.Element(query))
 	if err != nil {
 		return nil, false
 	}
@@ -116,9 +121,5 @@ func judge(asked *info, answer *stanza.Stanza) (found *info, shared bool) {
 	if verifiable && a.Ver(hash) != asked.key.ver {
 		return nil, false
 	}
-	features := a.kept()
-	if features == nil {
-		return nil, false
-	}
-	return &info{asked.key, features, asked.xml}, verifiable && !a.ambiguous()
+	return &info{asked.key, a.kept(), asked.xml}, verifiable && !a.ambiguous()
 }

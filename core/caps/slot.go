@@ -58,21 +58,10 @@ func (c *C) key(s *Slot) key {
 // clone returns the key in memory of its own.
 func (k key) clone() key { return key{strings.Clone(k.hash), strings.Clone(k.ver), k.only} }
 
-// maxInfo bounds what is kept of one answer, in bytes. Clients of today have
-// some 3 KiB.
-const maxInfo = 32 << 10
-
 const stringBytes = 16 // that a string takes beside its text
 
-// kept returns the features in memory of their own, nil if they are too many.
+// kept returns the features in memory of their own.
 func (a *Answer) kept() []string {
-	n := stringBytes * len(a.features)
-	for _, f := range a.features {
-		n += len(f)
-	}
-	if n > maxInfo {
-		return nil
-	}
 	rest := strings.Join(a.features, "")
 	kept := make([]string, len(a.features))
 	for i, f := range a.features {

@@ -189,15 +189,20 @@ func (p *Presence) Leave(b *transport.Batch, s *session.Session, lost []session.
 	}
 }
 
+// maxPriority bounds <priority/>, in bytes: nobody waits while what is longer is
+// parsed.
+const maxPriority = 1 << 10
+
 // priority reads <priority/> (RFC 6121 4.7.2.3).
 func priority(st *stanza.Stanza) (int8, *stanza.Error) {
-	e := st.Find("", "priority")
-	if e == nil {
+	c, there := st.Child("", "priority")
+	if !there {
 		return 0, nil
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(e.Text()), 10, 8)
-	if err != nil {
-		return 0, stanza.Err(stanza.BadRequest, "priority is a whole number from -128 to 127")
+	if c.Size() <= maxPriority {
+		if n, err := strconv.ParseInt(strings.TrimSpace(st.Element(c).Text()), 10, 8); err == nil {
+			return int8(n), nil
+		}
 	}
-	return int8(n), nil
+	return 0, stanza.Err(stanza.BadRequest, "priority is a whole number from -128 to 127")
 }

@@ -3,35 +3,36 @@ package presence
 import (
 	"context"
 	"crypto/rand"
-	"github.com/hexmpp/hexmpp/ports/cluster"
 
 	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // RosterIQ answers a roster get or set of the account's own client (RFC 6121
-// section 2).
+// section 2). A set may be long: it is read in the Wait.
 func (p *Presence) RosterIQ(b *transport.Batch, s *session.Session, st *stanza.Stanza) transport.Wait {
-	query := st.Element(st.Children()[0])
+	query := st.Children()[0]
 	refuse := func(b *transport.Batch, err error) { s.Send(b, st.ErrorReply(rosterError(err))) }
 	if query.Local != "query" {
 		refuse(b, stanza.Err(stanza.BadRequest, "a roster iq holds a query"))
 		return nil
 	}
 	if st.Type == stanza.Get {
-		return p.hold(b, s, func(o *outgoing, a *roster.Account) { o.get(s, a, st, query) }, refuse)
-	}
-	edit, bad := roster.ParseEdit(query)
-	if bad == nil && edit.Contact == s.JID.Bare() {
-		bad = stanza.Err(stanza.NotAllowed, "an account is no contact of its own") // 2.3.3
-	}
-	if bad != nil {
-		refuse(b, bad)
-		return nil
+		ver, _ := st.ChildAttr(query, "ver")
+		return p.hold(b, s, func(o *outgoing, a *roster.Account) { o.get(s, a, st, ver) }, refuse)
 	}
 	return p.later(func(ctx context.Context, o *outgoing) {
+		edit, bad := roster.ParseEdit(st.Element(query))
+		if bad == nil && edit.Contact == s.JID.Bare() {
+			bad = stanza.Err(stanza.NotAllowed, "an account is no contact of its own") // 2.3.3
+		}
+		if bad != nil {
+			refuse(o.b, bad)
+			return
+		}
 		if err := o.set(ctx, s, st, edit); err != nil {
 			refuse(o.b, err)
 		}
@@ -40,12 +41,12 @@ func (p *Presence) RosterIQ(b *transport.Batch, s *session.Session, st *stanza.S
 
 // get returns the roster, or nothing if the client has this version (2.1.4,
 // 2.6.3). From here on the session gets pushes.
-func (o *outgoing) get(s *session.Session, a *roster.Account, st *stanza.Stanza, query *stanza.Element) {
+func (o *outgoing) get(s *session.Session, a *roster.Account, st *stanza.Stanza, ver string) {
 	s.SetInterested()
 	s.Publish()
 	a.Show(func(snap *roster.Snapshot) {
 		reply := st.Reply(stanza.Result)
-		if ver := query.Attr("ver"); ver != "" && ver == snap.Ver() {
+		if ver != "" && ver == snap.Ver() {
 			s.Send(o.b, stanza.New(reply))
 			return
 		}

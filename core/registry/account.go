@@ -28,7 +28,7 @@ func (r *Registry) contactInfo(ctx context.Context, h *extension.Host, q extensi
 // is told that there are none.
 func (r *Registry) contactItems(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
 	subscribed, err := h.Rosters.Subscribed(ctx, q.To, q.From)
-	switch node := q.Payload().Attr("node"); {
+	switch node := q.Attr("node"); {
 	case err != nil:
 		return nil, err
 	case subscribed:

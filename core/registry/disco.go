@@ -74,7 +74,7 @@ func (r *Registry) disco() extension.Registration {
 
 // ownInfo answers disco#info of a hosted domain, and of the own account.
 func (r *Registry) ownInfo(_ context.Context, _ *extension.Host, q extension.IQ) (*stanza.Element, error) {
-	switch node := q.Payload().Attr("node"); {
+	switch node := q.Attr("node"); {
 	case toServer(q) && node == r.caps.Query():
 		return r.server.under(node), nil // XEP-0115 6.2
 	case node != "":
@@ -88,7 +88,7 @@ func (r *Registry) ownInfo(_ context.Context, _ *extension.Host, q extension.IQ)
 // ownItems answers disco#items of a hosted domain, and of the own account.
 func (r *Registry) ownItems(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
 	switch {
-	case q.Payload().Attr("node") != "":
+	case q.Attr("node") != "":
 		return nil, errNoNode
 	case toServer(q):
 		return r.serverItems(q.To.Domain()), nil
@@ -134,7 +134,7 @@ func (c *Component) Disco(child stanza.Child, typ string) (Claim, bool) {
 		return Claim{}, false
 	}
 	h := &extension.IQHandler{Handle: func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
-		if q.Payload().Attr("node") != "" {
+		if q.Attr("node") != "" {
 			return nil, errNoNode
 		}
 		if child.Space == NSInfo {

@@ -17,6 +17,9 @@ const (
 	nsRoomsUser = "http://jabber.org/protocol/muc#user"   // XEP-0045
 )
 
+// maxParsed bounds what is looked into, in bytes. Reasons of invitations are shorter.
+const maxParsed = 8 << 10
+
 // direction of a message, seen from the account.
 type direction bool
 
@@ -35,6 +38,9 @@ const (
 //   - a private message that comes from an occupant is not: the room sends it to
 //     each session of its recipient;
 //   - a private message to an occupant is.
+//
+// All of it is decided while others wait: what is too long is not looked into, and
+// counts as no invitation.
 func eligible(st *stanza.Stanza, to direction) bool {
 	if private(st) || noCopy(st) {
 		return false
@@ -42,9 +48,9 @@ func eligible(st *stanza.Stanza, to direction) bool {
 	if _, ok := st.Child(nsDirect, "x"); ok {
 		return true
 	}
-	if x := st.Find(nsRoomsUser, "x"); x != nil {
+	if x, ok := st.Child(nsRoomsUser, "x"); ok {
 		switch {
-		case x.Child("", "invite") != nil:
+		case x.Size() <= maxParsed && st.Element(x).Child("", "invite") != nil:
 			return true
 		case to == incoming && !st.From.IsBare():
 			return false

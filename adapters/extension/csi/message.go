@@ -22,7 +22,7 @@ const (
 )
 
 // maxParsed bounds what is looked into, in bytes: what is larger passes.
-const maxParsed = 16 << 10
+const maxParsed = 8 << 10
 
 // message says whether a message can wait, and under which key.
 func (o Options) message(e *extension.Envelope) (key string, waits bool) {
@@ -96,7 +96,7 @@ func stateKey(to, from string) string { return "state" + separator + to + separa
 // copied looks into a carbon copy, which is from the account: chat states of other
 // sessions, and to them, wait as well.
 func copied(st *stanza.Stanza, c stanza.Child) (key string, waits bool) {
-	if c.End-c.Start > maxParsed {
+	if c.Size() > maxParsed {
 		return "", false
 	}
 	forwarded := st.Element(c).Child(nsForward, "forwarded")
@@ -126,7 +126,7 @@ func copied(st *stanza.Stanza, c stanza.Child) (key string, waits bool) {
 // the user's clients in step, those of other services may be about anything.
 func (o Options) event(e *extension.Envelope, c stanza.Child) (key string, waits bool) {
 	from := e.Stanza.From
-	if !o.PEP || from.Local() == "" || !from.IsBare() || from == e.Account || c.End-c.Start > maxParsed {
+	if !o.PEP || from.Local() == "" || !from.IsBare() || from == e.Account || c.Size() > maxParsed {
 		return "", false
 	}
 	event := e.Stanza.Element(c).Elements()

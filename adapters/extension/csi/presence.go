@@ -32,6 +32,10 @@ func (o Options) presence(e *extension.Envelope) (key string, waits bool) {
 // gets it. Any status code counts, not only the 110 that says so: what it means
 // is mostly urgent.
 func aboutOneself(st *stanza.Stanza) bool {
-	x := st.Find(nsRoomsUser, "x")
-	return x != nil && (x.Child("", "status") != nil || x.Child("", "destroy") != nil)
+	c, there := st.Child(nsRoomsUser, "x")
+	if !there || c.Size() > maxParsed {
+		return there
+	}
+	x := st.Element(c)
+	return x.Child("", "status") != nil || x.Child("", "destroy") != nil
 }

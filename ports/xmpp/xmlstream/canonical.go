@@ -10,6 +10,9 @@ func (r *Reader) element(b []byte) (Token, *stream.Error) {
 	s := &r.work.scanner
 	root := &s.root
 	if root.kind == 0 {
+		if len(b) > s.limits.ElementBytes { // it came together with its start tag, which had another bound
+			return Token{}, errTooBig()
+		}
 		e, err := s.tree(b)
 		return Token{Kind: Element, Element: e}, err
 	}

@@ -12,8 +12,11 @@ type Limits struct {
 	// stanza.Element.Append writes it, has at most 12 times as many bytes, the
 	// factor of 6 being that of the longest escape.
 	StanzaBytes int
-	Depth       int // nesting below the stream element (default 64)
-	Attributes  int // attributes of one element, namespace declarations included (default 32)
+	// ElementBytes bounds a top-level element that is no stanza, in bytes (default
+	// and most: StanzaBytes). Of such an element the reader makes a tree at once.
+	ElementBytes int
+	Depth        int // nesting below the stream element (default 64)
+	Attributes   int // attributes of one element, namespace declarations included (default 32)
 }
 
 const (
@@ -54,10 +57,12 @@ const (
 // withDefaults fills in absent fields and keeps the others within what the
 // scanner can represent.
 func (l Limits) withDefaults() Limits {
+	stanza := orDefault(l.StanzaBytes, defaultStanzaBytes, maxStanzaBytes)
 	return Limits{
-		StanzaBytes: orDefault(l.StanzaBytes, defaultStanzaBytes, maxStanzaBytes),
-		Depth:       orDefault(l.Depth, defaultDepth, maxDepth),
-		Attributes:  orDefault(l.Attributes, defaultAttributes, maxAttributes),
+		StanzaBytes:  stanza,
+		ElementBytes: orDefault(l.ElementBytes, stanza, stanza),
+		Depth:        orDefault(l.Depth, defaultDepth, maxDepth),
+		Attributes:   orDefault(l.Attributes, defaultAttributes, maxAttributes),
 	}
 }
 

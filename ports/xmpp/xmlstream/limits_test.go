@@ -50,14 +50,47 @@ func TestSetLimits(t *testing.T) {
 }
 
 func TestDefaultLimits(t *testing.T) {
-	want := Limits{StanzaBytes: 262_144, Depth: 64, Attributes: 32}
-	for _, l := range []Limits{{}, {-1, -1, -1}, want} {
+	want := Limits{StanzaBytes: 262_144, ElementBytes: 262_144, Depth: 64, Attributes: 32}
+	for _, l := range []Limits{{}, {-1, -1, -1, -1}, want} {
 		if got := l.withDefaults(); got != want {
 			t.Errorf("%v became %v", l, got)
 		}
 	}
-	if got := (Limits{1 << 40, 1 << 40, 1 << 40}).withDefaults(); got != (Limits{maxStanzaBytes, maxDepth, maxAttributes}) {
+	if got := (Limits{1 << 40, 1 << 40, 1 << 40, 1 << 40}).withDefaults(); got != (Limits{maxStanzaBytes, maxStanzaBytes, maxDepth, maxAttributes}) {
 		t.Errorf("huge limits became %v", got)
+	}
+	if got := (Limits{StanzaBytes: 20_000, ElementBytes: 30_000}).withDefaults(); got.ElementBytes != 20_000 {
+		t.Errorf("other elements may be longer than stanzas: %v", got)
+	}
+}
+
+// What is no stanza has a bound of its own, however it is cut.
+func TestElementBytes(t *testing.T) {
+	const limit = 1000
+	for _, row := range []struct {
+		name string
+		n    int
+		ok   bool
+	}{{"message", 10_000, true}, {"a", limit, true}, {"a", limit + 1, false}, {"a", 10_000, false}} {
+		xml := "<" + row.name + ">" + strings.Repeat("x", row.n-len("<></>")-2*len(row.name)) + "</" + row.name + ">"
+		for _, piece := range []int{1, 100, 1 << 20} {
+			r := NewReader(Limits{ElementBytes: limit})
+			r.Feed([]byte("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"))
+			if _, ok, err := r.Next(); !ok || err != nil {
+				t.Fatal(err)
+			}
+			var read bool
+			var err error
+			for rest := xml; rest != "" && !read && err == nil; {
+				n := min(piece, len(rest))
+				r.Feed([]byte(rest[:n]))
+				rest = rest[n:]
+				_, read, err = r.Next()
+			}
+			if read != row.ok || (err == nil) != row.ok {
+				t.Errorf("%d bytes of <%s/>, %d at a time: %v, %v", row.n, row.name, piece, read, err)
+			}
+		}
 	}
 }
 

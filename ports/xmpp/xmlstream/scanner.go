@@ -92,8 +92,11 @@ func (s *scanner) begin(sc *scope, l Limits, where place, declAllowed bool) {
 // bound returns how many bytes the item may have. It grows when the start tag
 // is complete.
 func (s *scanner) bound() int {
-	if len(s.stack) == 0 {
+	switch {
+	case len(s.stack) == 0:
 		return min(s.limits.StanzaBytes, maxStartTag)
+	case s.root.kind == 0:
+		return s.limits.ElementBytes
 	}
 	return s.limits.StanzaBytes
 }
