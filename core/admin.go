@@ -75,9 +75,13 @@ func (k *Kernel) Gauges() observe.Gauges {
 	k.mu.Lock()
 	streams := len(k.streams)
 	k.mu.Unlock()
-	return observe.Gauges{
+	g := observe.Gauges{
 		Streams: streams, Sessions: k.ports.Sessions.Len(), Resumable: k.c2s.Resumables.Len(), Tasks: k.hosts.Tasks(),
 	}
+	if k.ports.Spool != nil {
+		g.SpoolRecords, g.SpoolBytes = k.ports.Spool.Size()
+	}
+	return g
 }
 
 // Status implements half of admin.Server.

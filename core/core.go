@@ -110,7 +110,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
 	})
-	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now})
+	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe})
 	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
 	own := []extension.Registration{k.offline.Registration()}
 	var err error

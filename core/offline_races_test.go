@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
@@ -284,6 +286,44 @@ func TestOfflineQuota(t *testing.T) {
 	})
 }
 
+// What is stored, arrives or is refused is counted (ports/observe).
+func TestOfflineIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		stored, fetched, refused := 0, 0, ""
+		w, m := offlineWorld(t, func(o *core.Options, p *core.Ports) {
+			o.Offline.Messages = 2
+			p.Observe = observe.Kernel{
+				Stored:    func() { mu.Lock(); defer mu.Unlock(); stored++ },
+				Fetched:   func(n int) { mu.Lock(); defer mu.Unlock(); fetched += n },
+				NotStored: func(why observe.Reason) { mu.Lock(); defer mu.Unlock(); refused += string(why) + " " },
+			}
+		})
+		want := func(s, f int, r string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if stored != s || fetched != f || refused != r {
+				t.Errorf("stored %d, arrived %d, refused %q; want %d, %d, %q", stored, fetched, refused, s, f, r)
+			}
+		}
+		r := w.login("romeo@example.test/x", "")
+		r.send(tell("1", "2", "3") + "<message to='nobody@example.test' type='chat'><body/></message>")
+		want(2, 0, "quota ")
+		j := w.login("juliet@example.test/a", "")
+		j.manage()
+		j.send("<presence/>").hears("1", "2")
+		want(2, 0, "quota ")
+		j.send(ack(3)) // presence is one
+		want(2, 2, "quota ")
+		j.send("<presence type='unavailable'/>")
+		m.set(&m.add, func() error { return storage.ErrUnavailable })
+		r.send(tell("4"))
+		want(2, 2, "quota storage ")
+	})
+}
+
 // limits.offline-messages 0: messages go back, and nothing is promised.
 func TestOfflineMessagesOff(t *testing.T) {
 	const info = "<iq type='get' id='1' to='example.test'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
@@ -292,6 +332,7 @@ func TestOfflineMessagesOff(t *testing.T) {
 		r := w.login("romeo@example.test/x", "")
 		r.send(tell("1")).wantPart("<service-unavailable ")
 		keeps(t, m)
+		r.send("<message to='juliet@example.test' type='chat'><active xmlns='http://jabber.org/protocol/chatstates'/></message>").want("")
 		r.send(info)
 		if out := r.take(); strings.Contains(out, "msgoffline") {
 			t.Error(out)

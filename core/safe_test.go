@@ -64,6 +64,11 @@ func (s *spool) Ended(string)                    {}
 func (s *spool) Synced(f func(uint64))           { s.synced = f }
 func (s *spool) Failed() <-chan struct{}         { return nil }
 func (s *spool) Close() error                    { return nil }
+func (s *spool) Size() (records int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held), int64(1000 * len(s.held))
+}
 
 // sync is the disk, up to a record.
 func (s *spool) sync(id uint64) { s.synced(id) }

@@ -23,6 +23,8 @@ type Metrics struct {
 	failedLogins        *prometheus.CounterVec
 	resumptions         *prometheus.CounterVec
 	overflows           prometheus.Counter
+	stored, fetched     prometheus.Counter
+	notStored           *prometheus.CounterVec
 
 	commits      prometheus.Histogram
 	commitWrites prometheus.Histogram
@@ -41,11 +43,18 @@ func New(version string) *Metrics {
 		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "resumptions_total",
 			Help: "Sessions that clients asked to resume, by result: ok or failed."}, []string{"result"}),
 		overflows: counter("sessions_overflowed_total", "Sessions that ended since their client did not read or did not acknowledge."),
+		stored:    counter("offline_stored_total", "Messages that were stored for accounts that are offline."),
+		fetched:   counter("offline_delivered_total", "Stored messages that have arrived: acknowledged, or written without stream management."),
+		notStored: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "offline_refused_total",
+			Help: "Messages that were to be stored, and were refused: quota, size or storage."}, []string{"reason"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_seconds",
 			Help: "Time of one transaction that writes.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		commitWrites: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_writes",
 			Help: "Writes that share one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 		failures: counter("storage_commits_failed_total", "Transactions that failed."),
+	}
+	for _, why := range []observe.Reason{observe.OverQuota, observe.TooLong, observe.StorageFailed} {
+		m.notStored.WithLabelValues(string(why)) // 0 is known from the start
 	}
 	stanzas := func(name, help string) (all [stanza.IQ + 1]prometheus.Counter) {
 		vec := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{"kind"})
@@ -60,7 +69,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.commits, m.commitWrites, m.failures,
+	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.stored, m.fetched, m.notStored, m.commits, m.commitWrites, m.failures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -84,6 +93,9 @@ func (m *Metrics) Kernel() observe.Kernel {
 			m.resumptions.WithLabelValues(result).Inc()
 		},
 		Overflowed: m.overflows.Inc,
+		Stored:     m.stored.Inc,
+		Fetched:    func(n int) { m.fetched.Add(float64(n)) },
+		NotStored:  func(why observe.Reason) { m.notStored.WithLabelValues(string(why)).Inc() },
 	}
 }
 
@@ -117,6 +129,8 @@ var (
 	sessions  = desc("sessions", "Bound resources.")
 	resumable = desc("sessions_resumable", "Sessions that can be resumed, with a connection or without.")
 	tasks     = desc("tasks", "Work that waits or runs and that no stream waits for.")
+	records   = desc("spool_records", "Messages that were accepted and that no client has acknowledged yet.")
+	logBytes  = desc("spool_bytes", "Size of the spool on the disk.")
 )
 
 func desc(name, help string) *prometheus.Desc {
@@ -125,7 +139,7 @@ func desc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{streams, sessions, resumable, tasks} {
+	for _, d := range []*prometheus.Desc{streams, sessions, resumable, tasks, records, logBytes} {
 		to <- d
 	}
 }
@@ -135,8 +149,11 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	now := g.ask()
 	for _, v := range []struct {
 		desc  *prometheus.Desc
-		value int
-	}{{streams, now.Streams}, {sessions, now.Sessions}, {resumable, now.Resumable}, {tasks, now.Tasks}} {
+		value int64
+	}{
+		{streams, int64(now.Streams)}, {sessions, int64(now.Sessions)}, {resumable, int64(now.Resumable)}, {tasks, int64(now.Tasks)},
+		{records, int64(now.SpoolRecords)}, {logBytes, now.SpoolBytes},
+	} {
 		to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value))
 	}
 }

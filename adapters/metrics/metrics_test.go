@@ -13,7 +13,9 @@ import (
 
 func TestMetrics(t *testing.T) {
 	m := New("1.2.3")
-	m.Watch(func() observe.Gauges { return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2} })
+	m.Watch(func() observe.Gauges {
+		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, SpoolRecords: 7, SpoolBytes: 1234}
+	})
 	k, s := m.Kernel(), m.Storage()
 	k.Received(stanza.Message)
 	k.Received(stanza.IQ)
@@ -23,6 +25,9 @@ func TestMetrics(t *testing.T) {
 	k.Resumed(true)
 	k.Resumed(false)
 	k.Overflowed()
+	k.Stored()
+	k.Fetched(3)
+	k.NotStored(observe.OverQuota)
 	s.Committed(3, 2*time.Millisecond, nil)
 	s.Committed(1, time.Millisecond, errors.New("disk full"))
 	w := httptest.NewRecorder()
@@ -34,6 +39,9 @@ func TestMetrics(t *testing.T) {
 		`hexmpp_logins_total 1`, `hexmpp_logins_failed_total{condition="not-authorized"} 1`,
 		`hexmpp_resumptions_total{result="ok"} 1`, `hexmpp_resumptions_total{result="failed"} 1`,
 		`hexmpp_sessions_overflowed_total 1`,
+		`hexmpp_offline_stored_total 1`, `hexmpp_offline_delivered_total 3`,
+		`hexmpp_offline_refused_total{reason="quota"} 1`, `hexmpp_offline_refused_total{reason="size"} 0`, `hexmpp_offline_refused_total{reason="storage"} 0`,
+		`hexmpp_spool_records 7`, `hexmpp_spool_bytes 1234`,
 		`hexmpp_storage_commit_writes_sum 3`, `hexmpp_storage_commit_seconds_count 1`, `hexmpp_storage_commits_failed_total 1`,
 		`hexmpp_streams 5`, `hexmpp_sessions 4`, `hexmpp_sessions_resumable 3`, `hexmpp_tasks 2`,
 		`go_goroutines `, `process_resident_memory_bytes `,

@@ -29,6 +29,7 @@ func (s *Spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession,
 		r.where.seg.liveBytes += int64(r.where.n)
 	}
 	s.mu.Unlock()
+	s.measure()
 	for _, id := range slices.Sorted(maps.Keys(l.records)) {
 		if err := f(l.records[id].SpoolRecord); err != nil {
 			return nil, fmt.Errorf("spool: record %d: %w", id, err)

@@ -52,6 +52,7 @@ type Spool struct {
 	live    map[uint64]place // records that are on their way to disk, or there, and not done
 	written uint64           // everything up to it is written, or done
 	dirty   bool             // since the last sync
+	size    int64            // of the log, in bytes
 	news    chan struct{}    // closed when written grows; nil if nobody waits
 
 	// The writer's own, and Load's before it.

@@ -19,6 +19,7 @@ func (s *Spool) write() {
 			s.fail(err)
 			return
 		}
+		s.measure()
 		if last {
 			return
 		}

@@ -42,6 +42,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -61,6 +62,7 @@ type Deps struct {
 	Sessions cluster.Registry
 	Log      *zap.Logger
 	Now      func() time.Time
+	Observe  *observe.Kernel // complete
 }
 
 // Bounds of what runs at once, and for how long.

@@ -39,7 +39,11 @@ func (o *Offline) goOn(s *session.Session) {
 }
 
 // collect takes the receipts of a session; o.mu is held.
-func (o *Offline) collect(a *account, s *session.Session) { o.receipt(a, s.Outbox().Receipts()) }
+func (o *Offline) collect(a *account, s *session.Session) {
+	ids := s.Outbox().Receipts()
+	o.Observe.Fetched(len(ids))
+	o.receipt(a, ids)
+}
 
 // receipt notes that messages have arrived, and are to be deleted; o.mu is held.
 func (o *Offline) receipt(a *account, ids []uint64) {

@@ -35,7 +35,10 @@ func (o *Offline) Restore(ctx context.Context, owner jid.JID, left []Left) error
 		}
 		st := Stamped(l.Stanza, l.At)
 		_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: l.At, XML: st.Append(nil, jid.JID{}, xmpp.NSClient)}, math.MaxInt32)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		switch {
+		case err == nil:
+			o.Observe.Stored()
+		case !errors.Is(err, storage.ErrNotFound):
 			return fmt.Errorf("offline: restore: %w", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -35,19 +36,24 @@ func (o *Offline) AddLeft(ctx context.Context, st *stanza.Stanza, at time.Time) 
 	owner := st.To.Bare()
 	xml := st.Append(nil, jid.JID{}, xmpp.NSClient)
 	if len(xml) > storage.MaxValue {
+		o.Observe.NotStored(observe.TooLong)
 		return stanza.Err(stanza.ResourceConstraint, "too long to be stored for somebody who is offline")
 	}
 	if _, err := xmlstream.ParseStanza(xml, xmpp.NSClient, limits); err != nil { // its start tag has grown past a bound
+		o.Observe.NotStored(observe.TooLong)
 		return stanza.Err(stanza.ResourceConstraint, "too long an address to be stored for somebody who is offline")
 	}
 	_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: at, XML: xml}, o.quota)
 	switch {
 	case err == nil:
+		o.Observe.Stored()
 	case errors.Is(err, storage.ErrNotFound): // as silent as an account that is offline (RFC 6121 8.5.1)
 		return nil
 	case errors.Is(err, storage.ErrQuota):
+		o.Observe.NotStored(observe.OverQuota)
 		return stanza.Err(stanza.ResourceConstraint, "too many messages wait for this account")
 	default:
+		o.Observe.NotStored(observe.StorageFailed)
 		o.Log.Error("storage: a message for somebody who is offline was refused: the database does not answer, or its disk is full",
 			zap.Stringer("account", owner), zap.Error(err))
 		err = stanza.Err(stanza.InternalServerError, "")

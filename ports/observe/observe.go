@@ -23,7 +23,22 @@ type Kernel struct {
 	// Overflowed: a session ended since its client did not read, or did not
 	// acknowledge.
 	Overflowed func()
+	// Stored: a message was stored for an account that is offline (XEP-0160).
+	// Fetched: so many stored ones have arrived, and are to be deleted. NotStored:
+	// one was refused that should have been stored.
+	Stored    func()
+	Fetched   func(n int)
+	NotStored func(why Reason)
 }
+
+// Reason says why a message was not stored.
+type Reason string
+
+const (
+	OverQuota     Reason = "quota"   // as many wait for the account as may
+	TooLong       Reason = "size"    // for storage
+	StorageFailed Reason = "storage" // there is an error in the log
+)
 
 // Complete returns k with functions that do nothing for those that are nil.
 func (k Kernel) Complete() *Kernel {
@@ -45,6 +60,15 @@ func (k Kernel) Complete() *Kernel {
 	if k.Overflowed == nil {
 		k.Overflowed = func() {}
 	}
+	if k.Stored == nil {
+		k.Stored = func() {}
+	}
+	if k.Fetched == nil {
+		k.Fetched = func(int) {}
+	}
+	if k.NotStored == nil {
+		k.NotStored = func(Reason) {}
+	}
 	return &k
 }
 
@@ -61,4 +85,9 @@ type Gauges struct {
 	Sessions  int // bound resources
 	Resumable int // sessions that can be resumed (XEP-0198), attached or not
 	Tasks     int // what waits or runs that no stream waits for
+
+	// Of the spool: messages that were accepted and that no client has acknowledged
+	// yet, and the bytes of its log. 0 without one.
+	SpoolRecords int
+	SpoolBytes   int64
 }

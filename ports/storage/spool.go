@@ -58,6 +58,9 @@ type Spool interface {
 	// Synced has f told, by one goroutine, up to which ID everything is on disk
 	// or done. It is called once, before the first Append.
 	Synced(f func(id uint64))
+	// Size returns how many records are kept, and how many bytes the log has on the
+	// disk.
+	Size() (records int, bytes int64)
 	// Failed is closed when the spool can't write any more: ErrSpool.
 	Failed() <-chan struct{}
 	// Close writes what is left and ends.
