@@ -4,7 +4,9 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -298,6 +300,23 @@ func TestCopyOfTheUndelivered(t *testing.T) {
 	if stored != 2 {
 		t.Errorf("%d messages are stored when the copy is lost", stored)
 	}
+}
+
+// A copy is none that a message is stored the less for (XEP-0160 2): a session that
+// has one, and raises its priority, gets the message with the stamp of its time.
+func TestCopyOfWhatIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, m := offlineWorld(t, func(o *core.Options, p *core.Ports) { with(marking(copying(extension.Deliver)))(o, p) })
+		romeo := w.login("romeo@example.test/x", "")
+		tv := w.login("juliet@example.test/tv", "<presence><priority>-1</priority></presence>").send(on("stays"))
+		romeo.send("<message to='juliet@example.test' type='chat' id='1'><body>hi</body></message>").want("")
+		tv.want(copyTo("juliet@example.test/tv", "1"))
+		keeps(t, m, "hi")
+		if out := tv.send("<presence/>").hears("hi"); !strings.Contains(out, " id='1' ") || !strings.Contains(out, "<delay ") {
+			t.Error(out)
+		}
+		keeps(t, m)
+	})
 }
 
 // Copies of one sender's messages stay in order, also when one has to wait for
