@@ -90,9 +90,9 @@ func TestLongBind(t *testing.T) {
 // Of an element that is no stanza the reader makes a tree: so it must be short.
 func TestLongElement(t *testing.T) {
 	w := newWorld(t, with(marking()))
-	for _, n := range []int{100, 8 << 10, 20 << 10} {
+	for _, n := range []int{100, 9_000, 10_000, 20_000} {
 		c := w.login("romeo@example.test/x", "").send("<on xmlns='" + nsTest + "'>stays" + strings.Repeat(" ", n) + "</on>")
-		if out := c.take(); strings.Contains(out, "<policy-violation ") != (n > 100) {
+		if out := c.take(); strings.Contains(out, "<policy-violation ") != (n > 9_000) {
 			t.Errorf("%d bytes: %s", n, out)
 		}
 	}

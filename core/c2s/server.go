@@ -75,8 +75,8 @@ func (l *Limits) after() xmlstream.Limits {
 }
 
 // elementBytes bounds what is no stanza, once logged in: those that there are
-// (XEP-0198, XEP-0352) have some 100 bytes.
-const elementBytes = 8 << 10
+// (XEP-0198, XEP-0352) have some 100 bytes. RFC 6120 13.12 wants 10,000 of a stanza.
+const elementBytes = 10_000
 
 func (l *Limits) outbox() session.OutboxLimits {
 	return session.OutboxLimits{Bytes: l.OutboxBytes, Kept: l.Unacknowledged}

@@ -87,7 +87,7 @@ var badIM = join(
 		"RFC 6121 3.1.2 subscription to oneself", "<presence type='subscribe' to='romeo@"+domain+"'/><presence type='subscribed' to='romeo@"+domain+"'/>",
 		"RFC 6121 4.3 probes of everybody", numbered("<presence type='probe' to='u%d@"+domain+"'/>", 500),
 		"XEP-0352 4.2 states without end", strings.Repeat(inactive+active, 2000),
-		"XEP-0352 4.2 a state with 50 KB in it", "<inactive xmlns='"+nsCSI+"' a='b'><x/>"+strings.Repeat("x", 50<<10)+"</inactive>",
+		"XEP-0352 4.2 a state with 5 KB in it", "<inactive xmlns='"+nsCSI+"' a='b'><x/>"+strings.Repeat("x", 5<<10)+"</inactive>",
 		"RFC 6120 8.2.3 results that nobody waits for", numbered("<iq type='result' id='r%d' to='"+domain+"'/>", 500),
 	),
 	rows(bound, refusedIQ("not-allowed"),
@@ -107,6 +107,8 @@ var badIM = join(
 		"RFC 6120 4.7.4 a language tag of 1 KB on a stanza", "<presence xml:lang='"+strings.Repeat("en-", 340)+"x'/>",
 		"RFC 6120 13.12 200 KB of white space in a start tag", "<message"+spaces(200<<10)+"/>",
 		"RFC 6120 13.12 a namespace of 40 KB, used 5,000 times", "<message><p:a xmlns:p='"+strings.Repeat("n", 40<<10)+"'>"+strings.Repeat("<p:b/>", 5000)+"</p:a></message>",
+		"RFC 6120 13.12, XEP-0352 4.2 a state with 50 KB in it", "<inactive xmlns='"+nsCSI+"'>"+strings.Repeat("<x/>", 13_000)+"</inactive>",
+		"RFC 6120 13.12, XEP-0198 4 an acknowledgement with 200 KB in it", "<a xmlns='"+xmppc.NSSM+"' h='0'>"+strings.Repeat("<x/>", 50_000)+"</a>",
 		"RFC 6120 13.12 a thousand prefixes for one namespace", "<message>"+numbered("<a xmlns:p%d='urn:x'><b/>", 1000),
 	),
 )
