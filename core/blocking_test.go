@@ -474,6 +474,7 @@ func TestListIsFollowed(t *testing.T) {
 					with(blocking.New(blocking.Options{}))(o, p)
 				})
 				phone, a, b := w.login("juliet@example.test/phone", ""), w.login("juliet@example.test/a", ""), w.login("juliet@example.test/b", "")
+				phone.send("<iq type='get' id='1'><q xmlns='urn:y'/></iq>").take() // the stages have the list in memory
 				play(s, phone, a, b)
 				synctest.Wait()
 				for _, c := range []*client{a, b} {

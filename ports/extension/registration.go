@@ -137,7 +137,7 @@ type IQ struct {
 	Origin Origin
 }
 
-// Payload parses the payload into a tree, which takes up to 25 ms of the longest
+// Payload parses the payload into a tree, which takes 10 ms and more of the longest
 // there are. So no Inline handler calls it: see Attr.
 func (q IQ) Payload() *stanza.Element { return q.Stanza.Element(q.Child) }
 

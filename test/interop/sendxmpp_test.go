@@ -57,7 +57,8 @@ func (c *sendxmpp) deliver(to, body string) (string, error) {
 	return out.String(), err
 }
 
-// heard is a line that begins a message: time, bare JID, first line of the body.
+// heard is a line that begins a message: time, bare JID, first line of the body. The
+// time is that of the stamp, if it was stored.
 var heard = regexp.MustCompile(`^\d{4}-\d\d-\d\dT[0-9:]+Z ([^ ]+): (.*)$`)
 
 func (c *sendxmpp) hears(from, body string) {
@@ -83,7 +84,9 @@ func (c *sendxmpp) hears(from, body string) {
 	}
 }
 
-// leave ends the listener by its signal: go-sendxmpp has no other way.
+// leave ends the listener by its signal: go-sendxmpp has no other way. It has no
+// stream management either: what is written to its connection before the server
+// notices the end counts as delivered.
 func (c *sendxmpp) leave() {
 	c.cmd.Process.Kill()
 	c.end()

@@ -99,8 +99,8 @@ type Child struct {
 	Start, End   uint32 // the child is Content()[Start:End]
 }
 
-// Size returns how many bytes the child is long: what it costs to make a tree of it
-// is up to 100 ns a byte, and who may not wait looks at that first.
+// Size returns how many bytes the child is long. To make a tree of it takes up to
+// 40 ns a byte, and 50 bytes of memory: who may not wait looks at that first.
 func (c Child) Size() int { return int(c.End - c.Start) }
 
 // Raw makes a Stanza of parts that are canonical already; xmlstream calls it
