@@ -159,7 +159,7 @@ func parseMessage(p []byte) (r storage.SpoolRecord, err error) {
 	if f.err != nil {
 		return r, f.err
 	}
-	if r.Stanza, err = xmlstream.ParseStanza(f.p, xmpp.NSClient, xmlstream.Limits{StanzaBytes: maxBody, Depth: 255, Attributes: 255}); err != nil {
+	if r.Stanza, err = xmlstream.ParseCanonical(f.p); err != nil {
 		return r, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	return r, nil

@@ -9,7 +9,6 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
-	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
@@ -221,7 +220,7 @@ func (o *Offline) claim(a *account, f *flush, after uint64, page []storage.Offli
 // on, stays where it is, and is left out until the session has ended.
 func (o *Offline) prepare(ctx context.Context, b *transport.Batch, s *session.Session, page []storage.OfflineMessage) (messages []session.Stored, handled []uint64) {
 	for _, m := range page {
-		st, err := xmlstream.ParseStanza(m.XML, xmpp.NSClient, limits)
+		st, err := xmlstream.ParseCanonical(m.XML)
 		if err != nil {
 			o.Log.Error("storage: a stored message can't be read; it is left out", zap.Stringer("account", s.JID.Bare()), zap.Uint64("id", m.ID), zap.Error(err))
 			continue

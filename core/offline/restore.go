@@ -67,7 +67,7 @@ func (o *Offline) known(ctx context.Context, owner jid.JID) (map[identity]struct
 		}
 		for _, m := range page {
 			after = m.ID
-			if st, err := xmlstream.ParseStanza(m.XML, xmpp.NSClient, limits); err == nil {
+			if st, err := xmlstream.ParseCanonical(m.XML); err == nil {
 				all[identify(st, m.Stamp)] = struct{}{}
 			}
 		}

@@ -17,9 +17,6 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
-// limits let back in whatever was stored: it passed those of its stream.
-var limits = xmlstream.Limits{StanzaBytes: 2 * storage.MaxValue, Depth: 255, Attributes: 255}
-
 // Add stores a message for the account that it is addressed to, received at some
 // time, and has a session fetch it if there is one by now: when it returns, nothing
 // that is sent later gets in front. It waits until what ended sessions of the
@@ -39,9 +36,9 @@ func (o *Offline) AddLeft(ctx context.Context, st *stanza.Stanza, at time.Time) 
 		o.Observe.NotStored(observe.TooLong)
 		return stanza.Err(stanza.ResourceConstraint, "too long to be stored for somebody who is offline")
 	}
-	if _, err := xmlstream.ParseStanza(xml, xmpp.NSClient, limits); err != nil { // its start tag has grown past a bound
+	if _, err := xmlstream.ParseCanonical(xml); err != nil { // an extension built it
 		o.Observe.NotStored(observe.TooLong)
-		return stanza.Err(stanza.ResourceConstraint, "too long an address to be stored for somebody who is offline")
+		return stanza.Err(stanza.ResourceConstraint, "it can't be stored for somebody who is offline")
 	}
 	_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: at, XML: xml}, o.quota)
 	switch {

@@ -114,7 +114,7 @@ func formatRequest(st *stanza.Stanza) string {
 
 // parseRequest reads it again; nil if it can't be read.
 func parseRequest(xml string) *stanza.Stanza {
-	st, err := xmlstream.ParseStanza([]byte(xml), xmpp.NSClient, xmlstream.Limits{})
+	st, err := xmlstream.ParseCanonical([]byte(xml))
 	if err != nil {
 		return nil
 	}

@@ -94,7 +94,7 @@ func (s *scanner) header(b []byte) (*stream.Header, *scope, *stream.Error) {
 			h.Version = a.value.string(b)
 		case "xml:lang":
 			h.Lang = a.value.string(b)
-			if err := checkLang([]byte(h.Lang)); err != nil {
+			if err := checkLang([]byte(h.Lang), maxLang); err != nil {
 				return nil, nil, err
 			}
 		}

@@ -17,7 +17,15 @@ type Limits struct {
 	ElementBytes int
 	Depth        int // nesting below the stream element (default 64)
 	Attributes   int // attributes of one element, namespace declarations included (default 32)
+
+	canonical bool // what is read was written by Stanza.Append: see ParseCanonical
 }
+
+// canonicalLimits let in whatever Stanza.Append makes of a stanza that was let in
+// with any other Limits. An escape is up to six times as long as what it stands
+// for, and the start tag has what the server put there: addresses, a language,
+// declarations of prefixes that had been in the stream header.
+var canonicalLimits = Limits{StanzaBytes: maxStanzaBytes, ElementBytes: maxStanzaBytes, Depth: 500, Attributes: 1000, canonical: true}
 
 const (
 	defaultStanzaBytes = 256 << 10
@@ -57,6 +65,9 @@ const (
 // withDefaults fills in absent fields and keeps the others within what the
 // scanner can represent.
 func (l Limits) withDefaults() Limits {
+	if l.canonical {
+		return l
+	}
 	stanza := orDefault(l.StanzaBytes, defaultStanzaBytes, maxStanzaBytes)
 	return Limits{
 		StanzaBytes:  stanza,
@@ -64,6 +75,19 @@ func (l Limits) withDefaults() Limits {
 		Depth:        orDefault(l.Depth, defaultDepth, maxDepth),
 		Attributes:   orDefault(l.Attributes, defaultAttributes, maxAttributes),
 	}
+}
+
+// startTag, declarations, namespace and lang return the bounds that are no options.
+func (l *Limits) startTag() int     { return l.bound(maxStartTag, maxStanzaBytes) }
+func (l *Limits) declarations() int { return l.bound(maxDeclarations, 8<<10) }
+func (l *Limits) namespace() int    { return l.bound(maxNamespace, maxStanzaBytes) }
+func (l *Limits) lang() int         { return l.bound(maxLang, maxStanzaBytes) }
+
+func (l *Limits) bound(others, canonical int) int {
+	if l.canonical {
+		return canonical
+	}
+	return others
 }
 
 func orDefault(v, preset, highest int) int {

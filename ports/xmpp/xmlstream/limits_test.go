@@ -51,12 +51,12 @@ func TestSetLimits(t *testing.T) {
 
 func TestDefaultLimits(t *testing.T) {
 	want := Limits{StanzaBytes: 262_144, ElementBytes: 262_144, Depth: 64, Attributes: 32}
-	for _, l := range []Limits{{}, {-1, -1, -1, -1}, want} {
+	for _, l := range []Limits{{}, {StanzaBytes: -1, ElementBytes: -1, Depth: -1, Attributes: -1}, want} {
 		if got := l.withDefaults(); got != want {
 			t.Errorf("%v became %v", l, got)
 		}
 	}
-	if got := (Limits{1 << 40, 1 << 40, 1 << 40, 1 << 40}).withDefaults(); got != (Limits{maxStanzaBytes, maxStanzaBytes, maxDepth, maxAttributes}) {
+	if got := (Limits{StanzaBytes: 1 << 40, ElementBytes: 1 << 40, Depth: 1 << 40, Attributes: 1 << 40}).withDefaults(); got != (Limits{StanzaBytes: maxStanzaBytes, ElementBytes: maxStanzaBytes, Depth: maxDepth, Attributes: maxAttributes}) {
 		t.Errorf("huge limits became %v", got)
 	}
 	if got := (Limits{StanzaBytes: 20_000, ElementBytes: 30_000}).withDefaults(); got.ElementBytes != 20_000 {

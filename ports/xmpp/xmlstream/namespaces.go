@@ -54,11 +54,11 @@ var seed = maphash.MakeSeed()
 
 // declare takes in a namespace declaration (Namespaces in XML 1.0 section 3).
 func (s *scanner) declare(b []byte, a *attribute) *stream.Error {
-	if len(s.decls) >= maxDeclarations {
+	if len(s.decls) >= s.limits.declarations() {
 		return fail(stream.PolicyViolation, "too many namespace declarations")
 	}
 	name := a.value.of(b)
-	if len(name) > maxNamespace {
+	if len(name) > s.limits.namespace() {
 		return fail(stream.PolicyViolation, "the name of a namespace is too long")
 	}
 	if !a.value.plain {

@@ -3,6 +3,7 @@ package xmlstream
 import (
 	"fmt"
 
+	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
@@ -14,7 +15,17 @@ import (
 // refused. An error is a *stream.Error, or wraps jid.ErrMalformed for an
 // address that is none.
 func ParseStanza(b []byte, space string, l Limits) (*stanza.Stanza, error) {
-	t, err := ParseFrame(b, space, "", l)
+	return onlyStanza(ParseFrame(b, space, "", l))
+}
+
+// ParseCanonical is ParseStanza for what Stanza.Append wrote, with jabber:client
+// declared, and the server has kept: whatever had been let in once is let in again,
+// however large it has become.
+func ParseCanonical(b []byte) (*stanza.Stanza, error) {
+	return onlyStanza(ParseFrame(b, xmpp.NSClient, "", canonicalLimits))
+}
+
+func onlyStanza(t Token, err error) (*stanza.Stanza, error) {
 	switch {
 	case err != nil:
 		return nil, err
@@ -31,7 +42,7 @@ func ParseStanza(b []byte, space string, l Limits) (*stanza.Stanza, error) {
 // in force where the element declares no default namespace; lang holds for a
 // stanza without xml:lang. An error is a *stream.Error.
 func ParseFrame(b []byte, space, lang string, l Limits) (Token, error) {
-	if err := checkLang([]byte(lang)); err != nil {
+	if err := checkLang([]byte(lang), maxLang); err != nil {
 		return Token{}, err
 	}
 	r := Reader{phase: open, lang: lang, limits: l.withDefaults(), in: b, scope: frameScope}

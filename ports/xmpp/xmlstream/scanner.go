@@ -94,7 +94,7 @@ func (s *scanner) begin(sc *scope, l Limits, where place, declAllowed bool) {
 func (s *scanner) bound() int {
 	switch {
 	case len(s.stack) == 0:
-		return min(s.limits.StanzaBytes, maxStartTag)
+		return min(s.limits.StanzaBytes, s.limits.startTag())
 	case s.root.kind == 0:
 		return s.limits.ElementBytes
 	}

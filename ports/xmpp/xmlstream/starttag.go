@@ -29,7 +29,7 @@ func (r *Reader) stanzaHeader(b []byte) (h stanza.Header, malformed string, err 
 		theTo:   root.to.bytes(b),
 		theFrom: root.from.bytes(b),
 	}
-	if err := checkLang(v[theLang]); err != nil {
+	if err := checkLang(v[theLang], r.limits.lang()); err != nil {
 		return h, "", err
 	}
 	// What is in memory already is not copied.
@@ -139,8 +139,8 @@ func knownType(name []byte) string {
 // checkLang bounds a language tag, of a stream (RFC 6120 4.7.4) or of a stanza
 // (8.1.5). It may not be changed or left out on the way, so that too long a one
 // ends the stream.
-func checkLang(tag []byte) *stream.Error {
-	if len(tag) > maxLang {
+func checkLang(tag []byte, most int) *stream.Error {
+	if len(tag) > most {
 		return fail(stream.PolicyViolation, "the language tag is too long")
 	}
 	return nil
