@@ -147,3 +147,25 @@ func TestAcceptedModel(t *testing.T) {
 		t.Errorf("%d were accepted", accepted)
 	}
 }
+
+// The largest option that there is for stanzas leaves room for all that is added.
+func TestStorageHasRoomForWhatIsAccepted(t *testing.T) {
+	start := `<message type="` + strings.Repeat("'", 16000) + `"><body>`
+	in := start + strings.Repeat("x", widest.StanzaBytes-len(start+"</body></message>")) + "</body></message>"
+	r := xmlstream.NewReader(widest)
+	r.Feed([]byte(streamHeader + ">" + in))
+	for {
+		token, ok, err := r.Next()
+		if !ok || err != nil {
+			t.Fatal("it is not accepted", err)
+		}
+		if token.Kind == xmlstream.Stanza {
+			h := token.Stanza.Header
+			h.From = sender
+			if n := len(token.Stanza.With(h).String()); n <= len(in) || n > storage.MaxValue-100<<10 {
+				t.Errorf("%d bytes became %d", len(in), n)
+			}
+			return
+		}
+	}
+}

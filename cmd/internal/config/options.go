@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -117,14 +118,18 @@ func listenOptions(l *Listen) []option {
 	}
 }
 
+// mostStanza bounds limits.stanza-bytes: with escapes in its start tag, and what the
+// server adds, a stanza must have room in storage and in the spool.
+const mostStanza = storage.MaxValue - 256<<10
+
 func limitOptions(l *Limits) []option {
 	const most = 1 << 30
 	return []option{
 		{key: "rates", value: one(&l.Rates, boolean), preset: "true",
 			doc: "With false there is no limit on rates, nor on what comes from one address: for load tests. Sizes, depths and queues stay bounded."},
-		{key: "stanza-bytes", value: one(&l.StanzaBytes, size(10_000, most)), preset: "256KiB",
-			doc: "The largest stanza that is taken."},
-		{key: "stanza-bytes-unauthenticated", value: one(&l.StanzaBytesUnauthenticated, size(10_000, most)), preset: "16KiB",
+		{key: "stanza-bytes", value: one(&l.StanzaBytes, size(10_000, mostStanza)), preset: "256KiB",
+			doc: "The largest stanza that is taken. What is stored of one has 1 MiB at most, so that no more than 768 KiB can be allowed."},
+		{key: "stanza-bytes-unauthenticated", value: one(&l.StanzaBytesUnauthenticated, size(10_000, mostStanza)), preset: "16KiB",
 			doc: "The largest element that is taken before login."},
 		{key: "depth", value: one(&l.Depth, number(8, 255)), preset: "64",
 			doc: "How deep the elements of a stanza may be nested."},
