@@ -10,6 +10,11 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
+// maxTurn is how many Ordered requests of one account are handled or wait: each holds
+// a goroutine of those that all streams share. It has room for every client that a
+// person may have.
+const maxTurn = 20
+
 // turns let the Ordered requests of one account to one extension follow one
 // another, each to its end.
 type turns struct {
@@ -23,10 +28,8 @@ type turn struct {
 	free  chan struct{} // holds a token while nobody has it
 }
 
-// take waits for the turn of an account, in the order of the calls, or for the end
-// of ctx; then it is false. Who has taken it calls leave, once. Those who wait are
-// as many as the account has sessions, at most: a session asks one thing after the
-// other.
+// take waits for the turn of an account, in the order of the calls. Who has taken it
+// calls leave, once. It is false if too many wait, or ctx ends.
 func (t *turns) take(ctx context.Context, account jid.JID) (leave func(), ok bool) {
 	t.mu.Lock()
 	one := t.busy[account]
@@ -37,6 +40,10 @@ func (t *turns) take(ctx context.Context, account jid.JID) (leave func(), ok boo
 		one = &turn{free: make(chan struct{}, 1)}
 		one.free <- struct{}{}
 		t.busy[account] = one
+	}
+	if one.users == maxTurn {
+		t.mu.Unlock()
+		return nil, false
 	}
 	one.users++
 	t.mu.Unlock()

@@ -121,8 +121,8 @@ type IQHandler struct {
 	// Ordered: requests of one account to such handlers of this extension follow one
 	// another. Each has been answered, and what it asked for has been done, before
 	// the next one begins: so what one session is told of what another one did comes
-	// in the order in which it was done. A request that has to wait for 30 seconds is
-	// refused with resource-constraint. Not with Inline.
+	// in the order in which it was done. A request that has to wait for 30 seconds, or
+	// behind 19 others, is refused with resource-constraint. Not with Inline.
 	Ordered bool
 	// Handle returns the payload of the result, nil for an empty one. A
 	// *stanza.Error becomes the error answer; any other error becomes
