@@ -3,6 +3,9 @@ package metrics
 import (
 	"errors"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +52,33 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("missing: %s", want)
 		}
+	}
+}
+
+// The page for administrators lists what there is, and nothing else.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operating/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New("1")
+	m.Watch(func() observe.Gauges { return observe.Gauges{} })
+	k := m.Kernel()
+	k.LoginFailed("x")
+	k.Resumed(true)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	names := func(pattern, text string) []string {
+		var all []string
+		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			all = append(all, found[1])
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	there, told := names(`(?m)^# TYPE (hexmpp_\w+)`, w.Body.String()), names(`\b(hexmpp_[a-z_]+)`, string(page))
+	if !slices.Equal(there, told) {
+		t.Errorf("there are\n%q, and the page has\n%q", there, told)
 	}
 }
 
