@@ -150,8 +150,8 @@ func TestCoreNeverReachesAdapters(t *testing.T) {
 
 func TestMainPackagesAreInCmdOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.Name == "main" && !below(p.folder(), "cmd") && !below(p.folder(), "api/examples") {
-			t.Errorf("%s is a main package.\n  Rule: programs are below cmd.\n  Reason: there is one binary; whoever looks for what runs finds it there.", p.folder())
+		if p.Name == "main" && !below(p.folder(), "cmd") && !below(p.folder(), "api/examples") && p.folder() != "test/load" {
+			t.Errorf("%s is a main package.\n  Rule: programs are below cmd, but for test/load, which measures.\n  Reason: there is one binary; whoever looks for what runs finds it there.", p.folder())
 		}
 	}
 }

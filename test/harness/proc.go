@@ -52,8 +52,11 @@ func (s *Server) ResetPeak(t testing.TB) {
 	}
 }
 
+// PID is the server's process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 func (s *Server) proc(name string) string {
-	return filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), name)
+	return filepath.Join("/proc", strconv.Itoa(s.PID()), name)
 }
 
 func statusField(t testing.TB, status []byte, name string) int64 {
