@@ -53,7 +53,8 @@ func testGroupedRows(t *testing.T, s *Store) {
 		waiting := make([]*job, len(jobs))
 		for i, q := range jobs {
 			var err error
-			if waiting[i], err = s.writer.enqueue(t.Context(), q.do, q.rows...); err != nil {
+			waiting[i] = &job{do: q.do, rows: q.rows}
+			if err = s.writer.enqueue(t.Context(), waiting[i]); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -134,7 +134,8 @@ func together(t *testing.T, s *Store, jobs ...func(*tx) error) []error {
 	release := hold(t, s)
 	var queued []*job
 	for _, do := range jobs {
-		j, err := s.writer.enqueue(t.Context(), do)
+		j := &job{do: do}
+		err := s.writer.enqueue(t.Context(), j)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +363,8 @@ func TestQueue(t *testing.T) {
 	}
 
 	ctx, cancel = context.WithCancel(t.Context())
-	second, err := s.writer.enqueue(ctx, putJob("second", 1))
+	second := &job{do: putJob("second", 1)}
+	err = s.writer.enqueue(ctx, second)
 	if err != nil {
 		t.Fatal(err)
 	}

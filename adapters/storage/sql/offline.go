@@ -17,7 +17,13 @@ const (
 	selectOffline = `
 		SELECT id, stamp, xml FROM offline_messages
 		WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND id > ? ORDER BY id LIMIT ?`
+	// That the account is there, and the quota, are part of the statement; only if
+	// nothing was inserted is it asked what was wrong.
 	insertOffline = `
+		INSERT INTO offline_messages (owner, stamp, xml) SELECT a.id, ?, ? FROM accounts a
+		WHERE a.domain = ? AND a.local = ?
+			AND (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = a.id LIMIT ?) AS stored) < ?`
+	insertOfflineLocked = `
 		INSERT INTO offline_messages (owner, stamp, xml) SELECT ?, ?, ?
 		WHERE (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = ? LIMIT ?) AS stored) < ?
 		RETURNING id`
@@ -28,29 +34,49 @@ var deleteOffline = `
 	WHERE owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND id IN (?` + strings.Repeat(", ?", deletedAtOnce-1) + `)`
 
 // AddOffline implements storage.Offline. The quota is counted in the index, by
-// the statement that inserts, under a lock on the account.
+// the statement that inserts.
 func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {
 	op := "store a message for " + owner.String()
 	if err := storage.CheckOffline(owner, m); err != nil {
 		return 0, s.dialect.wrap(op, err)
 	}
 	stamp, xml := m.Stamp.UnixMicro(), bytes.Clone(m.XML)
-	var kept uint64 // not a result of this call: the job may still run when it has given up
-	err := s.write(ctx, op, func(t *tx) error {
-		id, err := t.lockAccount(owner)
-		if err != nil {
-			return err
-		}
-		added, err := t.insert(insertOffline, []any{id, stamp, xml, id, max(quota, 0), quota}, &kept)
-		if err == nil && !added {
-			err = storage.ErrQuota
-		}
+	var kept int64 // not a result of this call: the job may still run when it has given up
+	err := s.writer.do(ctx, &job{single: true, do: func(t *tx) (err error) {
+		kept, err = t.addOffline(owner, stamp, xml, quota)
 		return err
-	})
+	}})
+	if err != nil {
+		return 0, s.dialect.wrap(op, err)
+	}
+	return uint64(kept), nil
+}
+
+func (t *tx) addOffline(owner jid.JID, stamp int64, xml []byte, quota int) (id int64, err error) {
+	if t.dialect.lockRow != "" { // other nodes count, too
+		return t.addOfflineLocked(owner, stamp, xml, quota)
+	}
+	id, err = t.add(insertOffline, stamp, xml, owner.Domain(), owner.Local(), max(quota, 0), quota)
+	if err != nil || id != 0 {
+		return id, err
+	}
+	if _, err := t.accountID(owner); err != nil {
+		return 0, err
+	}
+	return 0, storage.ErrQuota
+}
+
+// addOfflineLocked locks the account first.
+func (t *tx) addOfflineLocked(owner jid.JID, stamp int64, xml []byte, quota int) (id int64, err error) {
+	account, err := t.lockAccount(owner)
 	if err != nil {
 		return 0, err
 	}
-	return kept, nil
+	added, err := t.insert(insertOfflineLocked, []any{account, stamp, xml, account, max(quota, 0), quota}, &id)
+	if err == nil && !added {
+		err = storage.ErrQuota
+	}
+	return id, err
 }
 
 // OfflineMessages implements storage.Offline.

@@ -193,6 +193,6 @@ func (s *Store) read(ctx context.Context) error {
 
 // write hands job and rows to the writer and waits until they are committed or
 // refused.
-func (s *Store) write(ctx context.Context, op string, job func(*tx) error, rows ...storage.Row) error {
-	return s.dialect.wrap(op, s.writer.do(ctx, job, rows...))
+func (s *Store) write(ctx context.Context, op string, do func(*tx) error, rows ...storage.Row) error {
+	return s.dialect.wrap(op, s.writer.do(ctx, &job{rows: rows, do: do}))
 }

@@ -115,7 +115,7 @@ func (w *writer) afterLoss(err error) again {
 
 // indivisible says whether a job that fails leaves nothing to be undone.
 func (w *writer) indivisible(j *job) bool {
-	return !w.dialect.remote && j.do == nil && len(j.rows) == 1
+	return !w.dialect.remote && (j.do == nil && len(j.rows) == 1 || j.single)
 }
 
 // appendAll appends the rows of all jobs; ok is false if not all have a place.

@@ -25,6 +25,7 @@ const maxGroup = 512
 type job struct {
 	rows   []storage.Row
 	do     func(*tx) error
+	single bool // do changes something by its last statement only: a failure leaves nothing behind
 	state  atomic.Int32
 	result chan error // one place: the writer never waits for whoever asked
 }
@@ -79,31 +80,30 @@ func startWriter(d dialect, q *queries, db *sqlx.DB, o Options, log *zap.Logger)
 
 // do queues a job and waits for its commit. When ctx ends first, a job that
 // was not begun is never run; of one that was, the outcome is not known.
-func (w *writer) do(ctx context.Context, do func(*tx) error, rows ...storage.Row) error {
-	j, err := w.enqueue(ctx, do, rows...)
-	if err != nil {
+func (w *writer) do(ctx context.Context, j *job) error {
+	if err := w.enqueue(ctx, j); err != nil {
 		return err
 	}
 	return w.wait(ctx, j)
 }
 
-func (w *writer) enqueue(ctx context.Context, do func(*tx) error, rows ...storage.Row) (*job, error) {
+func (w *writer) enqueue(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnwritten, err)
+		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	select {
 	case <-w.quit:
-		return nil, errClosed
+		return errClosed
 	default:
 	}
-	j := &job{rows: rows, do: do, result: make(chan error, 1)}
+	j.result = make(chan error, 1)
 	select {
 	case w.queue <- j:
-		return j, nil
+		return nil
 	case <-w.quit:
-		return nil, errClosed
+		return errClosed
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", errQueueFull, ctx.Err())
+		return fmt.Errorf("%w: %w", errQueueFull, ctx.Err())
 	}
 }
 
