@@ -76,7 +76,7 @@ func (k *Kernel) Gauges() observe.Gauges {
 	streams := len(k.streams)
 	k.mu.Unlock()
 	g := observe.Gauges{
-		Streams: streams, Sessions: k.ports.Sessions.Len(), Resumable: k.c2s.Resumables.Len(), Tasks: k.hosts.Tasks(),
+		Streams: streams, Sessions: k.ports.Sessions.Len(), Resumable: k.c2s.Resumables.Len(), Resting: k.c2s.Resting(), Tasks: k.hosts.Tasks(),
 	}
 	if k.ports.Spool != nil {
 		g.SpoolRecords, g.SpoolBytes = k.ports.Spool.Size()

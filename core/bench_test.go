@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -31,9 +32,10 @@ type pipe struct {
 	written int
 }
 
-func (p *pipe) Flush()          { p.out = p.s.Drain(p.out[:0], 64<<10); p.written += len(p.out) }
-func (p *pipe) StartTLS(string) {}
-func (p *pipe) Close()          {}
+func (p *pipe) Flush()              { p.out = p.s.Drain(p.out[:0], 64<<10); p.written += len(p.out) }
+func (p *pipe) StartTLS(string)     {}
+func (p *pipe) Pause(time.Duration) {}
+func (p *pipe) Close()              {}
 
 // feed runs one turn, Waits included.
 func (p *pipe) feed(b *transport.Batch, in []byte) {

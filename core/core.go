@@ -51,9 +51,10 @@ type Options struct {
 	// RefuseStrangers: who is not subscribed to an account's presence, and was not
 	// sent it either, can ask its resources nothing (RFC 6121 8.5.3.1).
 	RefuseStrangers bool
-	Throttle        throttle.Options // of guessed passwords
-	Workers         int              // event handlers of extensions that run at once; default 4 a CPU
-	Version         string           // of the server, for administrators
+	Throttle        throttle.Options     // of guessed passwords
+	Rates           throttle.RateOptions // of what an account sends
+	Workers         int                  // event handlers of extensions that run at once; default 4 a CPU
+	Version         string               // of the server, for administrators
 }
 
 // Ports are what plugs into the kernel. All are needed but LoggedIn and Spool.
@@ -137,7 +138,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.c2s = c2s.NewServer(c2s.Options{TLSRequired: o.TLSRequired, Limits: o.Limits}, c2s.Deps{
 		Kernel: k, Senders: k.safe, Gone: k.gone, Router: k.router, Registry: k.registry, Pipeline: stages, Forgery: k.hosts.Forgery, Presence: k.presence, Sessions: p.Sessions,
 		Credentials: p.Credentials, Verifier: p.Verifier, LoggedIn: p.LoggedIn, Removed: k.accounts.removedSince,
-		Throttle: throttle.New(o.Throttle), Log: p.Log, Now: p.Now, Observe: k.observe,
+		Throttle: throttle.New(o.Throttle), Rates: throttle.NewRates(o.Rates), Full: k.safe.Full, Log: p.Log, Now: p.Now, Observe: k.observe,
 	})
 	return k, nil
 }

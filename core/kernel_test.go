@@ -163,7 +163,8 @@ type client struct {
 	out     []byte
 	closing bool
 	gone    bool
-	stuck   bool // does not read: Flush drains nothing
+	stuck   bool          // does not read: Flush drains nothing
+	paused  time.Duration // that the kernel has asked for, in all
 }
 
 func (c *client) Flush() {
@@ -174,8 +175,9 @@ func (c *client) Flush() {
 		c.out = c.s.Drain(c.out, 16<<10)
 	}
 }
-func (c *client) StartTLS(string) {}
-func (c *client) Close()          { c.closing = true }
+func (c *client) StartTLS(string)       {}
+func (c *client) Pause(d time.Duration) { c.paused += d }
+func (c *client) Close()                { c.closing = true }
 
 // connect returns a client on an encrypted connection.
 func (w *world) connect() *client {

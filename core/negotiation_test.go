@@ -31,7 +31,8 @@ func (c *wire) Flush() {
 	}
 }
 
-func (c *wire) StartTLS(string) { c.starttls++ }
+func (c *wire) StartTLS(string)     { c.starttls++ }
+func (c *wire) Pause(time.Duration) {}
 
 func (c *wire) Close() {
 	if c.other != nil {

@@ -41,8 +41,9 @@ func (l *line) Flush() {
 		l.out = l.s.Drain(l.out, 4<<10)
 	}
 }
-func (l *line) StartTLS(string) {}
-func (l *line) Close()          { l.closing.Store(true) }
+func (l *line) StartTLS(string)     {}
+func (l *line) Pause(time.Duration) {}
+func (l *line) Close()              { l.closing.Store(true) }
 
 func (l *line) feed(xml string) {
 	l.turns.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -29,8 +30,9 @@ func (a *adapter) Flush() {
 		a.out = a.s.Drain(a.out, 1<<20)
 	}
 }
-func (a *adapter) StartTLS(string) {}
-func (a *adapter) Close()          { a.once.Do(func() { close(a.ended) }) }
+func (a *adapter) StartTLS(string)     {}
+func (a *adapter) Pause(time.Duration) {}
+func (a *adapter) Close()              { a.once.Do(func() { close(a.ended) }) }
 
 // run feeds the stream until the kernel or the script ends it.
 func (a *adapter) run(in []string) {

@@ -30,6 +30,7 @@ type spool struct {
 	light  bool
 	last   uint64
 	synced func(uint64)
+	full   bool
 }
 
 func (s *spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
@@ -63,6 +64,7 @@ func (s *spool) Written(context.Context, uint64) {}
 func (s *spool) Ended(string)                    {}
 func (s *spool) Synced(f func(uint64))           { s.synced = f }
 func (s *spool) Failed() <-chan struct{}         { return nil }
+func (s *spool) Full() bool                      { return s.full }
 func (s *spool) Close() error                    { return nil }
 func (s *spool) Size() (records int, bytes int64) {
 	s.mu.Lock()

@@ -25,6 +25,10 @@ type Metrics struct {
 	overflows           prometheus.Counter
 	stored, fetched     prometheus.Counter
 	notStored           *prometheus.CounterVec
+	pauses, pausedTime  *prometheus.CounterVec
+	refused             *prometheus.CounterVec
+	delayed             prometheus.Counter
+	refusedConnections  *prometheus.CounterVec
 
 	commits      prometheus.Histogram
 	commitWrites prometheus.Histogram
@@ -42,11 +46,15 @@ func New(version string) *Metrics {
 			Help: "Logins that failed, by SASL condition."}, []string{"condition"}),
 		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "resumptions_total",
 			Help: "Sessions that clients asked to resume, by result: ok or failed."}, []string{"result"}),
-		overflows: counter("sessions_overflowed_total", "Sessions that ended since their client did not read or did not acknowledge."),
-		stored:    counter("offline_stored_total", "Messages that were stored for accounts that are offline."),
-		fetched:   counter("offline_delivered_total", "Stored messages that have arrived: acknowledged, or written without stream management."),
-		notStored: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "offline_refused_total",
-			Help: "Messages that were to be stored, and were refused: quota, size or storage."}, []string{"reason"}),
+		overflows:          counter("sessions_overflowed_total", "Sessions that ended since their client did not read or did not acknowledge."),
+		stored:             counter("offline_stored_total", "Messages that were stored for accounts that are offline."),
+		fetched:            counter("offline_delivered_total", "Stored messages that have arrived: acknowledged, or written without stream management."),
+		notStored:          vector("offline_refused_total", "Messages that were to be stored, and were refused: quota, size or storage.", "reason"),
+		pauses:             vector("rate_pauses_total", "Times that a connection was not read for a while since its account sent faster than it may, by limit: bytes or stanzas.", "limit"),
+		pausedTime:         vector("rate_paused_seconds_total", "How long all these took together, by limit.", "limit"),
+		refused:            vector("stanzas_refused_total", "Stanzas that clients are to send again later, by reason: rate or disk.", "reason"),
+		delayed:            counter("connections_delayed_total", "Connections that were served later, since their address made too many at once."),
+		refusedConnections: vector("connections_refused_total", "Connections that were closed at once, by the limit in the configuration.", "limit"),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_seconds",
 			Help: "Time of one transaction that writes.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		commitWrites: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_writes",
@@ -69,9 +77,14 @@ func New(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.stored, m.fetched, m.notStored, m.commits, m.commitWrites, m.failures,
+	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.stored, m.fetched, m.notStored,
+		m.pauses, m.pausedTime, m.refused, m.delayed, m.refusedConnections, m.commits, m.commitWrites, m.failures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func vector(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
 }
 
 func counter(name, help string) prometheus.Counter {
@@ -96,6 +109,19 @@ func (m *Metrics) Kernel() observe.Kernel {
 		Stored:     m.stored.Inc,
 		Fetched:    func(n int) { m.fetched.Add(float64(n)) },
 		NotStored:  func(why observe.Reason) { m.notStored.WithLabelValues(string(why)).Inc() },
+		Paused: func(limit string, d time.Duration) {
+			m.pauses.WithLabelValues(limit).Inc()
+			m.pausedTime.WithLabelValues(limit).Add(d.Seconds())
+		},
+		Refused: func(reason string) { m.refused.WithLabelValues(reason).Inc() },
+	}
+}
+
+// Connections is what the adapter of connections tells.
+func (m *Metrics) Connections() observe.Connections {
+	return observe.Connections{
+		Delayed: func(time.Duration) { m.delayed.Inc() },
+		Refused: func(limit string) { m.refusedConnections.WithLabelValues(limit).Inc() },
 	}
 }
 
@@ -128,6 +154,7 @@ var (
 	streams   = desc("streams", "Client streams, logged in or not.")
 	sessions  = desc("sessions", "Bound resources.")
 	resumable = desc("sessions_resumable", "Sessions that can be resumed, with a connection or without.")
+	resting   = desc("streams_paused", "Client streams that are not read for a while, since their accounts send faster than they may.")
 	tasks     = desc("tasks", "Work that waits or runs and that no stream waits for.")
 	records   = desc("spool_records", "Messages that were accepted and that no client has acknowledged yet.")
 	logBytes  = desc("spool_bytes", "Size of the spool on the disk.")
@@ -139,7 +166,7 @@ func desc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{streams, sessions, resumable, tasks, records, logBytes} {
+	for _, d := range []*prometheus.Desc{streams, sessions, resumable, resting, tasks, records, logBytes} {
 		to <- d
 	}
 }
@@ -151,7 +178,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		desc  *prometheus.Desc
 		value int64
 	}{
-		{streams, int64(now.Streams)}, {sessions, int64(now.Sessions)}, {resumable, int64(now.Resumable)}, {tasks, int64(now.Tasks)},
+		{streams, int64(now.Streams)}, {sessions, int64(now.Sessions)}, {resumable, int64(now.Resumable)}, {resting, int64(now.Resting)}, {tasks, int64(now.Tasks)},
 		{records, int64(now.SpoolRecords)}, {logBytes, now.SpoolBytes},
 	} {
 		to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value))

@@ -60,7 +60,7 @@ func create(dir string, number uint64) (*segment, *os.File, error) {
 	s := &segment{number: number, path: segmentPath(dir, number)}
 	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, nil, fmt.Errorf("spool: %w", err)
+		return nil, nil, fmt.Errorf("spool: %w", noRoom(err))
 	}
 	if err := syncDir(dir); err != nil {
 		return nil, nil, errors.Join(err, f.Close())

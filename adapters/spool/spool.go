@@ -7,8 +7,10 @@
 // all records in them are done; one that holds up too many others has its last
 // records written anew at the end of the log.
 //
-// A failing write or fsync ends it (storage.ErrSpool): nobody knows then what is
-// on the disk.
+// A full disk ends nothing: what was written of a batch is cut off again, the batch
+// waits in memory, and is written when there is room (full.go). Any other write that
+// fails, and each fsync that does, ends the spool (storage.ErrSpool): nobody knows then
+// what is on the disk.
 package spool
 
 import (
@@ -18,6 +20,8 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -26,21 +30,24 @@ import (
 
 // Options of a spool. A zero field means its default.
 type Options struct {
-	Dir          string // it is made if it isn't there
-	SegmentBytes int64  // a segment that is larger is followed by another; default 16 MiB
-	MaxBytes     int64  // of the log, beyond which old records are written anew; default 16 segments
+	Dir          string        // it is made if it isn't there
+	SegmentBytes int64         // a segment that is larger is followed by another; default 16 MiB
+	MaxBytes     int64         // of the log, beyond which old records are written anew; default 16 segments
+	RetryEvery   time.Duration // how often a full disk is tried again; default 1 s
 }
 
 // Spool implements storage.Spool.
 type Spool struct {
 	Options
-	log    *zap.Logger
-	wake   chan struct{} // has room for one
-	flush  chan struct{} // wakes the syncer; has room for one, closed by the writer
-	gone   chan struct{} // closed when writer and syncer have ended
-	failed chan struct{} // closed by fail
-	synced func(uint64)
-	once   sync.Once // of fail
+	log     *zap.Logger
+	wake    chan struct{} // has room for one
+	flush   chan struct{} // wakes the syncer; has room for one, closed by the writer
+	gone    chan struct{} // closed when writer and syncer have ended
+	failed  chan struct{} // closed by fail
+	synced  func(uint64)
+	once    sync.Once     // of fail
+	closing chan struct{} // closed by Close
+	full    atomic.Bool
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -56,8 +63,10 @@ type Spool struct {
 	news    chan struct{}    // closed when written grows; nil if nobody waits
 
 	// The writer's own, and Load's before it.
-	segments []*segment // in order; the last is the one that is written if file is not nil
-	buf      []byte
+	segments []*segment                      // in order; the last is the one that is written if file is not nil
+	buf      []byte                          // is written at the end of the last segment
+	pending  turn                            // what buf is
+	refused  error                           // why the disk took nothing the last time
 	sessions map[string]storage.SpoolSession // as the log has them
 
 	syncing sync.Mutex // held while a file is synced or replaced
@@ -94,6 +103,9 @@ func Open(o Options, log *zap.Logger) (*Spool, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 16 * o.SegmentBytes
 	}
+	if o.RetryEvery <= 0 {
+		o.RetryEvery = time.Second
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -104,7 +116,8 @@ func Open(o Options, log *zap.Logger) (*Spool, error) {
 	s := &Spool{
 		Options: o, log: log, segments: all,
 		wake: make(chan struct{}, 1), flush: make(chan struct{}, 1), gone: make(chan struct{}), failed: make(chan struct{}), synced: func(uint64) {},
-		live: map[uint64]place{}, sessions: map[string]storage.SpoolSession{},
+		closing: make(chan struct{}),
+		live:    map[uint64]place{}, sessions: map[string]storage.SpoolSession{},
 	}
 	return s, nil
 }
@@ -200,7 +213,9 @@ func (s *Spool) Ended(sender string) {
 func (s *Spool) note(n note) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notes = append(s.notes, n)
+	if !s.cancel(&n) {
+		s.notes = append(s.notes, n)
+	}
 }
 
 // kick wakes the writer.
@@ -209,6 +224,12 @@ func (s *Spool) kick() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+func (s *Spool) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // Failed implements storage.Spool.
@@ -226,12 +247,16 @@ func (s *Spool) Close() error {
 	case !started:
 		return nil
 	}
+	close(s.closing)
 	s.kick()
 	<-s.gone
 	select {
 	case <-s.failed:
 		return storage.ErrSpool
 	default:
-		return nil
 	}
+	if s.refused != nil {
+		return fmt.Errorf("%w; what was not written was not acknowledged either", s.refused)
+	}
+	return nil
 }

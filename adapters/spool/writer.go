@@ -13,14 +13,25 @@ const maxBuffer = 1 << 20
 // write is the writer: it writes until Close, or until a write fails.
 func (s *Spool) write() {
 	defer close(s.flush)
-	for range s.wake {
+	for {
+		s.await()
 		last, err := s.turn()
-		if err != nil {
+		if errors.Is(err, errFull) {
+			switch freed, failed := s.free(); {
+			case failed != nil:
+				err = failed
+			case freed:
+				last, err = s.turn()
+			}
+		}
+		full := errors.Is(err, errFull)
+		if err != nil && !full {
 			s.fail(err)
 			return
 		}
+		s.report(err)
 		s.measure()
-		if last {
+		if last || full && s.isClosed() {
 			return
 		}
 	}
@@ -61,51 +72,58 @@ func (s *Spool) dataSync() error {
 	return dataSync(s.file)
 }
 
+// turn is what waits to be told of when the buffer is written.
+type turn struct {
+	records bool   // there are some:
+	upTo    uint64 // they are written up to this ID,
+	dirty   bool   // and to be synced
+	sync    bool   // older segments must not go before it is on disk
+}
+
 // turn writes everything that waits.
 func (s *Spool) turn() (last bool, err error) {
+	if err := s.put(); err != nil { // what a full disk did not take
+		return false, err
+	}
+	s.mu.Lock()
+	some := len(s.waiting)+len(s.done)+len(s.notes) > 0
+	last = s.closed
+	s.mu.Unlock()
+	if some {
+		if err := s.open(); err != nil { // before anything is taken
+			return false, err
+		}
+		s.take()
+		if err := s.put(); err != nil {
+			return false, err
+		}
+	}
+	return last, s.drop()
+}
+
+// take puts what waits into the buffer.
+func (s *Spool) take() {
 	s.mu.Lock()
 	batch, done, notes, upTo := s.waiting, s.done, s.notes, s.next
-	s.waiting, s.done, s.notes, last = nil, nil, nil, s.closed
+	s.waiting, s.done, s.notes = nil, nil, nil
 	for i := range batch {
 		if !batch[i].done {
 			s.live[batch[i].ID] = place{} // from now on Done finds it there
 		}
 	}
 	s.mu.Unlock()
-	dirty := false
-	if len(batch) > 0 || len(done) > 0 || len(notes) > 0 {
-		if err := s.open(); err != nil {
-			return false, err
-		}
-		for i := range notes { // first: the records name these sessions
-			s.encodeNote(&notes[i])
-		}
-		dirty = s.encode(batch)
-		if len(done) > 0 {
-			s.buf = appendDone(s.buf, done)
-		}
-		if err := s.put(); err != nil {
-			return false, err
-		}
+	for i := range notes { // first: the records name these sessions
+		s.encodeNote(&notes[i])
 	}
-	if len(batch) > 0 {
-		s.mu.Lock()
-		s.written, s.dirty = upTo, s.dirty || dirty
-		if s.news != nil {
-			close(s.news)
-			s.news = nil
-		}
-		s.mu.Unlock()
-		select {
-		case s.flush <- struct{}{}:
-		default:
-		}
+	s.pending.records, s.pending.upTo = len(batch) > 0, upTo
+	s.pending.dirty = s.encode(batch)
+	if len(done) > 0 {
+		s.buf = appendDone(s.buf, done)
 	}
-	return last, s.drop()
 }
 
 // open makes sure that there is a segment with room, which begins with what is
-// known of the sessions.
+// known of the sessions. That is put into the buffer, which is empty.
 func (s *Spool) open() error {
 	if s.file != nil && s.active().size < s.SegmentBytes {
 		return nil
@@ -130,10 +148,8 @@ func (s *Spool) open() error {
 	for _, known := range s.sessions {
 		s.buf = appendSession(s.buf, &known)
 	}
-	if len(s.sessions) == 0 {
-		return nil
-	}
-	return errors.Join(s.put(), dataSync(f)) // segments before it may go from now on
+	s.pending.sync = len(s.sessions) > 0
+	return nil
 }
 
 // active returns the segment that is written.
@@ -200,15 +216,55 @@ func (s *Spool) encodeNote(n *note) {
 	}
 }
 
-// put writes the buffer.
+// put writes the buffer, and tells of what was in it. When the disk is full both
+// stay as they are.
 func (s *Spool) put() error {
-	n, err := s.file.Write(s.buf)
-	s.active().size += int64(n)
+	if err := s.writeBuffer(); err != nil {
+		return err
+	}
+	p := s.pending
+	s.pending = turn{}
+	if p.sync {
+		if err := s.dataSync(); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+	}
+	if !p.records {
+		return nil
+	}
+	s.mu.Lock()
+	s.written, s.dirty = p.upTo, s.dirty || p.dirty
+	if s.news != nil {
+		close(s.news)
+		s.news = nil
+	}
+	s.mu.Unlock()
+	select {
+	case s.flush <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// writeBuffer writes all of the buffer behind the last whole record, or nothing.
+func (s *Spool) writeBuffer() error {
+	if len(s.buf) == 0 {
+		return nil
+	}
+	seg := s.active()
+	n, err := s.file.WriteAt(s.buf, seg.size)
+	if err != nil {
+		err = fmt.Errorf("spool: %w", noRoom(err))
+		if n > 0 && errors.Is(err, errFull) {
+			if failed := s.file.Truncate(seg.size); failed != nil {
+				return fmt.Errorf("spool: %w", failed)
+			}
+		}
+		return err
+	}
+	seg.size += int64(n)
 	if s.buf = s.buf[:0]; cap(s.buf) > maxBuffer {
 		s.buf = nil
-	}
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
 }
@@ -233,12 +289,23 @@ func (s *Spool) drop() error {
 			if err := s.open(); err != nil {
 				return err
 			}
+			if err := s.put(); err != nil {
+				return err
+			}
 		}
-		if err := os.Remove(oldest.path); err != nil {
-			return fmt.Errorf("spool: %w", err)
+		if err := s.remove(); err != nil {
+			return err
 		}
-		s.segments = s.segments[1:]
 	}
+	return nil
+}
+
+// remove removes the oldest segment.
+func (s *Spool) remove() error {
+	if err := os.Remove(s.segments[0].path); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.segments = s.segments[1:]
 	return nil
 }
 
@@ -275,5 +342,6 @@ func (s *Spool) carry(from *segment) error {
 	to.live, to.liveBytes = to.live+len(ids), to.liveBytes+from.liveBytes
 	from.live, from.liveBytes = 0, 0
 	s.mu.Unlock()
-	return errors.Join(s.put(), s.dataSync()) // before the other copy goes
+	s.pending.sync = true // before the other copy goes
+	return s.put()
 }

@@ -100,7 +100,7 @@ func (l *loops) begin(li *listener, fd int, sa unix.Sockaddr) {
 	if lsa, err := unix.Getsockname(fd); err == nil {
 		local = sockaddr(lsa)
 	}
-	c := l.srv.admit(li, sockaddr(sa), local)
+	c, delay := l.srv.admit(li, sockaddr(sa), local)
 	if c == nil {
 		unix.Close(fd)
 		return
@@ -114,7 +114,7 @@ func (l *loops) begin(li *listener, fd int, sa unix.Sockaddr) {
 		l.srv.log.Error("a connection could not be watched", zap.Stringer("peer", c.peer), zap.Error(err))
 		return
 	}
-	c.start()
+	c.start(delay)
 }
 
 func sockaddr(sa unix.Sockaddr) netip.AddrPort {

@@ -84,6 +84,10 @@ func (c *conn) finish(b *round) outcome {
 		return keep // turnWriter will follow
 	}
 	c.phase = phaseDead
+	if c.alarm != nil {
+		c.alarm.Stop()
+		c.alarm = nil
+	}
 	c.table.remove(c.id)
 	c.sock.close()
 	stream := c.stream

@@ -43,7 +43,8 @@ var errRefused = errors.New("tcp: connection refused by the kernel")
 type phase uint8
 
 const (
-	phaseHello     phase = iota // direct TLS: waiting for the ClientHello
+	phaseNew       phase = iota // nothing was done yet
+	phaseHello                  // direct TLS: waiting for the ClientHello
 	phaseOpen                   // the Stream is fed
 	phaseStartTLS               // STARTTLS: clear output is being written
 	phaseHandshake              // a goroutine of the handshake pool has the turns
@@ -66,6 +67,7 @@ type conn struct {
 	nextTick atomic.Int64  // Unix ns when turnTick is to be sent; 0 never
 	failure  atomic.Pointer[error]
 	slow     atomic.Pointer[slowWork]
+	resting  atomic.Bool // nothing is read until turnRested; set and cleared by the owner of the turns
 
 	write writeSide
 
@@ -78,12 +80,14 @@ type conn struct {
 	wait     transport.Wait // to be run before the next Feed
 	err      error          // what Closed will be told
 	phase    phase
-	asked    bool   // the kernel asked for the end
-	startTLS bool   // the kernel asked for TLS in this turn
-	domain   string // whose certificate to show if the client names none
-	hangup   bool   // the peer's FIN was announced: a short read isn't the end
-	eof      bool   // the peer's FIN was read
-	finDone  bool   // our FIN was sent
+	asked    bool          // the kernel asked for the end
+	startTLS bool          // the kernel asked for TLS in this turn
+	domain   string        // whose certificate to show if the client names none
+	hangup   bool          // the peer's FIN was announced: a short read isn't the end
+	eof      bool          // the peer's FIN was read
+	finDone  bool          // our FIN was sent
+	pause    time.Duration // the kernel asked for a rest in this turn
+	alarm    *time.Timer   // ends the rest
 }
 
 // slowWork is how others reach a handshake or a Wait that has the turns.
@@ -121,20 +125,29 @@ var (
 	drainBufs = bufPool{size: 20 << 10, keep: 128 << 10} // one Drain
 )
 
-// start makes c a served connection. It is called once, by the accepting
-// goroutine, which owns the turns then.
-func (c *conn) start() {
+// start makes c a served connection, behind a delay if there is one. It is
+// called once, by the accepting goroutine, which owns the turns then.
+func (c *conn) start(delay time.Duration) {
 	var b round
-	if c.lis.direct {
-		c.phase = phaseHello
-		c.setDeadline(c.srv.opts.HandshakeTimeout)
+	if delay > 0 {
+		c.rest(delay)
 	} else {
-		c.open(&b, nil)
+		c.begin(&b)
 	}
 	if c.run(&b) {
 		c.srv.turns.submit(c)
 	}
 	b.flush()
+}
+
+// begin has the peer's first bytes waited for.
+func (c *conn) begin(b *round) {
+	if c.lis.direct {
+		c.phase = phaseHello
+		c.setDeadline(c.srv.opts.HandshakeTimeout)
+	} else {
+		c.open(b, nil)
+	}
 }
 
 // open asks the kernel for a Stream and gives it its first Tick.
@@ -184,6 +197,9 @@ func (c *conn) ending() bool {
 
 // StartTLS implements transport.Conn.
 func (c *conn) StartTLS(domain string) { c.startTLS, c.domain = true, domain }
+
+// Pause implements transport.Conn.
+func (c *conn) Pause(d time.Duration) { c.pause = d }
 
 // Close implements transport.Conn.
 func (c *conn) Close() {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"go.uber.org/zap"
 )
@@ -49,6 +50,11 @@ type Options struct {
 	// MaxPerAddress is how many connections one address (IPv4) or one /64
 	// (IPv6) may have. 0 means no limit.
 	MaxPerAddress int
+
+	// ConnectRate is how many connections one address (as above) may make a
+	// second, for long; ten seconds' worth may come at once. Who comes faster is
+	// served up to 10 seconds later, or else refused. 0 means no limit.
+	ConnectRate int
 
 	// PendingBytes bounds the bytes that wait for one socket, in addition to
 	// the piece (at most one stanza or 16 KiB) that is being written. Only a
@@ -107,6 +113,8 @@ type Deps struct {
 	NewStream func(transport.Peer, transport.Conn) transport.Stream
 	// Log gets what an administrator should know. nil means no log.
 	Log *zap.Logger
+	// Observe is told of connections that are delayed or refused.
+	Observe observe.Connections
 }
 
 // def sets *p to v if it has its zero value.
@@ -167,6 +175,9 @@ func (o *Options) validate() error {
 	}
 	if o.MaxPerAddress < 0 {
 		return errors.New("MaxPerAddress must not be negative")
+	}
+	if o.ConnectRate < 0 {
+		return errors.New("ConnectRate must not be negative")
 	}
 	return nil
 }

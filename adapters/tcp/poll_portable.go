@@ -25,7 +25,7 @@ func (p *portable) accept(l *listener) {
 		if err != nil {
 			return err
 		}
-		c := p.srv.admit(l, addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr()))
+		c, delay := p.srv.admit(l, addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr()))
 		if c == nil {
 			nc.Close()
 			return nil
@@ -41,7 +41,7 @@ func (p *portable) accept(l *listener) {
 		c.sock = s
 		p.table.add(c)
 		p.srv.running.Go(s.readLoop)
-		c.start()
+		c.start(delay)
 		return nil
 	})
 }

@@ -16,6 +16,13 @@ const maxRecord = 5 + 16<<10 + 2<<10
 // read acts on the socket being readable, or at its end.
 func (c *conn) read(b *round) outcome {
 	switch c.phase {
+	case phaseNew:
+		if c.resting.Load() { // the peer has gone meanwhile
+			return c.abort(b, errRested)
+		}
+		c.begin(b)
+		c.turn.Or(turnRead) // what came meanwhile was announced before
+		return keep
 	case phaseHello:
 		return c.beginHandshake()
 	case phaseOpen:
@@ -123,7 +130,11 @@ func (c *conn) feed(b *round, p []byte) (stop bool) {
 		return true
 	}
 	c.wait = c.stream.Feed(&b.batch, p)
-	return c.wait != nil || c.startTLS || c.ending()
+	if c.pause > 0 {
+		c.rest(c.pause)
+		c.pause = 0
+	}
+	return c.wait != nil || c.startTLS || c.resting.Load() || c.ending()
 }
 
 // held says what comes after feed has reported true.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/observe"
 )
 
 // Server accepts connections and serves them until it is stopped.
@@ -26,6 +28,7 @@ type Server struct {
 	turns, waits, handshakes pool
 	cpu                      chan struct{} // a token for each handshake that may compute
 	handshakeLog, acceptLog  every
+	delayLog                 every
 	userTimeoutLog           sync.Once
 
 	sweepEvery time.Duration
@@ -35,12 +38,15 @@ type Server struct {
 	stopAccept sync.Once
 	stop       chan struct{} // closed when no connection is accepted any more
 	accepted   atomic.Int64
+	made       time.Time
+	observe    *observe.Connections
 
-	mu      sync.Mutex // guards all below
-	state   serverState
-	conns   int
-	perAddr map[netip.Prefix]int
-	drained chan struct{} // closed when stopping and conns is 0
+	mu       sync.Mutex // guards all below
+	state    serverState
+	conns    int
+	perAddr  map[netip.Prefix]int
+	connects connects
+	drained  chan struct{} // closed when stopping and conns is 0
 }
 
 type serverState int
@@ -76,8 +82,12 @@ func New(opts Options, deps Deps) (*Server, error) {
 		cpu:          make(chan struct{}, runtime.GOMAXPROCS(0)),
 		handshakeLog: every{interval: time.Second},
 		acceptLog:    every{interval: 10 * time.Second},
+		delayLog:     every{interval: 10 * time.Second},
 		sweepEvery:   time.Second,
 		quit:         make(chan struct{}),
+		made:         time.Now(),
+		observe:      deps.Observe.Complete(),
+		connects:     newConnects(opts.ConnectRate),
 		stop:         make(chan struct{}),
 		perAddr:      map[netip.Prefix]int{},
 		drained:      make(chan struct{}),
@@ -166,6 +176,24 @@ func (s *Server) StopAccepting() {
 		}
 	})
 	s.accepting.Wait()
+	s.eachConn(func(c *conn) {
+		if c.resting.Load() { // nobody else knows of one that waits to be served
+			c.post(turnRested)
+		}
+	})
+}
+
+// eachConn calls f for all connections.
+func (s *Server) eachConn(f func(*conn)) {
+	s.mu.Lock()
+	backend := s.backend
+	s.mu.Unlock()
+	if backend == nil {
+		return
+	}
+	for _, t := range backend.tables() {
+		t.each(f)
+	}
 }
 
 // Stop stops accepting and waits until all connections have ended (the kernel
@@ -192,9 +220,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	case <-s.drained:
 	case <-ctx.Done():
 		n := 0
-		for _, t := range s.backend.tables() {
-			t.each(func(c *conn) { n++; c.fail(errStopped) })
-		}
+		s.eachConn(func(c *conn) { n++; c.fail(errStopped) })
 		if n > 0 {
 			err = fmt.Errorf("tcp: stop: %d connections cut off: %w", n, context.Cause(ctx))
 		}
@@ -212,18 +238,23 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // admit makes the conn for an accepted socket, or returns nil if there are too
-// many. The caller adds the socket and calls start.
-func (s *Server) admit(l *listener, peer, local netip.AddrPort) *conn {
+// many. The caller adds the socket and calls start with the delay.
+func (s *Server) admit(l *listener, peer, local netip.AddrPort) (c *conn, delay time.Duration) {
 	key := addressKey(peer.Addr())
 	s.accepted.Add(1)
 	s.mu.Lock()
 	var refused string
 	switch {
 	case s.conns >= s.opts.MaxConnections:
-		refused = "MaxConnections"
+		refused = "connections"
 	case s.opts.MaxPerAddress > 0 && s.perAddr[key] >= s.opts.MaxPerAddress:
-		refused = "MaxPerAddress"
+		refused = "connections-per-address"
 	default:
+		var ok bool
+		if delay, ok = s.connects.admit(key, time.Since(s.made)); !ok {
+			refused = "connections-per-second"
+			break
+		}
 		s.conns++
 		if s.opts.MaxPerAddress > 0 {
 			s.perAddr[key]++
@@ -232,14 +263,22 @@ func (s *Server) admit(l *listener, peer, local netip.AddrPort) *conn {
 	s.mu.Unlock()
 	if refused != "" {
 		if skipped, ok := s.acceptLog.allow(); ok {
-			s.log.Warn("connection refused: too many", zap.String("limit", refused), zap.Stringer("peer", peer),
+			s.log.Warn("connection refused: too many", zap.String("limit", "limits."+refused), zap.Stringer("peer", peer),
 				zap.Int64("others_not_logged", skipped))
 		}
-		return nil
+		s.observe.Refused(refused)
+		return nil, 0
 	}
-	c := &conn{srv: s, lis: l, peer: peer, local: local}
+	if delay > 0 {
+		if skipped, ok := s.delayLog.allow(); ok {
+			s.log.Warn("an address connects faster than it may: its connections are served later", zap.String("limit", "limits.connections-per-second"),
+				zap.Stringer("peer", peer), zap.Duration("delay", delay), zap.Int64("others_not_logged", skipped))
+		}
+		s.observe.Delayed(delay)
+	}
+	c = &conn{srv: s, lis: l, peer: peer, local: local}
 	c.turn.Store(turnBusy)
-	return c
+	return c, delay
 }
 
 // ended is called when c's socket is closed and its Stream knows.

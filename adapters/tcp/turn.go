@@ -20,6 +20,7 @@ const (
 	turnClear          // output before STARTTLS is written: handshake now
 	turnFin            // output, close_notify and FIN are written
 	turnWriter         // the writer has given up the write side for good
+	turnRested         // the rest is over: read
 )
 
 // round is the work of one goroutine between two flushes: a few turns, of one
@@ -126,6 +127,11 @@ func (c *conn) step(b *round, bits uint32) outcome {
 	if bits&turnClose != 0 {
 		c.asked = true
 	}
+	if bits&turnRested != 0 {
+		c.resting.Store(false)
+		c.alarm = nil
+		bits |= turnRead
+	}
 	switch {
 	case bits&turnWriter != 0 || c.phase >= phaseDying:
 		return c.finish(b)
@@ -154,7 +160,7 @@ func (c *conn) step(b *round, bits uint32) outcome {
 			c.beginStartTLS()
 		}
 	}
-	if bits&(turnRead|turnHangup|turnReset) != 0 {
+	if bits&(turnRead|turnHangup|turnReset) != 0 && !c.rests(bits) {
 		return c.read(b)
 	}
 	return keep

@@ -205,6 +205,7 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 	}
 	s.raw(b, "<success xmlns='"+xmpp.NSSASL+"'>"+data+"</success>")
 	s.user, s.login, s.state = user, nil, authenticated
+	s.pace = pace{meter: s.srv.Rates.Hold(user, s.srv.Now())}
 	s.rd.SetLimits(s.srv.Limits.after())
 	s.rd.Reset()
 	s.restart()

@@ -175,7 +175,7 @@ func (s *Stream) tick(b *transport.Batch, now time.Time) time.Time {
 	if sess == nil {
 		return time.Time{}
 	}
-	if sess.Managed() && sess.Ask(b, ackTick) {
+	if sess.Managed() && sess.Ask(b, ackTick) && !s.rests(now, ackTick) {
 		s.srv.Log.Debug("the client does not acknowledge: its connection is given up", zap.Stringer("jid", sess.JID))
 		s.state = ended
 		s.conn.Close()

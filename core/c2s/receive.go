@@ -23,6 +23,7 @@ func (s *Stream) receive(b *transport.Batch, t *xmlstream.Token) transport.Wait 
 		return nil
 	}
 	s.srv.Observe.Received(t.Stanza.Kind)
+	s.pace.stanzas++
 	w := s.submit(b, t, sess)
 	s.envelope.Stanza = nil            // an idle session holds no stanza
 	if c := sess.Crowded(); c != nil { // the disk is slower than the client
@@ -68,6 +69,10 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 	}
 	st = s.srv.Forgery.Strip(st)
 	s.envelope.Stanza = st
+	if err := s.refusal(st, sess); err != nil {
+		answer(b, sess, st, err)
+		return nil
+	}
 	switch st.Kind {
 	case stanza.IQ:
 		if err := checkIQ(st); err != nil {

@@ -3,10 +3,12 @@
 // SASL and a resource, and then hands each stanza to the router.
 //
 // stream.go has the states, open.go the header and features, tls.go STARTTLS,
-// auth.go SASL, bind.go the resource, receive.go what a bound client sends.
+// auth.go SASL, bind.go the resource, receive.go what a bound client sends, pace.go
+// how fast it may.
 package c2s
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -107,6 +109,8 @@ type Deps struct {
 	// Removed says whether the account was removed since a login at that time.
 	Removed  func(user jid.JID, login time.Time) bool
 	Throttle *throttle.Throttle
+	Rates    *throttle.Rates // nil: accounts send as fast as they can
+	Full     func() bool     // what is accepted can't be kept safe at present
 	Observe  *observe.Kernel
 	Log      *zap.Logger
 	Now      func() time.Time
@@ -118,10 +122,15 @@ type Server struct {
 	Deps
 	Resumables *session.Resumables
 	sources    alarm
+	requests   alarm
+	resting    atomic.Int64
 }
 
 // NewServer returns a Server.
 func NewServer(o Options, d Deps) *Server {
 	o.Limits.setDefaults()
+	if d.Full == nil {
+		d.Full = func() bool { return false }
+	}
 	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, d.Now, d.Senders)}
 }

@@ -51,6 +51,7 @@ type Stream struct {
 	resume   func(*transport.Batch) // what the last Wait left to do
 	deadline time.Time              // for the negotiation
 	failures int                    // refused binds
+	pace     pace
 
 	// greeting guards greeted: our header was sent on the present stream. Any
 	// goroutine may end the stream, and must know.
@@ -73,6 +74,8 @@ func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
 // Feed implements transport.Stream: it reads token by token until the input is
 // used up, or something must be waited for.
 func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
+	s.rested()
+	s.pace.bytes += len(p)
 	if f := s.resume; f != nil {
 		s.resume = nil
 		if s.state != ended {
@@ -96,6 +99,7 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 			return nil
 		}
 		if !ok {
+			s.pause()
 			return nil
 		}
 		if w := s.handle(b, &t); w != nil {
@@ -214,6 +218,7 @@ func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(s
 // Closed implements transport.Stream.
 func (s *Stream) Closed(b *transport.Batch, err error) {
 	s.state = ended
+	s.unmeter()
 	if sess := s.session.Load(); sess == nil {
 		s.out.Load().Take()
 	} else if !sess.Detach(s) {

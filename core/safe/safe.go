@@ -116,6 +116,10 @@ func (s *Safe) Accept(from jid.JID, st *stanza.Stanza, at time.Time, light bool)
 	return cluster.Receipt{ID: record, At: at, Spool: s.spool}
 }
 
+// Full says that the disk of the spool has no room: what is accepted now is not safe
+// until it has. Any goroutine may call it.
+func (s *Safe) Full() bool { return s != nil && s.spool.Full() }
+
 // synced is called when everything up to an ID is on disk.
 func (s *Safe) synced(id uint64) {
 	s.mu.Lock()

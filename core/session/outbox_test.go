@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -15,9 +16,10 @@ import (
 // conn counts what is asked of it.
 type conn struct{ flushes, closes atomic.Int32 }
 
-func (c *conn) Flush()          { c.flushes.Add(1) }
-func (c *conn) StartTLS(string) {}
-func (c *conn) Close()          { c.closes.Add(1) }
+func (c *conn) Flush()              { c.flushes.Add(1) }
+func (c *conn) StartTLS(string)     {}
+func (c *conn) Pause(time.Duration) {}
+func (c *conn) Close()              { c.closes.Add(1) }
 
 func message(id string, body string) *stanza.Stanza {
 	return stanza.New(stanza.Header{Kind: stanza.Message, ID: id, To: jid.MustParse("a@example.test/x")}, stanza.El("", "body").WithText(body))

@@ -29,6 +29,12 @@ type Kernel struct {
 	Stored    func()
 	Fetched   func(n int)
 	NotStored func(why Reason)
+	// Paused: a connection is not read for a time, since its account has sent more
+	// than it may: "bytes" or "stanzas".
+	Paused func(limit string, d time.Duration)
+	// Refused: a stanza of a client was answered with an error of type wait, for the
+	// account sends too many ("rate"), or the server can't keep it safe ("disk").
+	Refused func(reason string)
 }
 
 // Reason says why a message was not stored.
@@ -69,7 +75,33 @@ func (k Kernel) Complete() *Kernel {
 	if k.NotStored == nil {
 		k.NotStored = func(Reason) {}
 	}
+	if k.Paused == nil {
+		k.Paused = func(string, time.Duration) {}
+	}
+	if k.Refused == nil {
+		k.Refused = func(string) {}
+	}
 	return &k
+}
+
+// Connections is told what the adapter of connections does with those that come
+// too fast, or are too many.
+type Connections struct {
+	// Delayed: one is served after a time.
+	Delayed func(d time.Duration)
+	// Refused: one was closed at once; limit is the key of the configuration.
+	Refused func(limit string)
+}
+
+// Complete returns c with functions that do nothing for those that are nil.
+func (c Connections) Complete() *Connections {
+	if c.Delayed == nil {
+		c.Delayed = func(time.Duration) {}
+	}
+	if c.Refused == nil {
+		c.Refused = func(string) {}
+	}
+	return &c
 }
 
 // Storage is told what a storage adapter does.
@@ -84,6 +116,7 @@ type Gauges struct {
 	Streams   int // client streams, logged in or not
 	Sessions  int // bound resources
 	Resumable int // sessions that can be resumed (XEP-0198), attached or not
+	Resting   int // streams that are not read for a while, since their accounts send too fast
 	Tasks     int // what waits or runs that no stream waits for
 
 	// Of the spool: messages that were accepted and that no client has acknowledged

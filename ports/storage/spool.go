@@ -61,6 +61,9 @@ type Spool interface {
 	// Size returns how many records are kept, and how many bytes the log has on the
 	// disk.
 	Size() (records int, bytes int64)
+	// Full says that the disk has no room. What is appended meanwhile waits in memory,
+	// and is not on disk until there is room again: whoever can should refuse it.
+	Full() bool
 	// Failed is closed when the spool can't write any more: ErrSpool.
 	Failed() <-chan struct{}
 	// Close writes what is left and ends.

@@ -74,6 +74,12 @@ type Conn interface {
 	// turn only.
 	StartTLS(domain string)
 
+	// Pause asks for a rest: for a time nothing is read from the connection,
+	// which takes no goroutine meanwhile, and then input is fed again as ever.
+	// Ticks and output go on, and no end of the connection waits for it. It is
+	// called during a Feed that returns no Wait.
+	Pause(d time.Duration)
+
 	// Close asks to write the pending output, with a deadline, and then to end
 	// the connection (TLS close_notify included). No Feed follows. Closed does.
 	Close()

@@ -21,6 +21,7 @@ type Config struct {
 	// Postgres is the connection string of a PostgreSQL database to use. The
 	// default is SQLite, or with HEXMPP_TEST_POSTGRES a new database there.
 	Postgres string
+	SQLite   bool // SQLite, whatever HEXMPP_TEST_POSTGRES says
 
 	// Extra is YAML at top level, appended as it is.
 	Extra string
@@ -28,13 +29,16 @@ type Config struct {
 
 // Limits are the keys below "limits" that tests set. A zero field is left out.
 type Limits struct {
-	UnauthenticatedTime time.Duration // limits.unauthenticated-time
-	StanzaBytes         int           // limits.stanza-bytes
-	ResumeTime          time.Duration // limits.resume-time
-	Unacknowledged      int           // limits.unacknowledged
-	RosterItems         int           // limits.roster-items
-	RosterRequests      int           // limits.roster-requests
-	OfflineMessages     int           // limits.offline-messages; negative: 0
+	UnauthenticatedTime  time.Duration // limits.unauthenticated-time
+	StanzaBytes          int           // limits.stanza-bytes
+	ResumeTime           time.Duration // limits.resume-time
+	Unacknowledged       int           // limits.unacknowledged
+	RosterItems          int           // limits.roster-items
+	RosterRequests       int           // limits.roster-requests
+	OfflineMessages      int           // limits.offline-messages; negative: 0
+	StanzasPerSecond     int           // limits.stanzas-per-second
+	StanzasBurst         int           // limits.stanzas-burst
+	SubscriptionRequests int           // limits.subscription-requests-per-hour
 }
 
 // listeners are the addresses that the harness picked for one server.
@@ -74,6 +78,8 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	}{
 		{"stanza-bytes", c.Limits.StanzaBytes}, {"unacknowledged", c.Limits.Unacknowledged},
 		{"roster-items", c.Limits.RosterItems}, {"roster-requests", c.Limits.RosterRequests},
+		{"stanzas-per-second", c.Limits.StanzasPerSecond}, {"stanzas-burst", c.Limits.StanzasBurst},
+		{"subscription-requests-per-hour", c.Limits.SubscriptionRequests},
 	} {
 		if limit.value > 0 {
 			line("  %s: %d", limit.key, limit.value)

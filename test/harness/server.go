@@ -88,7 +88,7 @@ func Launch(dir string, cfg Config) (*Server, error) {
 func Prepare(dir string, cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	var err error
-	if cfg.Postgres == "" && OnPostgres() {
+	if cfg.Postgres == "" && !cfg.SQLite && OnPostgres() {
 		if cfg.Postgres, err = pgtest.NewDatabase(onPostgres); err != nil {
 			return nil, err
 		}

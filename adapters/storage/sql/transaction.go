@@ -218,12 +218,14 @@ func (w *writer) dropConnection() {
 // disk the two may alternate, so it says so once a minute at most.
 func (w *writer) report(err error) {
 	if err == nil {
+		w.failing.Store(nil)
 		if w.warned {
 			w.warned = false
 			w.log.Info("the database can be written again", zap.String("database", w.dialect.where))
 		}
 		return
 	}
+	w.failing.Store(&err)
 	if w.warned || w.fatal != nil || time.Since(w.warnedAt) < time.Minute {
 		return
 	}

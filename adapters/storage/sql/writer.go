@@ -58,7 +58,8 @@ type writer struct {
 	ended   chan struct{} // closed when the goroutine has ended
 	stopped chan struct{} // closed when the writer stops by itself
 	closing sync.Once
-	result  error // of closing; read after ended
+	failing atomic.Pointer[error] // the last transaction was lost with it; nil: it was not
+	result  error                 // of closing; read after ended
 
 	// The goroutine's own:
 	fatal    error     // why it stopped

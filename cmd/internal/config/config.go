@@ -86,25 +86,31 @@ type Privacy struct{ Strangers string }
 
 // Limits bound what peers can ask of the server.
 type Limits struct {
-	Rates                      bool
-	StanzaBytes                int
-	StanzaBytesUnauthenticated int
-	Depth                      int
-	Attributes                 int
-	UnauthenticatedTime        time.Duration
-	UnauthenticatedBytes       int
-	SASLAttempts               int
-	BindAttempts               int
-	OutboxBytes                int
-	SessionsPerAccount         int
-	Unacknowledged             int
-	ResumeTime                 time.Duration
-	RosterItems                int
-	RosterRequests             int
-	OfflineMessages            int
-	Connections                int
-	ConnectionsPerAddress      int
-	ShutdownTime               time.Duration
+	Rates                       bool
+	StanzaBytes                 int
+	StanzaBytesUnauthenticated  int
+	Depth                       int
+	Attributes                  int
+	UnauthenticatedTime         time.Duration
+	UnauthenticatedBytes        int
+	SASLAttempts                int
+	BindAttempts                int
+	OutboxBytes                 int
+	SessionsPerAccount          int
+	Unacknowledged              int
+	ResumeTime                  time.Duration
+	RosterItems                 int
+	RosterRequests              int
+	OfflineMessages             int
+	Connections                 int
+	ConnectionsPerAddress       int
+	ConnectionsPerSecond        int
+	BytesPerSecond              int
+	BytesBurst                  int
+	StanzasPerSecond            int
+	StanzasBurst                int
+	SubscriptionRequestsPerHour int
+	ShutdownTime                time.Duration
 }
 
 // Extension configures an extension that is part of hexmpp.

@@ -84,7 +84,21 @@ func kernelOptions(c *config.Config, version string) core.Options {
 		Rosters:  roster.Limits{Items: l.RosterItems, Requests: l.RosterRequests},
 		Offline:  offline.Options{Messages: offlineMessages(l.OfflineMessages)},
 		Throttle: throttle.Options{Disabled: !l.Rates},
+		Rates: throttle.RateOptions{
+			Disabled: !l.Rates,
+			Bytes:    unlimited(l.BytesPerSecond), BytesBurst: l.BytesBurst,
+			Stanzas: unlimited(l.StanzasPerSecond), StanzasBurst: l.StanzasBurst,
+			Requests: unlimited(l.SubscriptionRequestsPerHour),
+		},
 	}
+}
+
+// unlimited maps the configuration's "no limit" to the kernel's.
+func unlimited(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // resumeTime maps the configuration's "never" to the kernel's.

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/adapters/certs"
+	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/tcp"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 )
@@ -38,16 +39,17 @@ const cutOff = 2 * time.Second
 
 // listeners binds the configured addresses and serves clients on them.
 type listeners struct {
-	config *config.Config
-	kernel *kernel
-	certs  *certs.Store
-	log    *zap.Logger
+	config  *config.Config
+	kernel  *kernel
+	certs   *certs.Store
+	metrics *metrics.Metrics
+	log     *zap.Logger
 
 	server *tcp.Server // nil until Start
 }
 
-func newListeners(c *config.Config, k *kernel, certificates *certs.Store, log *zap.Logger) *listeners {
-	return &listeners{config: c, kernel: k, certs: certificates, log: log.Named("tcp")}
+func newListeners(c *config.Config, k *kernel, certificates *certs.Store, m *metrics.Metrics, log *zap.Logger) *listeners {
+	return &listeners{config: c, kernel: k, certs: certificates, metrics: m, log: log.Named("tcp")}
 }
 
 // Keys of the configuration.
@@ -77,9 +79,10 @@ func (l *listeners) Start(ctx context.Context) error {
 		HandshakeTimeout: min(30*time.Second, l.config.Limits.UnauthenticatedTime),
 		MaxConnections:   l.config.Limits.Connections,
 		MaxPerAddress:    l.config.Limits.ConnectionsPerAddress,
+		ConnectRate:      l.config.Limits.ConnectionsPerSecond,
 	}
 	if !l.config.Limits.Rates {
-		o.MaxPerAddress = 0
+		o.MaxPerAddress, o.ConnectRate = 0, 0
 	}
 	for _, address := range l.config.Listen.C2S {
 		o.Listeners = append(o.Listeners, tcp.Listener{Key: keyC2S, Addr: address})
@@ -90,7 +93,7 @@ func (l *listeners) Start(ctx context.Context) error {
 	if len(o.Listeners) == 0 {
 		return nil // config.Warnings has told
 	}
-	server, err := tcp.New(o, tcp.Deps{NewStream: l.kernel.NewStream, Log: l.log})
+	server, err := tcp.New(o, tcp.Deps{NewStream: l.kernel.NewStream, Log: l.log, Observe: l.metrics.Connections()})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// fileLimit: there are no such limits here.
+func fileLimit() {}
