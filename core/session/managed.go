@@ -11,10 +11,11 @@ import (
 
 // managed is the state of stream management in one direction (XEP-0198 4).
 type managed struct {
-	kept  []item    // written, not acknowledged, in order
-	bytes int       // of them, but for stored ones
-	acked uint32    // h of the client
-	asked time.Time // when <r/> was sent; zero if it is answered
+	kept     []item    // written, not acknowledged, in order
+	bytes    int       // of them, but for stored ones
+	messages int       // among them that would be sent again (XEP-0198 5, see asks)
+	acked    uint32    // h of the client
+	asked    time.Time // when <r/> was sent; zero if it is answered
 }
 
 // askRequest asks the client to acknowledge (XEP-0198 4).
@@ -30,9 +31,29 @@ func (o *Outbox) waits() bool {
 // askAfter is how many unacknowledged stanzas make the server ask.
 const askAfter = 16
 
+// due says whether the client is to be asked: at once for a message, one question at
+// a time. What a client has and did not acknowledge when it leaves is sent a second
+// time, and many never acknowledge unless they are asked, not even when they leave.
 func (m *managed) due(l *OutboxLimits) bool {
-	return len(m.kept) >= min(askAfter, l.Kept/2) || m.bytes >= l.Bytes/2
+	return m.asked.IsZero() && (m.messages > 0 || len(m.kept) >= min(askAfter, l.Kept/2) || m.bytes >= l.Bytes/2)
 }
+
+// asks says whether the client is asked for the acknowledgement of a stanza alone:
+// it is of the kind that goes to somebody else if this client never had it.
+func asks(st *stanza.Stanza) bool {
+	return st.Kind == stanza.Message && (st.Type == "" || st.Type == stanza.Chat || st.Type == stanza.Normal)
+}
+
+// keep notes what was written.
+func (m *managed) keep(it *item) {
+	m.kept = append(m.kept, *it)
+	if asks(it.stanza) {
+		m.messages++
+	}
+}
+
+// forget drops what is kept.
+func (m *managed) forget() { m.kept, m.bytes, m.messages = nil, 0, 0 }
 
 // coalesce drops what a detached session need not hold twice: of the presence
 // of one full JID the last counts.
@@ -81,10 +102,9 @@ var ErrAck = errors.New("session: handled count too high")
 func (o *Outbox) Ack(b *transport.Batch, h uint32) error {
 	o.mu.Lock()
 	more, err := o.ack(h)
-	if err == nil && o.next < len(o.items) {
-		o.schedule(b)
-	}
-	if more && o.stored.owed() {
+	if queued := o.next < len(o.items); err == nil && queued {
+		o.schedule(b) // Drain asks behind it
+	} else if more && (o.stored.owed() || o.managed.due(&o.limits)) {
 		o.ask(b)
 	}
 	wake := o.news()
@@ -107,6 +127,9 @@ func (o *Outbox) ack(h uint32) (more bool, err error) {
 	}
 	for i := range m.kept[:n] {
 		it := &m.kept[i]
+		if asks(it.stanza) {
+			m.messages--
+		}
 		switch {
 		case it.id != 0:
 			o.stored.acknowledged(it.id, it.size())
@@ -183,7 +206,8 @@ func (o *Outbox) Attach(b *transport.Batch, conn transport.Conn, h uint32, resum
 	}
 	o.items, o.next = items, 0
 	o.bytes += m.bytes + items[0].size()
-	m.kept, m.bytes, m.asked = nil, 0, time.Time{}
+	m.forget()
+	m.asked = time.Time{}
 	o.conn, o.scheduled = conn, false
 	o.schedule(b)
 	return nil

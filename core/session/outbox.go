@@ -258,7 +258,8 @@ func appendLost(lost []Lost, items []item) []Lost {
 func (o *Outbox) setAside(kept func(*stanza.Stanza) bool) {
 	var aside []item
 	if m := o.managed; m != nil {
-		aside, m.kept, m.bytes = m.kept, nil, 0
+		aside = m.kept
+		m.forget()
 	}
 	_, waiting := o.takeBack(func(it *item, behind bool) bool {
 		return it.stanza != nil && (behind || kept != nil && o.managed != nil && kept(it.stanza))
@@ -314,7 +315,7 @@ func (o *Outbox) drain(dst []byte, max int) []byte {
 		o.next++
 	}
 	o.compact()
-	if m := o.managed; m != nil && m.asked.IsZero() && !o.closed && (m.due(&o.limits) || o.stored.owed()) {
+	if m := o.managed; m != nil && !o.closed && (m.due(&o.limits) || m.asked.IsZero() && o.stored.owed()) {
 		m.asked = time.Now()
 		dst = append(dst, askRequest...)
 	}
@@ -344,7 +345,7 @@ func (o *Outbox) written(it *item) {
 	n, m := it.size(), o.managed
 	kept := m != nil && it.at != 0 && it.stanza != nil // queued since <enable/>
 	if kept {
-		m.kept = append(m.kept, *it)
+		m.keep(it)
 	}
 	switch {
 	case it.id != 0:

@@ -120,7 +120,7 @@ func TestStreamManagement(t *testing.T) {
 			chat(romeo, juliet.JID, i)
 		}
 		for range 41 {
-			if juliet.Next().Is(xmppc.NSSM, "r") {
+			if juliet.NextOrAsk().Is(xmppc.NSSM, "r") {
 				return
 			}
 		}
@@ -475,7 +475,7 @@ func TestResumptionEnds(t *testing.T) {
 		}
 		next := 0
 		for next < 60 {
-			e := juliet.Next()
+			e := juliet.NextOrAsk()
 			if e.Is(xmppc.NSSM, "r") {
 				juliet.Ack(juliet.Handled)
 				continue

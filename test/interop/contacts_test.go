@@ -2,6 +2,7 @@ package interop
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -313,4 +314,22 @@ func TestSlixmppResumes(t *testing.T) {
 			j.leave()
 		})
 	}
+}
+
+// TestSlixmppLeaves: what slixmpp has is not sent to it again after it logged out,
+// though it acknowledges only when it is asked (XEP-0198 4).
+func TestSlixmppLeaves(t *testing.T) {
+	s := server(t)
+	romeo, juliet := account(t, s, "romeo"), account(t, s, "juliet")
+	r := contactOnline(t, s, starttls, romeo)
+	for n := range 3 {
+		j := contactOnline(t, s, ways[n%2], juliet)
+		for m := range 3 {
+			body := fmt.Sprintf("visit %d, message %d", n, m)
+			r.send(juliet, body)
+			j.hears(romeo, body) // and nothing of the visit before
+		}
+		j.leave()
+	}
+	r.leave()
 }

@@ -130,8 +130,19 @@ func (c *Conn) TrySend(text string) error {
 	return err
 }
 
-// Next reads the next element of the stream.
+// Next reads the next element of the stream that is no request to acknowledge
+// (XEP-0198 4), which may come at any time.
 func (c *Conn) Next() *Element {
+	c.t.Helper()
+	for {
+		if e := c.NextOrAsk(); !e.Is(NSSM, "r") {
+			return e
+		}
+	}
+}
+
+// NextOrAsk is Next, requests to acknowledge included.
+func (c *Conn) NextOrAsk() *Element {
 	c.t.Helper()
 	e, err := c.TryNext()
 	if err != nil {
