@@ -35,7 +35,10 @@ const (
 //   - What its sender does not want to be stored goes back, so that a message is
 //     never lost in silence. no-permanent-store is about archives, not about a
 //     message that waits for its delivery.
-func (o *Offline) Fate(st *stanza.Stanza) Fate {
+func (o *Offline) Fate(st *stanza.Stanza) Fate { return o.fate(st, st.To.IsBare()) }
+
+// fate is Fate for a message to the bare JID, or to a full one.
+func (o *Offline) fate(st *stanza.Stanza, bare bool) Fate {
 	switch st.Type {
 	case stanza.GroupChat:
 		return Refuse
@@ -43,7 +46,7 @@ func (o *Offline) Fate(st *stanza.Stanza) Fate {
 		return Drop
 	case stanza.Chat:
 	default:
-		if !st.To.IsBare() {
+		if !bare {
 			return Refuse
 		}
 	}
@@ -60,12 +63,7 @@ func (o *Offline) Fate(st *stanza.Stanza) Fate {
 // Keeps says whether a stanza is kept if a session leaves it: addressed to a full
 // JID or not (see router.Router.Lost).
 func (o *Offline) Keeps(st *stanza.Stanza) bool {
-	if st.Kind != stanza.Message {
-		return false
-	}
-	h := st.Header
-	h.To = h.To.Bare()
-	return o.Fate(st.With(h)) == Keep
+	return st.Kind == stanza.Message && o.fate(st, true) == Keep
 }
 
 func hinted(st *stanza.Stanza, hint string) bool {

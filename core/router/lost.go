@@ -75,7 +75,7 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, l session.Lost) transport.
 // relay takes a message that a session left to the bare JID.
 func (r *Router) relay(b *transport.Batch, e *extension.Envelope, at time.Time, receipt cluster.Receipt) transport.Wait {
 	switch {
-	case r.taken(b, e, nil, receipt, true):
+	case r.taken(b, e, r.Sessions.Sessions(e.Stanza.To.Bare()), nil, receipt, true):
 	case !r.Offline.Enabled():
 		return behind(b, r.undelivered(b, e, receipt), receipt.Done)
 	case !r.Offline.Late(e.Stanza.To, func() { r.late(e, at); receipt.Done() }):

@@ -30,21 +30,22 @@ func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wa
 // give is deliver with a copy for those sessions of the account that have its
 // mark and don't get the original.
 func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
-	receipt := r.accept(e)
-	if r.taken(b, e, c, receipt, false) {
+	sessions := r.Sessions.Sessions(e.Stanza.To.Bare())
+	receipt := r.accept(e, len(sessions) == 0)
+	if r.taken(b, e, sessions, c, receipt, false) {
 		return nil
 	}
 	return behind(b, r.undelivered(b, e, receipt), receipt.Done)
 }
 
 // accept puts a message into the spool if its sender is to be told that it is safe
-// (package safe).
-func (r *Router) accept(e *extension.Envelope) cluster.Receipt {
-	if r.Safe == nil || e.Origin.Session.IsZero() || r.Offline.Fate(e.Stanza) != offline.Keep {
+// (package safe): every one that is stored when a session leaves it. nobody says that
+// no session is going to be given it.
+func (r *Router) accept(e *extension.Envelope, nobody bool) cluster.Receipt {
+	if r.Safe == nil || e.Origin.Session.IsZero() || !r.Offline.Keeps(e.Stanza) {
 		return cluster.Receipt{}
 	}
-	offline := len(r.Sessions.Sessions(e.Stanza.To.Bare())) == 0
-	return r.Safe.Accept(e.Origin.Session, e.Stanza, r.Offline.Now(), offline)
+	return r.Safe.Accept(e.Origin.Session, e.Stanza, r.Offline.Now(), nobody)
 }
 
 // behind runs f when w has run, at once if there is none.
@@ -59,11 +60,11 @@ func behind(b *transport.Batch, w transport.Wait, f func()) transport.Wait {
 	}
 }
 
-// taken gives a message, and says whether a session took it; then the receipt is
-// with it. left says that one has left it: nothing comes before it.
-func (r *Router) taken(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt, left bool) bool {
+// taken gives a message to some of the sessions of its account, and says whether one
+// took it; then the receipt is with it. left says that one has left it: nothing comes
+// before it.
+func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []cluster.Entry, c *pipeline.Copy, receipt cluster.Receipt, left bool) bool {
 	st := e.Stanza
-	sessions := r.Sessions.Sessions(st.To.Bare())
 	var f *cluster.Fork
 	if receipt.Spool != nil || c != nil || st.To.IsBare() {
 		f = forked(st, sessions, receipt)
