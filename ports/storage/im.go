@@ -62,7 +62,7 @@ var ErrQuota = errors.New("storage: quota reached")
 
 // OfflineMessage is a message that waits for its recipient (XEP-0160).
 type OfflineMessage struct {
-	ID    uint64    // grows with each message of all accounts; set by AddOffline
+	ID    uint64    // grows with each message of all accounts; set by AddOffline and AddOfflineAll
 	Stamp time.Time // kept to the microsecond, given back in UTC
 	XML   []byte    // the stanza, jabber:client declared; at most MaxValue
 }
@@ -74,6 +74,10 @@ type Offline interface {
 	// stored for the owner: ErrQuota; ErrNotFound if there is no such account;
 	// ErrInvalid by CheckOffline.
 	AddOffline(ctx context.Context, owner jid.JID, m OfflineMessage, quota int) (uint64, error)
+	// AddOfflineAll stores messages that were accepted before, in order, and however
+	// many are stored for the owner: all of them or none. ErrNotFound and ErrInvalid
+	// are those of AddOffline. The caller bounds how much that is.
+	AddOfflineAll(ctx context.Context, owner jid.JID, all []OfflineMessage) error
 	// OfflineMessages returns at most limit messages behind the ID after (0 for
 	// the first), in order of their IDs; none for an account that is not there.
 	OfflineMessages(ctx context.Context, owner jid.JID, after uint64, limit int) ([]OfflineMessage, error)

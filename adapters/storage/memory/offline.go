@@ -27,10 +27,36 @@ func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 	if len(s.offline[owner]) >= quota {
 		return 0, fmt.Errorf("storage/memory: %s: %w", op, storage.ErrQuota)
 	}
+	s.addOffline(owner, m)
+	return s.lastID, nil
+}
+
+// AddOfflineAll implements storage.Offline.
+func (s *Store) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
+	op := "store messages for " + owner.String()
+	for _, m := range all {
+		if err := storage.CheckOffline(owner, m); err != nil {
+			return fmt.Errorf("storage/memory: %s: %w", op, err)
+		}
+	}
+	if err := s.begin(ctx, op); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, there := s.accounts[owner]; !there {
+		return fmt.Errorf("storage/memory: %s: %w", op, storage.ErrNotFound)
+	}
+	for _, m := range all {
+		s.addOffline(owner, m)
+	}
+	return nil
+}
+
+// addOffline stores a message; s.mu is held.
+func (s *Store) addOffline(owner jid.JID, m storage.OfflineMessage) {
 	s.lastID++
 	m.ID, m.Stamp, m.XML = s.lastID, time.UnixMicro(m.Stamp.UnixMicro()).UTC(), bytes.Clone(m.XML)
 	s.offline[owner] = append(s.offline[owner], m)
-	return m.ID, nil
 }
 
 // OfflineMessages implements storage.Offline.

@@ -10,8 +10,11 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// deletedAtOnce is the number of messages that one statement deletes.
-const deletedAtOnce = 64
+// How many messages one statement deletes, or stores.
+const (
+	deletedAtOnce = 64
+	addedAtOnce   = 64
+)
 
 const (
 	selectOffline = `
@@ -27,7 +30,10 @@ const (
 		INSERT INTO offline_messages (owner, stamp, xml) SELECT ?, ?, ?
 		WHERE (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = ? LIMIT ?) AS stored) < ?
 		RETURNING id`
+	insertAnyOffline = `INSERT INTO offline_messages (owner, stamp, xml) VALUES (?, ?, ?)`
 )
+
+var insertOfflines = insertAnyOffline + strings.Repeat(", (?, ?, ?)", addedAtOnce-1)
 
 var deleteOffline = `
 	DELETE FROM offline_messages
@@ -77,6 +83,39 @@ func (t *tx) addOfflineLocked(owner jid.JID, stamp int64, xml []byte, quota int)
 		err = storage.ErrQuota
 	}
 	return id, err
+}
+
+// AddOfflineAll implements storage.Offline.
+func (s *Store) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
+	op := "store messages for " + owner.String()
+	stamps, xml := make([]int64, len(all)), make([][]byte, len(all))
+	for i, m := range all {
+		if err := storage.CheckOffline(owner, m); err != nil {
+			return s.dialect.wrap(op, err)
+		}
+		stamps[i], xml[i] = m.Stamp.UnixMicro(), bytes.Clone(m.XML) // the job may still run when this call has given up
+	}
+	return s.write(ctx, op, func(t *tx) error {
+		id, err := t.lockAccount(owner)
+		if err != nil {
+			return err
+		}
+		for at := 0; at < len(stamps); {
+			query, n := insertAnyOffline, 1
+			if len(stamps)-at >= addedAtOnce {
+				query, n = insertOfflines, addedAtOnce
+			}
+			args := make([]any, 0, 3*n)
+			for i := at; i < at+n; i++ {
+				args = append(args, id, stamps[i], xml[i])
+			}
+			if _, err := t.exec(query, args...); err != nil {
+				return err
+			}
+			at += n
+		}
+		return nil
+	})
 }
 
 // OfflineMessages implements storage.Offline.

@@ -59,6 +59,13 @@ func testRoundTrips(t *testing.T, server *pgtest.Server) {
 			return err
 		}},
 		{"DeleteOffline", begin + 1 + commit, func() error { return s.DeleteOffline(ctx, romeo, messages) }},
+		{"AddOfflineAll", begin + 2 + commit, func() error {
+			all := make([]storage.OfflineMessage, addedAtOnce)
+			for i := range all {
+				all[i].XML = []byte("x")
+			}
+			return s.AddOfflineAll(ctx, romeo, all)
+		}},
 	} {
 		t.Run(call.name, func(t *testing.T) {
 			if err := call.do(); err != nil { // prepares its statements

@@ -125,6 +125,9 @@ var calls = []struct {
 		_, err := s.AddOffline(ctx, romeo, message("new"), 10)
 		return err
 	}},
+	{"AddOfflineAll", true, func(ctx context.Context, s storage.Store) error {
+		return s.AddOfflineAll(ctx, romeo, []storage.OfflineMessage{message("new")})
+	}},
 	{"OfflineMessages", false, func(ctx context.Context, s storage.Store) error {
 		_, err := s.OfflineMessages(ctx, romeo, 0, 1)
 		return err

@@ -212,6 +212,83 @@ func testOffline(t *testing.T, open Open) {
 	})
 }
 
+func testOfflineAll(t *testing.T, open Open) {
+	ctx := t.Context()
+	many := func(n int) (all []storage.OfflineMessage, bodies []string) {
+		for i := range n {
+			bodies = append(bodies, fmt.Sprint(i))
+			all = append(all, message(bodies[i]))
+		}
+		return all, bodies
+	}
+	bodies := func(t *testing.T, s storage.Store, owner jid.JID) (got []string) {
+		last := uint64(0)
+		for _, m := range page(t, s, owner, 0, 1000) {
+			if m.id <= last {
+				t.Errorf("ID %d after %d", m.id, last)
+			}
+			last = m.id
+			got = append(got, m.xml)
+		}
+		return got
+	}
+	for _, n := range []int{0, 1, 63, 64, 65, 300} {
+		t.Run(fmt.Sprintf("%d at once, in order", n), func(t *testing.T) {
+			s := start(t, open, romeo, juliet)
+			first := add(t, s, romeo, "first")
+			all, want := many(n)
+			if err := s.AddOfflineAll(ctx, romeo, all); err != nil {
+				t.Fatal(err)
+			}
+			if last := add(t, s, romeo, "last"); last < first+uint64(n)+1 {
+				t.Errorf("IDs %d and %d", first, last)
+			}
+			if got := bodies(t, s, romeo); !slices.Equal(got, append(append([]string{"first"}, want...), "last")) {
+				t.Errorf("got %q", got)
+			}
+			waiting(t, s, juliet)
+		})
+	}
+	t.Run("the quota does not count, and is not forgotten", func(t *testing.T) {
+		s := start(t, open, romeo)
+		add(t, s, romeo, "first")
+		all, _ := many(3)
+		if err := s.AddOfflineAll(ctx, romeo, all); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.AddOffline(ctx, romeo, message("over"), 4)
+		is(t, "a quota of 4", err, storage.ErrQuota)
+		if err := s.AddOfflineAll(ctx, romeo, all); err != nil {
+			t.Fatal(err)
+		}
+		if got := bodies(t, s, romeo); len(got) != 7 {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("stamps, bytes and memory are those of AddOffline", func(t *testing.T) {
+		s := start(t, open, romeo)
+		all := []storage.OfflineMessage{{ID: 4711, Stamp: stamp.Add(999 * time.Nanosecond), XML: []byte("\x00\xff")}}
+		if err := s.AddOfflineAll(ctx, romeo, all); err != nil {
+			t.Fatal(err)
+		}
+		all[0].XML[0] = 'X'
+		got, err := s.OfflineMessages(ctx, romeo, 0, 10)
+		if err != nil || len(got) != 1 || got[0].ID == 4711 || !got[0].Stamp.Equal(stamp) || string(got[0].XML) != "\x00\xff" {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	t.Run("all or none", func(t *testing.T) {
+		s := start(t, open, romeo)
+		all, _ := many(70)
+		all[69].XML = nil
+		is(t, "the last without XML", s.AddOfflineAll(ctx, romeo, all), storage.ErrInvalid)
+		is(t, "no account", s.AddOfflineAll(ctx, nobody, all[:69]), storage.ErrNotFound)
+		is(t, "a resourcepart", s.AddOfflineAll(ctx, jid.MustParse("romeo@example.org/balcony"), all[:69]), storage.ErrInvalid)
+		waiting(t, s, romeo)
+		waiting(t, s, nobody)
+	})
+}
+
 func testOfflinePaging(t *testing.T, open Open) {
 	s := start(t, open, romeo, juliet)
 	var want []stored

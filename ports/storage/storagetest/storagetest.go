@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 	t.Run("RostersVersions", func(t *testing.T) { testRosterVersions(t, open) })
 	t.Run("RostersConcurrent", func(t *testing.T) { testRosterConcurrent(t, open) })
 	t.Run("Offline", func(t *testing.T) { testOffline(t, open) })
+	t.Run("OfflineAll", func(t *testing.T) { testOfflineAll(t, open) })
 	t.Run("OfflinePaging", func(t *testing.T) { testOfflinePaging(t, open) })
 	t.Run("OfflineQuota", func(t *testing.T) { testQuota(t, open) })
 	t.Run("Archive", func(t *testing.T) { testArchive(t, open) })
