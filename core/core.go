@@ -167,8 +167,9 @@ func prepare(o *Options, p *Ports) error {
 	return nil
 }
 
-// Start starts the extensions, in their order; if one fails, those before it
-// are stopped again.
+// Start stores what an earlier process had accepted, as long as that takes, and starts
+// the extensions, in their order, which may take a minute; if one fails, those before
+// it are stopped again.
 func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
 	senders, err := k.safe.Recover(ctx, k.restore)
@@ -178,16 +179,21 @@ func (k *Kernel) Start(ctx context.Context) error {
 	for _, s := range senders {
 		k.c2s.Resumables.Past(s.ID, s.User, s.Handled)
 	}
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
 	for i, g := range k.registry.Guests() {
-		if err := g.StartGuest(ctx); err != nil {
+		if err := g.StartGuest(starting); err != nil {
 			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]))
 		}
 	}
 	return nil
 }
 
-// stopTime is how long the extensions may take to stop, all together.
-const stopTime = 5 * time.Second
+// How long the extensions may take to start, and to stop, all together.
+const (
+	startTime = time.Minute
+	stopTime  = 5 * time.Second
+)
 
 // stop waits for the end of all handlers, which are cut off when ctx ends, and
 // stops extensions, the last one first.

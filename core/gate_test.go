@@ -83,6 +83,14 @@ func (g *gates) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 	return id, err
 }
 
+func (g *gates) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
+	var xml strings.Builder
+	for _, m := range all {
+		xml.Write(m.XML)
+	}
+	return g.pass(xml.String(), func() error { return g.Store.AddOfflineAll(ctx, owner, all) })
+}
+
 func (g *gates) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
 	var xml strings.Builder
 	for i := range ops {

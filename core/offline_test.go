@@ -30,6 +30,7 @@ type mailbox struct {
 	add, read, delete func() error // asked before the call, nil for none
 	added             func() error // asked behind it
 	reads, deletes    int
+	batches           int
 }
 
 func (m *mailbox) ask(f *func() error, count *int) error {
@@ -60,6 +61,18 @@ func (m *mailbox) AddOffline(ctx context.Context, owner jid.JID, x storage.Offli
 		return 0, e
 	}
 	return id, err
+}
+
+func (m *mailbox) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
+	if err := m.ask(&m.add, &m.batches); err != nil {
+		return err
+	}
+	err := m.Store.AddOfflineAll(ctx, owner, all)
+	var n int
+	if e := m.ask(&m.added, &n); e != nil {
+		return e
+	}
+	return err
 }
 
 func (m *mailbox) OfflineMessages(ctx context.Context, owner jid.JID, after uint64, limit int) ([]storage.OfflineMessage, error) {

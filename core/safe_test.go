@@ -307,6 +307,10 @@ func (failing) AddOffline(context.Context, jid.JID, storage.OfflineMessage, int)
 	return 0, errors.New("disk full")
 }
 
+func (failing) AddOfflineAll(context.Context, jid.JID, []storage.OfflineMessage) error {
+	return errors.New("disk full")
+}
+
 // What can't be stored stays in the spool for the next start.
 func TestRecoveryThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,13 +33,7 @@ func (k *Kernel) Leave(b *transport.Batch, s *session.Session, lost []session.Lo
 
 // Lost implements session.Kernel.
 func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Lost) {
-	steps := make([]transport.Step, len(lost))
-	for i, l := range lost {
-		steps[i] = func(b *transport.Batch) transport.Wait { return k.router.Lost(b, s.JID, l) }
-	}
-	if w := transport.Steps(b, steps...); w != nil { // in order
-		k.hosts.Spawn(w)
-	}
+	k.router.Lost(b, s.JID, lost)
 }
 
 // Overflow implements session.Kernel.
@@ -70,7 +64,7 @@ func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.S
 	for i, r := range records {
 		h := r.Stanza.Header
 		h.To = owner
-		left[i] = offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp}
+		left[i] = offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }}
 	}
 	return k.offline.Restore(ctx, owner, left)
 }

@@ -74,38 +74,3 @@ func (o *Offline) await(ctx context.Context, owner jid.JID) {
 	case <-ctx.Done():
 	}
 }
-
-// Late has store called, which stores something that a session of the account
-// left by AddLeft: behind what was left before, and in front of what others
-// send from now on. It is false if the server has ended.
-func (o *Offline) Late(owner jid.JID, store func()) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	a := o.account(owner)
-	if !o.late.ask(&a.keep) {
-		o.drop(a)
-		return false
-	}
-	a.holds++
-	a.left = append(a.left, store)
-	return true
-}
-
-// keep stores what sessions of an account left.
-func (o *Offline) keep(a *account) {
-	for {
-		o.mu.Lock()
-		if len(a.left) == 0 {
-			o.mu.Unlock()
-			return
-		}
-		store := a.left[0]
-		a.left[0] = nil
-		a.left = a.left[1:]
-		o.mu.Unlock()
-		store()
-		o.mu.Lock()
-		o.unhold(a)
-		o.mu.Unlock()
-	}
-}

@@ -2,8 +2,9 @@
 // for (XEP-0160), and brings them to the first session that does.
 //
 // What is stored, and what not, is in rule.go. store.go stores, fetch.go reads
-// and hands over, receipts.go deletes what has arrived, hold.go lets what a
-// session leaves go in front of what comes later.
+// and hands over, receipts.go deletes what has arrived, hold.go and left.go let what
+// a session leaves go in front of what comes later, restore.go does so with what an
+// earlier process had accepted.
 //
 // # Order
 //
@@ -114,8 +115,22 @@ func (o *Offline) Registration() extension.Registration {
 	return r
 }
 
-// Settle waits until what ended sessions left is stored, or ctx ends.
-func (o *Offline) Settle(ctx context.Context) error { return o.late.stop(ctx) }
+// Settle waits until what ended sessions left is stored, or ctx ends. What can't be
+// stored is tried once more.
+func (o *Offline) Settle(ctx context.Context) error {
+	err := o.late.stop(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, a := range o.accounts {
+		n += len(a.left.queue)
+	}
+	if n > 0 {
+		o.Log.Error("storage: messages that ended sessions left are not stored; those whose senders were told that they are safe are in the spool, and are stored at the next start",
+			zap.Int("messages", n))
+	}
+	return err
+}
 
 // Stop ends all work: receipts are still written, as long as ctx lasts.
 func (o *Offline) Stop(ctx context.Context) error {
@@ -141,7 +156,7 @@ type account struct {
 
 	holds int
 	clear chan struct{} // closed when holds is 0 again; nil if nobody waits
-	left  []func()      // what ended sessions left, to be stored in order
+	left  leftovers
 
 	read, delete, keep job
 	readErrors         int // in a row
@@ -161,7 +176,7 @@ func (o *Offline) account(owner jid.JID) *account {
 		a = &account{owner: owner.Clone(), with: map[uint64]*flush{}}
 		a.read.run = func(ctx context.Context) { o.read(ctx, a) }
 		a.delete.run = func(ctx context.Context) { o.deleteReceipts(ctx, a) }
-		a.keep.run = func(context.Context) { o.keep(a) }
+		a.keep.run = func(ctx context.Context) { o.keep(ctx, a) }
 		o.accounts[a.owner] = a
 	}
 	return a
@@ -170,7 +185,7 @@ func (o *Offline) account(owner jid.JID) *account {
 // drop forgets an account where nothing is under way any more; o.mu is held. It
 // may be forgotten already, and known anew.
 func (o *Offline) drop(a *account) {
-	if a.flush == nil && len(a.with) == 0 && !a.reading && !a.deleting && a.holds == 0 && o.accounts[a.owner] == a {
+	if a.flush == nil && len(a.with) == 0 && !a.reading && !a.deleting && a.holds == 0 && len(a.left.queue) == 0 && o.accounts[a.owner] == a {
 		delete(o.accounts, a.owner)
 	}
 }

@@ -4,45 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
-	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
-// Left is a message that an earlier process had accepted, and when.
-type Left struct {
-	Stanza *stanza.Stanza // to the bare JID
-	At     time.Time
-}
-
 // Restore stores what an earlier process had accepted for an account (package
-// safe), in order and whatever the quota. What that process had stored by itself,
-// and was killed before it could note that, is not stored twice. The error is
-// storage's; an account that is not there any more is none.
+// safe), in order and whatever the quota, many messages at once; Done of each is called
+// when it is on disk. What that process had stored by itself, and was killed before it
+// could note that, is not stored twice. An account that is not there any more is no
+// error. After any other error, and after the end of ctx, it is tried again by and by.
 func (o *Offline) Restore(ctx context.Context, owner jid.JID, left []Left) error {
-	known, err := o.known(ctx, owner)
-	if err != nil {
-		return err
+	if len(left) == 0 {
+		return nil
 	}
+	watch := make(chan error, 1)
+	o.mu.Lock()
+	a := o.account(owner)
 	for _, l := range left {
-		if _, stored := known[identify(l.Stanza, l.At)]; stored {
-			continue
-		}
-		st := Stamped(l.Stanza, l.At)
-		_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: l.At, XML: st.Append(nil, jid.JID{}, xmpp.NSClient)}, math.MaxInt32)
-		switch {
-		case err == nil:
-			o.Observe.Stored()
-		case !errors.Is(err, storage.ErrNotFound):
+		o.append(a, l)
+	}
+	a.left.doubt, a.left.watch = true, watch
+	if !o.late.ask(&a.keep) {
+		watch <- errors.New("it has ended")
+	}
+	o.mu.Unlock()
+	select {
+	case err := <-watch:
+		if err != nil {
 			return fmt.Errorf("offline: restore: %w", err)
 		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("offline: restore: %w", ctx.Err())
 	}
-	return nil
 }
 
 // identity is what tells a message that was accepted from any other: who sent it,
@@ -57,21 +55,28 @@ func identify(st *stanza.Stanza, at time.Time) identity {
 	return identity{st.From, st.ID, at.UnixMicro()}
 }
 
-// known returns what is stored for an account.
-func (o *Offline) known(ctx context.Context, owner jid.JID) (map[identity]struct{}, error) {
-	all := map[identity]struct{}{}
+// knownSize is how many messages known reads at once.
+const knownSize = 50
+
+// known counts what is stored for an account.
+func (o *Offline) known(ctx context.Context, owner jid.JID) (map[identity]int, error) {
+	all := map[identity]int{}
 	for after := uint64(0); ; {
-		page, err := o.Store.OfflineMessages(ctx, owner, after, pageSize)
+		var page []storage.OfflineMessage
+		err := timed(ctx, func(ctx context.Context) (err error) {
+			page, err = o.Store.OfflineMessages(ctx, owner, after, knownSize)
+			return err
+		})
 		if err != nil {
-			return nil, fmt.Errorf("offline: restore: %w", err)
+			return nil, err
 		}
 		for _, m := range page {
 			after = m.ID
 			if st, err := xmlstream.ParseCanonical(m.XML); err == nil {
-				all[identify(st, m.Stamp)] = struct{}{}
+				all[identify(st, m.Stamp)]++
 			}
 		}
-		if len(page) < pageSize {
+		if len(page) < knownSize {
 			return all, nil
 		}
 	}

@@ -23,22 +23,11 @@ import (
 // account left is stored. The error is for the sender; an account that is not there
 // is none.
 func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) error {
-	o.await(ctx, st.To.Bare())
-	return o.AddLeft(ctx, st, at)
-}
-
-// AddLeft is Add for what a session left, which was first received at some time:
-// nothing comes before that.
-func (o *Offline) AddLeft(ctx context.Context, st *stanza.Stanza, at time.Time) error {
 	owner := st.To.Bare()
-	xml := st.Append(nil, jid.JID{}, xmpp.NSClient)
-	if len(xml) > storage.MaxValue {
-		o.Observe.NotStored(observe.TooLong)
-		return stanza.Err(stanza.ResourceConstraint, "too long to be stored for somebody who is offline")
-	}
-	if _, err := xmlstream.ParseCanonical(xml); err != nil { // an extension built it
-		o.Observe.NotStored(observe.TooLong)
-		return stanza.Err(stanza.ResourceConstraint, "it can't be stored for somebody who is offline")
+	o.await(ctx, owner)
+	xml, bad := o.encode(st)
+	if bad != nil {
+		return bad
 	}
 	_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: at, XML: xml}, o.quota)
 	switch {
@@ -57,6 +46,20 @@ func (o *Offline) AddLeft(ctx context.Context, st *stanza.Stanza, at time.Time) 
 	}
 	o.stored(owner) // also if that is not known
 	return err
+}
+
+// encode returns a message as it is stored. The error is for the sender.
+func (o *Offline) encode(st *stanza.Stanza) ([]byte, *stanza.Error) {
+	xml := st.Append(nil, jid.JID{}, xmpp.NSClient)
+	if len(xml) > storage.MaxValue {
+		o.Observe.NotStored(observe.TooLong)
+		return nil, stanza.Err(stanza.ResourceConstraint, "too long to be stored for somebody who is offline")
+	}
+	if _, err := xmlstream.ParseCanonical(xml); err != nil { // an extension built it
+		o.Observe.NotStored(observe.TooLong)
+		return nil, stanza.Err(stanza.ResourceConstraint, "it can't be stored for somebody who is offline")
+	}
+	return xml, nil
 }
 
 // stored has somebody fetch what was stored, or is free again, for an account.

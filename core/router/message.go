@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/pipeline"
@@ -202,16 +203,7 @@ func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, receipt 
 	if at.IsZero() {
 		at = r.Offline.Now()
 	}
-	return r.behindUndelivered(b, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait {
-		return r.keep(b, e, func(ctx context.Context, st *stanza.Stanza) error {
-			receipt.Written(ctx)
-			return r.Offline.Add(ctx, st, at)
-		})
-	})
-}
-
-// behindUndelivered runs the Undelivered stage.
-func (r *Router) behindUndelivered(b *transport.Batch, e *extension.Envelope, next Next) transport.Wait {
+	next := func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.keep(b, e, receipt, at) }
 	if !r.wanted(extension.Undelivered, e) {
 		return next(b, e)
 	}
@@ -220,7 +212,7 @@ func (r *Router) behindUndelivered(b *transport.Batch, e *extension.Envelope, ne
 
 // keep stores a message (XEP-0160), returns it to its sender, or drops it. What
 // is stored is committed before the sender's next stanza goes on.
-func (r *Router) keep(b *transport.Batch, e *extension.Envelope, add func(context.Context, *stanza.Stanza) error) transport.Wait {
+func (r *Router) keep(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt, at time.Time) transport.Wait {
 	switch r.Offline.Fate(e.Stanza) {
 	case offline.Drop:
 		return nil
@@ -229,7 +221,8 @@ func (r *Router) keep(b *transport.Batch, e *extension.Envelope, add func(contex
 	}
 	original := *e // e is borrowed
 	return r.Hosts.Own(func(ctx context.Context) {
-		if err := add(ctx, original.Stanza); err != nil {
+		receipt.Written(ctx)
+		if err := r.Offline.Add(ctx, original.Stanza, at); err != nil {
 			transport.Run(ctx, func(b *transport.Batch) transport.Wait {
 				return r.refuse(b, &original, stanza.AsError(err))
 			})

@@ -21,6 +21,9 @@ func (r *Router) Recall(b *transport.Batch, e *extension.Envelope, then func(b *
 			then(b, e.Stanza, false)
 			return nil
 		},
-		ended: func(b *transport.Batch, refused bool) { then(b, nil, refused) },
+		ended: func(b *transport.Batch, err error) transport.Wait {
+			then(b, nil, err != nil)
+			return nil
+		},
 	})
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.uber.org/zap"
 
@@ -74,8 +75,13 @@ func (r *Router) load(p *passage) transport.Wait {
 type passage struct {
 	pipeline.Passage
 	next  Next
-	ended func(b *transport.Batch, refused bool) // Recall: instead of next
+	ended ended // instead of next, and of whatever the sender would be told; nil: it is told
 }
+
+// ended is told how a stanza that waited has ended in a stage: err is nil if it was
+// dropped, a *stanza.Error if a handler refused it, and any other error if nothing is
+// decided: it can be taken through the stage once more.
+type ended func(b *transport.Batch, err error) transport.Wait
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
 	original := p.Envelope.Stanza
@@ -132,8 +138,7 @@ func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 	case p.Outcome == pipeline.Refused:
 		return r.reject(b, p, p.Refusal)
 	case p.Outcome != pipeline.Pass && p.ended != nil:
-		p.ended(b, false)
-		return nil
+		return p.ended(b, nil)
 	case p.Outcome != pipeline.Pass:
 		return nil
 	case p.Copy == nil:
@@ -166,6 +171,9 @@ func (r *Router) unanswerable(e *extension.Envelope, err error) bool {
 // written with it could not be.
 func (r *Router) uncommitted(b *transport.Batch, p *passage, err error) transport.Wait {
 	e := &p.Envelope
+	if p.ended != nil {
+		return p.ended(b, fmt.Errorf("not committed: %w", err))
+	}
 	var told *stanza.Error
 	if !errors.As(err, &told) {
 		r.Log.Error("storage: a stanza was refused", zap.Stringer("kind", e.Stanza.Kind), zap.Error(err))
@@ -180,8 +188,7 @@ func (r *Router) reject(b *transport.Batch, p *passage, err *stanza.Error) trans
 	e := &p.Envelope
 	switch {
 	case p.ended != nil:
-		p.ended(b, true)
-		return nil
+		return p.ended(b, err)
 	case p.broadcast():
 		return nil
 	case p.Stage != extension.Submit:

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,8 @@ type Safe struct {
 	sessions cluster.Registry
 	log      *zap.Logger
 
+	recovered atomic.Int64 // by Recovered
+
 	mu      sync.Mutex
 	waiting map[*session.Session]struct{} // that have something in the spool which is not on disk
 }
@@ -46,7 +49,9 @@ func New(spool storage.Spool, sessions cluster.Registry, log *zap.Logger) *Safe 
 
 // Recover calls store for what earlier processes had accepted and no client had
 // acknowledged, in order, once for each account; and returns the sessions that
-// sent. It is called once, before the first client comes.
+// sent. store tells Recovered what is stored, as soon as it is: what comes behind an
+// error, or a kill, begins there. Recover takes as long as it takes, says so in the log,
+// and ends before with ctx. It is called once, before the first client comes.
 func (s *Safe) Recover(ctx context.Context, store func(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
 	if s == nil {
 		return nil, nil
@@ -65,24 +70,61 @@ func (s *Safe) Recover(ctx context.Context, store func(ctx context.Context, owne
 	if n > 0 {
 		s.log.Info("messages that were accepted before the server was killed are stored for their recipients", zap.Int("messages", n), zap.Int("accounts", len(accounts)))
 	}
+	stop := s.progress(n)
+	defer stop()
 	var all sync.WaitGroup
 	slots := make(chan struct{}, restorers)
 	for owner, records := range accounts {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			if err := store(ctx, owner, records); err != nil { // the next start tries again
-				s.log.Error("messages that were accepted before the server was killed can't be stored; they stay in the spool",
+			if err := store(ctx, owner, records); err != nil {
+				s.log.Error("messages that were accepted before the server was killed can't be stored; they stay in the spool until they are",
 					zap.Stringer("account", owner), zap.Error(err))
 				return
 			}
-			for _, r := range records {
+			for _, r := range records { // also those that store left out
 				s.spool.Done(r.ID)
 			}
 		})
 	}
 	all.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("safe: %w", err)
+	}
 	return senders, nil
+}
+
+// Recovered notes that a message of an earlier process is stored.
+func (s *Safe) Recovered(record uint64) {
+	s.spool.Done(record)
+	s.recovered.Add(1)
+}
+
+// progressTime is how often the log says how far Recover has come.
+const progressTime = 10 * time.Second
+
+// progress does so until stop is called.
+func (s *Safe) progress(all int) (stop func()) {
+	began, over := time.Now(), make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		tick := time.NewTicker(progressTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.log.Info("messages that were accepted before the server was killed are still being stored: clients wait for that",
+					zap.Int64("stored", s.recovered.Load()), zap.Int("messages", all), zap.Duration("since", time.Since(began).Round(time.Second)))
+			case <-over:
+				return
+			}
+		}
+	})
+	return func() {
+		close(over)
+		told.Wait()
+	}
 }
 
 // restorers is for how many accounts messages are stored at once.

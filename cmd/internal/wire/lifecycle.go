@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"context"
+
 	"go.uber.org/fx"
 	"go.uber.org/zap"
 
@@ -29,19 +31,38 @@ type parts struct {
 
 // lifecycle is the order in which the parts start. They stop in the reverse
 // order: clients first, storage last. Each stop waits for the end of what its
-// start has begun.
-func lifecycle(lc fx.Lifecycle, p *parts) {
+// start has begun. The end of ctx gives up the start of what may take long.
+func lifecycle(ctx context.Context, lc fx.Lifecycle, p *parts) {
 	// The writer of last logins: its last batch goes to the storage.
 	lc.Append(fx.StartStopHook(p.Auth.Start, p.Auth.Stop))
-	lc.Append(fx.StartHook(p.firstAccount))
-	lc.Append(fx.StartStopHook(p.Certs.Start, p.Certs.Stop))
-	// The kernel and its extensions.
-	lc.Append(fx.StartStopHook(p.Kernel.Start, p.Kernel.Shutdown))
+	lc.Append(fx.StartHook(within(p.firstAccount)))
+	lc.Append(fx.StartStopHook(within(p.Certs.Start), p.Certs.Stop))
+	// The kernel and its extensions. It bounds its own time.
+	lc.Append(fx.StartStopHook(until(ctx, p.Kernel.Start), p.Kernel.Shutdown))
 	// The admin socket answers while clients are still being drained.
 	lc.Append(fx.StartStopHook(p.Socket.Start, p.Socket.Stop))
 	// Metrics and health, also while clients are drained.
-	lc.Append(fx.StartStopHook(p.HTTP.Start, p.HTTP.Stop))
+	lc.Append(fx.StartStopHook(within(p.HTTP.Start), p.HTTP.Stop))
 	// Clients last: whatever they ask for is there. To stop is to accept no
 	// more, to let the kernel end all streams, and to cut off those left.
-	lc.Append(fx.StartStopHook(p.Listeners.Start, p.Listeners.Stop))
+	lc.Append(fx.StartStopHook(within(p.Listeners.Start), p.Listeners.Stop))
+}
+
+// within bounds the time of a start.
+func within(start func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, startTime)
+		defer cancel()
+		return start(ctx)
+	}
+}
+
+// until is a start that outer gives up when it ends.
+func until(outer context.Context, start func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(outer, func() { cancel(context.Cause(outer)) })()
+		return start(ctx)
+	}
 }

@@ -40,7 +40,7 @@ type Options struct {
 
 // Bounds of start and stop, behind what the configuration allows for the stop.
 const (
-	startTime = time.Minute // without the storage, whose migrations take what they take
+	startTime = time.Minute // of each part, but for what takes what it takes: migrations, and messages of before a kill
 	stopTime  = 30 * time.Second
 	lockTime  = 10 * time.Second // that a command may hold the data folder
 )
@@ -61,7 +61,8 @@ type Server struct {
 
 // Start starts a server. When it returns without an error the server accepts
 // connections, and the caller stops it with Stop. The end of ctx gives up what
-// may take long: waiting for the data folder and opening the storage.
+// may take long: waiting for the data folder, opening the storage, and storing
+// messages that were accepted before a kill.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	for _, w := range o.Config.Warnings() {
 		o.Log.Warn(w)
@@ -82,13 +83,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(err, s.store.Close(), lock.Release())
 	}
 	s.watch()
-	s.app = fx.New(modules(o, s.store, s.spool, counts, &s.parts))
+	s.app = fx.New(modules(ctx, o, s.store, s.spool, counts, &s.parts))
 	if err = s.app.Err(); err == nil {
 		// Not cut short by ctx: fx would stop what it has started with the
 		// same context, that is, not at all.
-		starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
-		defer cancel()
-		err = s.app.Start(starting)
+		err = s.app.Start(context.WithoutCancel(ctx))
 	}
 	if err != nil {
 		return nil, errors.Join(dig.RootCause(err), s.close())
@@ -151,8 +150,9 @@ func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload
 // Addrs returns what the server listens on for clients, as HOST:PORT.
 func (s *Server) Addrs() (c2s, c2sTLS []string) { return s.parts.Listeners.Addrs() }
 
-// modules is the whole server, as fx sees it; its parts are put into p.
-func modules(o Options, store storage.Store, sp storage.Spool, m *metrics.Metrics, p *parts) fx.Option {
+// modules is the whole server, as fx sees it; its parts are put into p. ctx is that of
+// Start.
+func modules(ctx context.Context, o Options, store storage.Store, sp storage.Spool, m *metrics.Metrics, p *parts) fx.Option {
 	return fx.Options(
 		fx.Supply(o, o.Config, o.Log, m, fx.Annotate(store, fx.As(new(storage.Store))), fx.Annotate(sp, fx.As(new(storage.Spool)))),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
@@ -161,7 +161,6 @@ func modules(o Options, store storage.Store, sp storage.Spool, m *metrics.Metric
 			events.UseErrorLevel(zapcore.DebugLevel) // Start returns them
 			return events
 		}),
-		fx.StartTimeout(startTime),
 		fx.StopTimeout(o.Config.Limits.ShutdownTime+stopTime),
 		Auth,
 		Extensions,
@@ -171,7 +170,7 @@ func modules(o Options, store storage.Store, sp storage.Spool, m *metrics.Metric
 		HTTP,
 		fx.Invoke(func(lc fx.Lifecycle, all parts) {
 			*p = all
-			lifecycle(lc, p)
+			lifecycle(ctx, lc, p)
 		}),
 	)
 }

@@ -65,7 +65,7 @@ func stop(t *testing.T, s *Server) {
 
 func TestGraphIsComplete(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	if err := fx.ValidateApp(modules(o, memory.New(), &spool.Spool{}, metrics.New("test"), &parts{})); err != nil {
+	if err := fx.ValidateApp(modules(t.Context(), o, memory.New(), &spool.Spool{}, metrics.New("test"), &parts{})); err != nil {
 		t.Error(err)
 	}
 }
