@@ -134,17 +134,17 @@ func (c *Conn) TrySend(text string) error {
 // (XEP-0198 4), which may come at any time.
 func (c *Conn) Next() *Element {
 	c.t.Helper()
-	for {
-		if e := c.NextOrAsk(); !e.Is(NSSM, "r") {
-			return e
-		}
-	}
+	return c.must(c.TryNext())
 }
 
 // NextOrAsk is Next, requests to acknowledge included.
 func (c *Conn) NextOrAsk() *Element {
 	c.t.Helper()
-	e, err := c.TryNext()
+	return c.must(c.read())
+}
+
+func (c *Conn) must(e *Element, err error) *Element {
+	c.t.Helper()
 	if err != nil {
 		c.t.Fatalf("%s: the server's next element: %v", c.name(), err)
 	}
@@ -154,6 +154,14 @@ func (c *Conn) NextOrAsk() *Element {
 // TryNext is Next for a stream that may end: io.EOF stands for
 // </stream:stream>, any other error for what the connection did.
 func (c *Conn) TryNext() (*Element, error) {
+	for {
+		if e, err := c.read(); err != nil || !e.Is(NSSM, "r") {
+			return e, err
+		}
+	}
+}
+
+func (c *Conn) read() (*Element, error) {
 	c.deadline()
 	for {
 		start := c.dec.InputOffset()
