@@ -42,14 +42,12 @@ func (c *serveCmd) Run(ctx context.Context, e *env) error {
 	return errors.Join(failed, stop(server, signals, e))
 }
 
-// errStorage ends the process with an exit code that has it started again.
-var errStorage = errors.New("the storage failed and writes no more: the server has ended, and does not go on as if nothing were lost; see the log for the cause, mend the disk and start it again")
-
 // watch returns when the server is to be stopped: nil after a signal or the end
-// of ctx, an error if the server can't go on.
+// of ctx, an error if the server can't go on: the exit code has it started again.
 func watch(ctx context.Context, server interface {
 	Reload(context.Context) error
 	Failed() <-chan struct{}
+	Cause() error
 }, signals <-chan os.Signal, log *zap.Logger) error {
 	for {
 		select {
@@ -61,8 +59,8 @@ func watch(ctx context.Context, server interface {
 				log.Error("reload failed; what was loaded before stays in use", zap.Error(err))
 			}
 		case <-server.Failed():
-			log.Error("the storage writes no more: the server ends")
-			return errStorage
+			log.Error("the server can't go on and ends", zap.Error(server.Cause()))
+			return server.Cause()
 		case <-ctx.Done():
 			return nil
 		}

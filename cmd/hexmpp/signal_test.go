@@ -117,6 +117,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
+var errTest = errors.New("the disk is gone")
+
 // watchable is a server that may fail and that counts its reloads.
 type watchable struct {
 	failed  chan struct{}
@@ -124,6 +126,7 @@ type watchable struct {
 }
 
 func (w *watchable) Failed() <-chan struct{}      { return w.failed }
+func (w *watchable) Cause() error                 { return errTest }
 func (w *watchable) Reload(context.Context) error { w.reloads++; return errors.New("no") }
 
 // TestStorageFails: a server whose storage has stopped writing ends, with an
@@ -139,7 +142,7 @@ func TestStorageFails(t *testing.T) {
 		want    error
 		reloads int
 	}{
-		{"the storage fails", t.Context(), nil, true, errStorage, 0},
+		{"the storage fails", t.Context(), nil, true, errTest, 0},
 		{"a signal", t.Context(), []os.Signal{syscall.SIGHUP, syscall.SIGTERM}, false, nil, 1},
 		{"the end of the context", ended, nil, false, nil, 0},
 	} {
@@ -155,7 +158,7 @@ func TestStorageFails(t *testing.T) {
 		if err := watch(row.ctx, server, signals, zap.New(core)); err != row.want || server.reloads != row.reloads {
 			t.Errorf("%s: %v, %d reloads", row.name, err, server.reloads)
 		}
-		if n := logs.FilterMessageSnippet("the storage writes no more").Len(); (n == 1) != row.fails {
+		if n := logs.FilterMessageSnippet("can't go on").Len(); (n == 1) != row.fails {
 			t.Errorf("%s: %d lines in the log", row.name, n)
 		}
 	}

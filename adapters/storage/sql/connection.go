@@ -28,9 +28,14 @@ func (c *connection) close() {
 	for _, s := range c.prepared {
 		s.Close()
 	}
+	closeForGood(c.conn)
+}
+
+// closeForGood closes a connection instead of giving it back to its pool.
+func closeForGood(c *sqlx.Conn) {
 	// Both answer that the connection is bad: it is what was asked for.
-	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = c.conn.Close()
+	_ = c.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.Close()
 }
 
 func (c *connection) statement(query string) (*sqlx.Stmt, error) {

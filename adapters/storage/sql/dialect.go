@@ -35,6 +35,10 @@ type dialect struct {
 	openReaders func(context.Context) (*sqlx.DB, error)
 	openSchema  func(context.Context) (*sqlx.DB, error)
 
+	// claim makes this process the only one that uses the database; the error
+	// wraps ErrInUse if another one does.
+	claim func(context.Context) (*claim, error)
+
 	// lockSchema keeps other processes from migrating until unlock is called.
 	lockSchema func(context.Context) (unlock func() error, err error)
 

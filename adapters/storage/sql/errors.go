@@ -42,7 +42,7 @@ func (d *dialect) wrap(op string, err error) error {
 // hint is what the administrator may do about an error, ready to be put into
 // a message; mostly empty.
 func (d *dialect) hint(err error) string {
-	for _, ours := range []error{errClosed, errQueueFull, errUnwritten, errUnknown, context.Canceled, context.DeadlineExceeded} {
+	for _, ours := range []error{ErrInUse, ErrMissing, errLingers, errClosed, errQueueFull, errUnwritten, errUnknown, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, ours) {
 			return ""
 		}

@@ -12,17 +12,18 @@ import (
 
 // migrate brings the schema to the version of this binary, under a lock that
 // keeps other processes out. A database that a newer binary has migrated is
-// refused: nobody knows what this one would break in it.
-func migrate(ctx context.Context, d dialect, log *zap.Logger) (err error) {
+// refused: nobody knows what this one would break in it. With existing, one that
+// has no schema at all is ErrMissing.
+func migrate(ctx context.Context, d dialect, existing bool, log *zap.Logger) (err error) {
 	db, err := d.openSchema(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return migrateOn(ctx, d, db, log)
+	return migrateOn(ctx, d, db, existing, log)
 }
 
-func migrateOn(ctx context.Context, d dialect, db *sqlx.DB, log *zap.Logger) (err error) {
+func migrateOn(ctx context.Context, d dialect, db *sqlx.DB, existing bool, log *zap.Logger) (err error) {
 	unlock, err := d.lockSchema(ctx)
 	if err != nil {
 		return fmt.Errorf("lock the schema: %w", err)
@@ -42,6 +43,9 @@ func migrateOn(ctx context.Context, d dialect, db *sqlx.DB, log *zap.Logger) (er
 	has, knows, err := p.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("read the version of the schema: %w", err)
+	}
+	if has == 0 && existing {
+		return ErrMissing
 	}
 	if has > knows {
 		return fmt.Errorf("the database has schema version %d, this hexmpp knows versions up to %d: "+

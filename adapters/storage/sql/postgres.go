@@ -70,6 +70,7 @@ func newPostgres(o Options, log *zap.Logger) (dialect, error) {
 		openWriter:  p.openWriter,
 		openReaders: p.openReaders,
 		openSchema:  p.openSchema,
+		claim:       p.claim,
 		lockSchema:  p.lockSchema,
 		diagnose:    diagnosePostgres,
 		result:      resultOfPostgres,

@@ -54,7 +54,7 @@ func testOlderSchema(t *testing.T, o Options) {
 	}
 	old := d
 	old.migrations = upTo(t, d.migrations, 1)
-	if err := migrate(t.Context(), old, zaptest.NewLogger(t)); err != nil {
+	if err := migrate(t.Context(), old, false, zaptest.NewLogger(t)); err != nil {
 		t.Fatal(err)
 	}
 	db, err := d.openWriter(t.Context())

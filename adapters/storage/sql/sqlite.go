@@ -35,7 +35,8 @@ var writing = []string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1
 	fmt.Sprintf("journal_size_limit(%d)", maxWAL), fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages)}
 
 // newSQLite returns the dialect for the file o.Path. It makes the file, with
-// mode 0600, and its folder, with mode 0700, if they aren't there.
+// mode 0600, if it isn't there and o doesn't ask for an existing one; its folder
+// must be there.
 func newSQLite(o Options) (dialect, error) {
 	d, err := sqliteAt(o)
 	if err != nil {
@@ -49,10 +50,16 @@ func sqliteAt(o Options) (dialect, error) {
 	if err != nil {
 		return dialect{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := checkSQLite(o); err != nil {
 		return dialect{}, err
 	}
+	if _, err := os.Stat(path); o.Existing && errors.Is(err, fs.ErrNotExist) {
+		return dialect{}, ErrMissing
+	}
 	if err := makePrivate(path); err != nil {
+		return dialect{}, err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil { // one file, one lock
 		return dialect{}, err
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
@@ -62,6 +69,7 @@ func sqliteAt(o Options) (dialect, error) {
 	if err != nil {
 		return dialect{}, err
 	}
+	lock := &fileLock{path: path + ".lock", busy: o.BusyTimeout}
 	openWriter := func(ctx context.Context) (*sqlx.DB, error) {
 		return openSQLite(ctx, path, o.BusyTimeout, 1, writing...)
 	}
@@ -78,7 +86,8 @@ func sqliteAt(o Options) (dialect, error) {
 		openReaders: func(ctx context.Context) (*sqlx.DB, error) {
 			return openSQLite(ctx, path, o.BusyTimeout, o.Readers, "query_only(1)")
 		},
-		lockSchema: func(ctx context.Context) (func() error, error) { return lockSQLite(ctx, path+".lock", o.BusyTimeout) },
+		claim:      lock.claim,
+		lockSchema: lock.forSchema,
 		diagnose:   diagnoseSQLite,
 		result:     func(error) error { return nil }, // with one writer at a time all is known before
 	}, nil
@@ -86,20 +95,40 @@ func sqliteAt(o Options) (dialect, error) {
 
 // makePrivate makes the file if it isn't there, and takes it away from other
 // users if it is; the files that SQLite puts beside it get the same mode.
+//
+// One that is there is not opened: to close a file drops each lock that this
+// process has on it by another descriptor (fcntl(2)).
 func makePrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return err
+		}
+		return f.Close()
 	}
-	defer f.Close()
-	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
-	return f.Chmod(0o600)
+	return os.Chmod(path, 0o600)
+}
+
+// checkSQLite finds what is wrong with the options of a file, and makes nothing.
+func checkSQLite(o Options) error {
+	folder := filepath.Dir(o.Path)
+	info, err := os.Stat(folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no folder %s: make it, or name another file (storage.dsn)", folder)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder: name another file (storage.dsn)", folder)
+	}
+	return nil
 }
 
 // syncFolder makes sure that the name of a new file survives a loss of power;
@@ -136,6 +165,34 @@ func openSQLite(ctx context.Context, path string, busy time.Duration, n int, pra
 		return nil, err
 	}
 	return db, nil
+}
+
+// fileLock is the lock of a database file: the file beside it, .lock. It is held
+// while the schema is migrated, and by who claims the database all the time.
+type fileLock struct {
+	path    string
+	busy    time.Duration
+	claimed bool
+}
+
+func (l *fileLock) claim(ctx context.Context) (*claim, error) {
+	unlock, err := lockSQLite(ctx, l.path, l.busy)
+	if err != nil {
+		var e *sqlite.Error
+		if errors.As(err, &e) && e.Code()&0xff == code.SQLITE_BUSY {
+			return nil, ErrInUse
+		}
+		return nil, err
+	}
+	l.claimed = true
+	return &claim{release: unlock}, nil
+}
+
+func (l *fileLock) forSchema(ctx context.Context) (unlock func() error, err error) {
+	if l.claimed {
+		return func() error { return nil }, nil
+	}
+	return lockSQLite(ctx, l.path, l.busy)
 }
 
 // lockSQLite takes a lock that ends with the process, however it ends: the

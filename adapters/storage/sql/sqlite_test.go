@@ -29,7 +29,7 @@ func TestSettings(t *testing.T) {
 }
 
 func TestFileModes(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new", "data")
+	dir := t.TempDir()
 	path := filepath.Join(dir, "a b?c#d%20.db") // no part of it may be taken for a part of a URI
 	s := openTest(t, Options{Path: path})
 	mustPut(t, s, "k")
@@ -43,7 +43,6 @@ func TestFileModes(t *testing.T) {
 			t.Errorf("%s has mode %o, want %o", path, got, want)
 		}
 	}
-	mode(dir, 0o700)
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
 		mode(path+suffix, 0o600)
 	}
@@ -68,6 +67,8 @@ func TestOptions(t *testing.T) {
 		"negative":           {Path: filepath.Join(t.TempDir(), "x"), Readers: -1},
 		"a folder as file":   {Path: t.TempDir()},
 		"no folder to be":    {Path: "/dev/null/hexmpp.db"},
+		"no such folder":     {Path: filepath.Join(t.TempDir(), "none", "hexmpp.db")},
+		"nothing there":      {Path: filepath.Join(t.TempDir(), "x"), Existing: true},
 		"no database at all": {Path: garbage(t)},
 	} {
 		if s, err := New(t.Context(), o, zaptest.NewLogger(t)); err == nil {

@@ -65,6 +65,12 @@ type Options struct {
 	// QueueLength is how many writes may wait; more wait for a place in the
 	// queue, as long as their context allows. Default 4,096.
 	QueueLength int
+	// Exclusive has New fail with ErrInUse while another process uses the
+	// database that asked for the same: one server works on a database. See
+	// also Store.Lost.
+	Exclusive bool
+	// Existing has New fail with ErrMissing where it would make a database.
+	Existing bool
 	// Observe is told of the transactions that write.
 	Observe observe.Storage
 }
@@ -111,6 +117,7 @@ type Store struct {
 	readers *sqlx.DB
 	queries *queries
 	writer  *writer
+	claim   *claim // nil: not exclusive
 	closed  atomic.Bool
 	close   sync.Once
 	failed  error // of Close
@@ -134,7 +141,15 @@ func New(ctx context.Context, o Options, log *zap.Logger) (*Store, error) {
 
 func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store, err error) {
 	s := &Store{dialect: d, queries: newQueries(&d)}
-	if err := migrate(ctx, d, log); err != nil {
+	if err := s.takeClaim(ctx, o); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.dropClaim())
+		}
+	}()
+	if err := migrate(ctx, d, o.Existing, log); err != nil {
 		return nil, fmt.Errorf("storage/sql: open %s%s: %w", d.where, d.hint(err), err)
 	}
 	db, err := d.openWriter(ctx)
@@ -166,6 +181,10 @@ func (s *Store) Close() error {
 		err := s.readers.Close()
 		// The writer is last: closing the last connection empties the log.
 		if e := s.writer.close(); err == nil {
+			err = e
+		}
+		// Whoever waits for the database gets it when nothing is written any more.
+		if e := s.dropClaim(); err == nil {
 			err = e
 		}
 		// What was committed is safe with a server, whether or not it hears that

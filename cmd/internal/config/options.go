@@ -68,7 +68,7 @@ func options(c *Config) []option {
 			{key: "driver", value: one(&c.Storage.Driver, choice(DriverSQLite, DriverPostgres)), preset: DriverSQLite,
 				doc: "The database. SQLite is built in and needs nothing else; PostgreSQL, version 13 or later, is a server of its own."},
 			{key: "dsn", value: one(&c.Storage.DSN, text), secret: true, note: "hexmpp.db in the data folder",
-				doc: "The database file of SQLite, or the connection string of PostgreSQL: key=value pairs or a postgres:// URL. Over TCP it names sslmode: disable, require, verify-ca or verify-full."},
+				doc: "The database file of SQLite, or the connection string of PostgreSQL: key=value pairs or a postgres:// URL. Over TCP it names sslmode: disable, require, verify-ca or verify-full. One server at a time uses a database."},
 		}},
 		{key: "registration", doc: "Accounts made by users themselves (XEP-0077).", section: []option{
 			{key: "mode", value: one(&c.Registration.Mode, choice(RegistrationClosed, RegistrationOpen)), preset: RegistrationClosed,

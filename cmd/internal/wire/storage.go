@@ -12,16 +12,35 @@ import (
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
-// openStore opens the database that the configuration names. The caller holds
-// the lock of the data folder.
+// openStore opens the database that the configuration names, for this process
+// alone. The caller holds the lock of the data folder; that of the database is
+// against servers and commands whose data folder is another one.
 func openStore(ctx context.Context, c *config.Config, watch observe.Storage, log *zap.Logger) (storage.Store, error) {
+	o, err := storeOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	o.Observe, o.Exclusive = watch, true
+	return sql.New(ctx, o, log.Named("storage"))
+}
+
+func storeOptions(c *config.Config) (sql.Options, error) {
 	switch c.Storage.Driver {
 	case config.DriverSQLite:
-		return sql.New(ctx, sql.Options{Driver: sql.SQLite, Path: c.Storage.DSN, Observe: watch}, log.Named("storage"))
+		return sql.Options{Driver: sql.SQLite, Path: c.Storage.DSN}, nil
 	case config.DriverPostgres:
-		return sql.New(ctx, sql.Options{Driver: sql.Postgres, DSN: c.Storage.DSN, Observe: watch}, log.Named("storage"))
+		return sql.Options{Driver: sql.Postgres, DSN: c.Storage.DSN}, nil
 	}
-	return nil, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
+	return sql.Options{}, fmt.Errorf("storage.driver: there is no %q", c.Storage.Driver) // config refuses it
+}
+
+// lost returns a channel that gets an error if another process takes the
+// database; nil for a store that is nobody else's.
+func lost(store storage.Store) <-chan error {
+	if s, ok := store.(interface{ Lost() <-chan error }); ok {
+		return s.Lost()
+	}
+	return nil
 }
 
 // failed returns a channel that is closed when the store stops writing by

@@ -1,10 +1,12 @@
 package wire
 
 import (
+	"errors"
 	"testing"
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -23,6 +25,9 @@ func TestPostgres(t *testing.T) {
 		store, err := openStore(t.Context(), c, observe.Storage{}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := openStore(t.Context(), c, observe.Storage{}, zap.NewNop()); !errors.Is(err, sql.ErrInUse) {
+			t.Errorf("a second store: %v", err)
 		}
 		secret, err := store.Secret(t.Context(), "s")
 		if err != nil || first != "" && string(secret) != first {

@@ -55,6 +55,7 @@ type Server struct {
 	config *config.Config
 
 	failed   chan struct{} // closed when storage or spool can't go on
+	cause    error         // why; read after failed
 	stopping chan struct{} // ends watching
 	watching sync.WaitGroup
 }
@@ -118,8 +119,12 @@ func (s *Server) watch() {
 	s.watching.Go(func() {
 		select {
 		case <-failed(s.store):
+			s.cause = errStorage
 			close(s.failed)
 		case <-s.spool.Failed():
+			s.cause = errStorage
+			close(s.failed)
+		case s.cause = <-lost(s.store):
 			close(s.failed)
 		case <-s.stopping:
 		}
@@ -142,7 +147,15 @@ func (s *Server) Stop() error {
 // Failed is closed when the server can't go on: storage or spool write no more,
 // since the disk failed in a way that leaves unknown what is on it. What was
 // not acknowledged is to be written again by a new process.
+//
+// Or another server has taken the database, which the two would give different
+// answers about.
 func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Cause says why the server can't go on; once Failed is closed.
+func (s *Server) Cause() error { return s.cause }
+
+var errStorage = errors.New("the storage failed and writes no more: the server has ended, and does not go on as if nothing were lost; see the log for the cause, mend the disk and start it again")
 
 // Reload reads again what can change at run time: certificates.
 func (s *Server) Reload(ctx context.Context) error { return s.parts.Admin.Reload(ctx) }

@@ -24,6 +24,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/spool"
 	"github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -238,6 +239,21 @@ func TestPortInUse(t *testing.T) {
 	// All that was started has been stopped: the folder can be used.
 	o.Config.Listen.C2S = nil
 	stop(t, start(t, o))
+}
+
+// TestOneServerForADatabase: another data folder does not make another database.
+func TestOneServerForADatabase(t *testing.T) {
+	o, _, _ := setup(t, loopback)
+	s := start(t, o)
+	other, _, _ := setup(t, loopback+fmt.Sprintf("storage: {dsn: %q}\n", o.Config.Storage.DSN))
+	if _, err := Start(t.Context(), other); !errors.Is(err, sql.ErrInUse) {
+		t.Errorf("a second server: %v", err)
+	}
+	if _, _, err := OpenUsers(t.Context(), other.Config, other.Log); !errors.Is(err, sql.ErrInUse) {
+		t.Errorf("a command: %v", err)
+	}
+	stop(t, s)
+	stop(t, start(t, other))
 }
 
 // TestMissingFamily: an address that the machine does not have is a warning as
