@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,7 @@ type spool struct {
 	began  []string
 	light  bool
 	last   uint64
+	ended  atomic.Int32
 	synced func(uint64)
 	full   bool
 }
@@ -61,7 +63,7 @@ func (s *spool) Done(id uint64) {
 
 func (s *spool) Began(x storage.SpoolSession)    { s.began = append(s.began, x.ID) }
 func (s *spool) Written(context.Context, uint64) {}
-func (s *spool) Ended(string)                    {}
+func (s *spool) Ended(string)                    { s.ended.Add(1) }
 func (s *spool) Synced(f func(uint64))           { s.synced = f }
 func (s *spool) Failed() <-chan struct{}         { return nil }
 func (s *spool) Full() bool                      { return s.full }
@@ -352,6 +354,31 @@ func TestSlowDisk(t *testing.T) {
 		if sp.last != 1500 {
 			t.Error(sp.last)
 		}
+	})
+}
+
+// So it is with few large messages: it is memory that they take.
+func TestSlowDiskAndLargeMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo := w.login("romeo@example.test/x", "")
+		w.online("juliet@example.test/a")
+		romeo.manage()
+		large := "<message to='juliet@example.test/a' type='chat'><body>" + strings.Repeat("x", 200_000) + "</body></message>"
+		sent := make(chan struct{})
+		go func() { defer close(sent); romeo.send(strings.Repeat(large, 12)) }()
+		for at, upTo := range []uint64{6, 10, 12} { // 1 MiB; it goes on at half of that
+			synctest.Wait()
+			sp.mu.Lock()
+			last := sp.last
+			sp.mu.Unlock()
+			if last != upTo {
+				t.Errorf("%d. %d messages are under way, want %d", at, last, upTo)
+			}
+			sp.sync(upTo - 2)
+		}
+		<-sent
 	})
 }
 

@@ -94,12 +94,16 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 			told = &past
 		}
 		s.srv.Observe.Resumed(false)
-		s.refuseManagement(b, stanza.ItemNotFound, told)
+		why := stanza.ItemNotFound
+		if !s.srv.Resumables.Enabled() {
+			why = stanza.FeatureNotImplemented
+		}
+		s.refuseManagement(b, why, told)
 		return nil
 	}
 	old, busy, ok := sess.TakeOver(s)
 	if !ok {
-		s.refuseManagement(b, stanza.ItemNotFound, nil)
+		s.tooLate(b, sess)
 		return nil
 	}
 	if old != nil {
@@ -111,19 +115,39 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		return nil
 	}
 	return func(ctx context.Context) {
-		await(ctx, busy)           // what is in hand may need the spool
-		await(ctx, sess.Settled()) // <resumed/> counts all of it
-		s.resume = func(b *transport.Batch) { s.resumed(b, sess, h) }
+		settled := await(ctx, busy) && // what is in hand may need the spool
+			await(ctx, sess.Settled()) // <resumed/> counts all of it
+		s.resume = func(b *transport.Batch) {
+			if settled {
+				s.resumed(b, sess, h)
+				return
+			}
+			s.state = ended // the session goes on without this stream
+			s.out.Load().Finish(b, s.Closing(stream.Err(stream.ConnectionTimeout, "what was sent before is not safe yet")))
+		}
 	}
 }
 
-// await waits for a channel that is not nil, or for the end of ctx.
-func await(ctx context.Context, c <-chan struct{}) {
-	if c != nil {
-		select {
-		case <-c:
-		case <-ctx.Done():
-		}
+// tooLate answers a client whose session has ended while it was about to resume it.
+func (s *Stream) tooLate(b *transport.Batch, sess *session.Session) {
+	var told *uint32
+	if h, ok := sess.Count(); ok {
+		told = &h
+	}
+	s.refuseManagement(b, stanza.ItemNotFound, told)
+}
+
+// await waits for a channel, and is false if ctx ends before. There is nothing to wait
+// for in nil.
+func await(ctx context.Context, c <-chan struct{}) bool {
+	if c == nil {
+		return true
+	}
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -144,7 +168,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 		if s.session.CompareAndSwap(sess, nil) {
 			sess.Bury(b)
 		}
-		s.refuseManagement(b, stanza.ItemNotFound, nil)
+		s.tooLate(b, sess)
 		return
 	}
 	s.out.Store(out)

@@ -41,6 +41,7 @@ type Limits struct {
 	SessionsPerAccount   int           // default 100
 	Unacknowledged       int           // stanzas kept for a client that does not acknowledge (XEP-0198); default 1,000
 	ResumeTime           time.Duration // a session waits for another connection; default 10 min, negative: never
+	PastSessions         int           // that have ended, and whose counts can be told; default 100,000
 }
 
 func (l *Limits) setDefaults() {
@@ -132,5 +133,5 @@ func NewServer(o Options, d Deps) *Server {
 	if d.Full == nil {
 		d.Full = func() bool { return false }
 	}
-	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, d.Now, d.Senders)}
+	return &Server{Options: o, Deps: d, Resumables: session.NewResumables(o.Limits.ResumeTime, o.Limits.PastSessions, d.Now, d.Senders)}
 }

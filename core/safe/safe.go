@@ -153,7 +153,7 @@ func (s *Safe) Accept(from jid.JID, st *stanza.Stanza, at time.Time, light bool)
 	s.mu.Lock() // Append under it: synced must find the session
 	defer s.mu.Unlock()
 	record := s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: h, Light: light})
-	sender.Await(record)
+	sender.Await(record, st.Size())
 	s.waiting[sender] = struct{}{}
 	return cluster.Receipt{ID: record, At: at, Spool: s.spool}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,16 +19,18 @@ const NSManagement = "urn:xmpp:sm:3"
 // resumption is what a session has of stream management besides its outbox.
 // Session.mu guards it.
 type resumption struct {
-	all     *Resumables
-	id      string // SM-ID; "" if the client did not ask to resume
-	max     time.Duration
-	handled uint32   // stanzas that the client sent
-	unsafe  []unsafe // of these, in order: those that are not on disk yet
-	owes    bool     // the client asked, and was told less than handled
-	told    uint32   // the count that it was told last
-	calm    chan struct{}
-	settled chan struct{}
-	expiry  *time.Timer // while detached
+	all         *Resumables
+	id          string // SM-ID; "" if the client did not ask to resume
+	max         time.Duration
+	handled     uint32   // stanzas that the client sent
+	unsafe      []unsafe // of these, in order: those that are not on disk yet
+	unsafeBytes int      // of unsafe
+	owes        bool     // the client asked, and was told less than handled
+	told        uint32   // the count that it was told last
+	past        bool     // the session has ended: Resumables tell its count
+	calm        chan struct{}
+	settled     chan struct{}
+	expiry      *time.Timer // while detached
 }
 
 // Enable begins stream management (XEP-0198 3). ok is false if it was begun
@@ -93,6 +96,7 @@ func (s *Session) Done() {
 	if r := s.resumption; r != nil && r.owes && s.safe() == r.handled {
 		s.out.Raw(&b, s.answer())
 	}
+	s.notePast()
 	if s.idle != nil {
 		close(s.idle)
 		s.idle = nil
@@ -236,17 +240,37 @@ func (s *Session) Ask(b *transport.Batch, patience time.Duration) (missing bool)
 	return s.out.Ask(b, patience)
 }
 
-// stop forgets the SM-ID; for a while the count can still be told.
+// stop forgets the SM-ID; for a while the count can still be told: what is safe of
+// what the client sent, now or later.
 func (r *resumption) stop(s *Session) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if r.expiry != nil && r.expiry.Stop() {
 		r.all.release()
 	}
-	id, handled := r.id, r.handled
-	s.mu.Unlock()
-	if id != "" {
-		r.all.remove(id, s.JID.Bare(), handled)
+	if r.id != "" {
+		r.all.remove(r.id, s.JID.Bare(), s.safe())
+		r.past = true
 	}
+}
+
+// notePast has the count of a session that has ended grow with what becomes safe.
+// s.mu is held.
+func (s *Session) notePast() {
+	if r := s.resumption; r != nil && r.past {
+		r.all.grow(r.id, s.safe())
+	}
+}
+
+// Count returns how many stanzas of the client are safe, all before being so too, for
+// one that can't resume the session any more; ok is false without stream management.
+func (s *Session) Count() (h uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumption == nil {
+		return 0, false
+	}
+	return s.safe(), true
 }
 
 // Resumables finds sessions by their SM-IDs.
@@ -259,8 +283,10 @@ type Resumables struct {
 	closed   bool
 	timers   sync.WaitGroup
 	sessions map[string]*Session
-	past     map[string]pastSession
-	oldest   []string // keys of past, in the order of their ends
+	past     map[string]*pastSession
+	oldest   []string             // keys of past, in the order of their ends; some are forgotten already
+	users    map[jid.JID][]string // keys of past, in this order, by account
+	maxPast  int                  // that are in past
 }
 
 // pastSession is what can be told of a session that has ended (XEP-0198 5).
@@ -270,16 +296,28 @@ type pastSession struct {
 	until   time.Time
 }
 
-// maxPast bounds how many ended sessions are remembered, and pastFor how long.
+// How many ended sessions are remembered, of one account and, unless NewResumables is
+// told something else, of all; and for how long.
 const (
-	maxPast = 10_000
-	pastFor = time.Hour
+	maxPastOfAccount = 100
+	maxPast          = 100_000
+	pastFor          = time.Hour
 )
 
-// NewResumables returns a Resumables. max 0 or less turns resumption off.
-func NewResumables(max time.Duration, now func() time.Time, senders Senders) *Resumables {
-	return &Resumables{max: max, now: now, senders: senders, sessions: map[string]*Session{}, past: map[string]pastSession{}}
+// NewResumables returns a Resumables. max 0 or less turns resumption off. past is how
+// many ended sessions are remembered; 0 for the default.
+func NewResumables(max time.Duration, past int, now func() time.Time, senders Senders) *Resumables {
+	if past <= 0 {
+		past = maxPast
+	}
+	return &Resumables{
+		max: max, maxPast: past, now: now, senders: senders,
+		sessions: map[string]*Session{}, past: map[string]*pastSession{}, users: map[jid.JID][]string{},
+	}
 }
+
+// Enabled says whether sessions can be resumed at all.
+func (r *Resumables) Enabled() bool { return r.max > 0 }
 
 // limit returns how long a session may wait; asked 0 leaves it to the server.
 func (r *Resumables) limit(asked time.Duration) time.Duration {
@@ -313,20 +351,65 @@ func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
 	defer r.mu.Unlock()
 	delete(r.sessions, id)
 	now := r.now()
-	for len(r.oldest) > 0 && (len(r.oldest) >= maxPast || now.After(r.past[r.oldest[0]].until)) {
-		delete(r.past, r.oldest[0])
-		if r.senders != nil {
-			r.senders.Ended(r.oldest[0])
+	for len(r.oldest) > 0 {
+		p := r.past[r.oldest[0]]
+		if p != nil && len(r.past) < r.maxPast && !now.After(p.until) {
+			break
 		}
+		r.forget(r.oldest[0])
 		r.oldest = r.oldest[1:]
 	}
+	if own := r.users[user]; len(own) >= maxPastOfAccount {
+		r.forget(own[0])
+	}
+	r.remember(id, user, handled)
+	if len(r.oldest) > 2*len(r.past)+maxPastOfAccount { // of accounts that had too many
+		r.oldest = slices.DeleteFunc(r.oldest, func(id string) bool { return r.past[id] == nil })
+	}
+}
+
+// remember notes an ended session; r.mu is held.
+func (r *Resumables) remember(id string, user jid.JID, handled uint32) {
 	r.oldest = append(r.oldest, id)
-	r.past[id] = pastSession{user, handled, now.Add(pastFor)}
+	r.users[user] = append(r.users[user], id)
+	r.past[id] = &pastSession{user, handled, r.now().Add(pastFor)}
+}
+
+// forget drops one, which may be forgotten; r.mu is held.
+func (r *Resumables) forget(id string) {
+	p := r.past[id]
+	if p == nil {
+		return
+	}
+	delete(r.past, id)
+	own := r.users[p.user]
+	if own = slices.DeleteFunc(own, func(other string) bool { return other == id }); len(own) == 0 {
+		delete(r.users, p.user)
+	} else {
+		r.users[p.user] = own
+	}
+	if r.senders != nil {
+		r.senders.Ended(id)
+	}
+}
+
+// grow notes what has become safe of what an ended session sent.
+func (r *Resumables) grow(id string, handled uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.past[id]; p != nil && int32(handled-p.handled) > 0 {
+		p.handled = handled
+	}
 }
 
 // Past notes the count of a session of an earlier process, before the first
-// client comes.
-func (r *Resumables) Past(id string, user jid.JID, handled uint32) { r.remove(id, user, handled) }
+// client comes. There is no bound for these: as many were there.
+func (r *Resumables) Past(id string, user jid.JID, handled uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remember(id, user, handled)
+	r.maxPast = max(r.maxPast, len(r.past)+1)
+}
 
 // Find returns the session with this SM-ID if it is the user's. Otherwise h is
 // the count of one that has ended, if known.

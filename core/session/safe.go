@@ -18,11 +18,16 @@ type Senders interface {
 type unsafe struct {
 	record uint64 // of the spool
 	n      uint32 // its number (XEP-0198 4)
+	size   int32
 }
 
-// maxUnsafe is how many such stanzas a session may have: past it, its stream is
-// not read on until the disk has caught up.
-const maxUnsafe = 1_000
+// How many such stanzas a session may have, and how large they may be together: past
+// one of these, its stream is not read on until the disk has caught up, to half of
+// them.
+const (
+	maxUnsafe      = 1_000
+	maxUnsafeBytes = 1 << 20
+)
 
 // Sender returns the SM-ID of the session, "" if it can't be resumed, and the
 // number of the stanza in hand; ok is false without stream management. Only the
@@ -36,12 +41,14 @@ func (s *Session) Sender() (id string, n uint32, ok bool) {
 	return s.resumption.id, s.resumption.handled, true
 }
 
-// Await notes that the stanza in hand is safe when the spool has a record on disk.
-func (s *Session) Await(record uint64) {
+// Await notes that the stanza in hand, of so many bytes, is safe when the spool has a
+// record on disk.
+func (s *Session) Await(record uint64, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.resumption; r != nil {
-		r.unsafe = append(r.unsafe, unsafe{record, r.handled})
+		r.unsafe = append(r.unsafe, unsafe{record, r.handled, int32(size)})
+		r.unsafeBytes += size
 	}
 }
 
@@ -54,6 +61,7 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 	r := s.resumption
 	n := 0
 	for n < len(r.unsafe) && r.unsafe[n].record <= record {
+		r.unsafeBytes -= int(r.unsafe[n].size)
 		n++
 	}
 	r.unsafe = r.unsafe[n:]
@@ -64,7 +72,8 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 	if r.owes && n > 0 {
 		s.out.Raw(b, s.answer()) // under the lock: counts are told in order
 	}
-	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 {
+	s.notePast()
+	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 && r.unsafeBytes <= maxUnsafeBytes/2 {
 		close(r.calm)
 		r.calm = nil
 	}
@@ -120,7 +129,7 @@ func (s *Session) Crowded() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.resumption
-	if r == nil || len(r.unsafe) < maxUnsafe {
+	if r == nil || len(r.unsafe) < maxUnsafe && r.unsafeBytes < maxUnsafeBytes {
 		return nil
 	}
 	if r.calm == nil {

@@ -78,6 +78,7 @@ func kernelOptions(c *config.Config, version string) core.Options {
 			SessionsPerAccount:   l.SessionsPerAccount,
 			Unacknowledged:       l.Unacknowledged,
 			ResumeTime:           resumeTime(l.ResumeTime),
+			PastSessions:         l.Connections,
 		},
 		RefuseStrangers: c.Privacy.Strangers == config.StrangersRefuse,
 
