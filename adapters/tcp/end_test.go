@@ -389,51 +389,6 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-func TestStormWatch(t *testing.T) {
-	var w stormWatch
-	now := time.Unix(1e9, 0)
-	accepted, freed := int64(0), 0
-	second := func(n int64) {
-		accepted += n
-		now = now.Add(time.Second)
-		if w.over(now, accepted) {
-			freed++
-		}
-	}
-	for range 100 {
-		second(3)
-	}
-	if freed != 0 && accepted < stormAccepts {
-		t.Error("freed without a storm")
-	}
-	second(1000)
-	second(1000)
-	freed = 0
-	second(0)
-	second(0)
-	second(0)
-	if freed != 0 {
-		t.Error("freed before 3 quiet seconds")
-	}
-	second(0)
-	if freed != 1 {
-		t.Errorf("freed %d times after the storm", freed)
-	}
-	second(1000)
-	for range 10 {
-		second(0)
-	}
-	if freed != 1 {
-		t.Error("freed twice in a minute")
-	}
-	for range 60 {
-		second(0)
-	}
-	if freed != 2 {
-		t.Errorf("freed %d times, the second storm's was due", freed)
-	}
-}
-
 // An id of a closed connection finds nobody, also when its slot is used again.
 func TestTable(t *testing.T) {
 	var tb table

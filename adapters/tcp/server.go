@@ -37,7 +37,6 @@ type Server struct {
 	accepting  sync.WaitGroup
 	stopAccept sync.Once
 	stop       chan struct{} // closed when no connection is accepted any more
-	accepted   atomic.Int64
 	made       time.Time
 	observe    *observe.Connections
 
@@ -241,7 +240,6 @@ func (s *Server) Stop(ctx context.Context) error {
 // many. The caller adds the socket and calls start with the delay.
 func (s *Server) admit(l *listener, peer, local netip.AddrPort) (c *conn, delay time.Duration) {
 	key := addressKey(peer.Addr())
-	s.accepted.Add(1)
 	s.mu.Lock()
 	var refused string
 	switch {

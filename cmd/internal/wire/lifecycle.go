@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/certs"
 	"github.com/hexmpp/hexmpp/adapters/httpd"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/cmd/internal/heap"
 )
 
 // parts are the parts that are started and stopped.
@@ -33,6 +34,9 @@ type parts struct {
 // order: clients first, storage last. Each stop waits for the end of what its
 // start has begun. The end of ctx gives up the start of what may take long.
 func lifecycle(ctx context.Context, lc fx.Lifecycle, p *parts) {
+	// What gives memory back when a burst is over.
+	watch := heap.New()
+	lc.Append(fx.StartStopHook(watch.Start, watch.Stop))
 	// The writer of last logins: its last batch goes to the storage.
 	lc.Append(fx.StartStopHook(p.Auth.Start, p.Auth.Stop))
 	lc.Append(fx.StartHook(within(p.firstAccount)))
