@@ -89,11 +89,15 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 	k.mu.Lock()
 	streams := len(k.streams)
 	k.mu.Unlock()
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(heap)
+	bytes := heap[0].Value.Uint64()
+	if bytes == 0 { // nothing was collected yet
+		bytes = heap[1].Value.Uint64()
+	}
 	return admin.Status{
 		Version: k.options.Version, Started: k.started, Domains: k.options.Domains,
 		Sessions: k.ports.Sessions.Len(), Streams: streams,
-		Goroutines: runtime.NumGoroutine(), HeapBytes: live[0].Value.Uint64(),
+		Goroutines: runtime.NumGoroutine(), HeapBytes: bytes,
 	}, nil
 }

@@ -60,14 +60,22 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 		return nil, ErrNotRunning
 	}
 	if err != nil {
-		return nil, err
+		return nil, asUser(err)
 	}
 	d := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := d.DialContext(ctx, "unix", c.socket)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
-	return conn, err
+	return conn, asUser(err)
+}
+
+// asUser names the usual reason why the socket is closed to somebody.
+func asUser(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("run this as the user that the server runs as: %w", err)
+	}
+	return err
 }
 
 // AddUser implements admin.Users.

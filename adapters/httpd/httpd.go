@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -94,7 +95,7 @@ func (s *Server) Start(ctx context.Context) error {
 				l.Close()
 			}
 			s.listeners = nil
-			return fmt.Errorf("listen.http %s: %w", address, err)
+			return bindError(address, err)
 		}
 		s.listeners = append(s.listeners, bound(l, s.room))
 	}
@@ -106,6 +107,19 @@ func (s *Server) Start(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// bindError says what an administrator can do about it.
+func bindError(address string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen.http: %s is in use by another program (ss -ltnp shows which): stop that one, or configure another port (%w)", address, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("listen.http: this machine does not have the address %s: configure one that it has (ip address shows them) (%w)", address, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen.http: this user may not listen on %s: configure a port from 1024 on (%w)", address, err)
+	}
+	return fmt.Errorf("listen.http: %s: %w", address, err)
 }
 
 // Addrs returns what is listened on; after Start.

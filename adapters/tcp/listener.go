@@ -95,7 +95,7 @@ func bindError(l Listener, err error) error {
 	}
 	switch {
 	case absent(err):
-		return fmt.Errorf("%s: this machine does not have the address %s: %w", key, l.Addr, err)
+		return fmt.Errorf("%s: this machine does not have the address %s: configure one that it has (ip address shows them) (%w)", key, l.Addr, err)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s: %s is in use by another program (ss -ltnp shows which): stop that one, or configure another port (%w)", key, l.Addr, err)
 	case errors.Is(err, syscall.EACCES):

@@ -111,6 +111,10 @@ func (w *watched) String() string {
 
 func TestCommandLine(t *testing.T) {
 	file := configure(t, "")
+	if r := hexmpp(t.Context(), "", "user", "add", "somebody@a.test", "--generate", "--config", file); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	empty := configure(t, "")
 	bad := configure(t, "lisen: {}\nlog: {level: loud}\n")
 	for _, c := range []struct {
 		args     string
@@ -130,7 +134,7 @@ func TestCommandLine(t *testing.T) {
 		{"config check", exitOK, "defaults: ok\n$", "^$"},
 		{"config check --config " + bad, exitUsage, "^$",
 			"^" + regexp.QuoteMeta(bad) + `:3: unknown key "lisen", did you mean "listen"\?` + "\n" + regexp.QuoteMeta(bad) + ":4: log.level: .*\n$"},
-		{"config check --config /nowhere.yaml", exitFailed, "^$", "/nowhere.yaml: no such file"},
+		{"config check --config /nowhere.yaml", exitFailed, "^$", "there is no configuration file /nowhere.yaml: .*--config"},
 		{"config show --config " + file, exitOK, `domains: \[a.test, b.test\] +# ` + regexp.QuoteMeta(file) + ":1", "^$"},
 		{"serve --config " + bad, exitUsage, "^$", "did you mean"},
 		{"user list --config " + bad, exitUsage, "^$", "did you mean"},
@@ -138,16 +142,24 @@ func TestCommandLine(t *testing.T) {
 		{"user passwd nobody@a.test --password x --config " + file, exitFailed, "^$", "there is no account nobody@a.test"},
 		{"user remove nobody@a.test --config " + file, exitFailed, "^$", "there is no account nobody@a.test"},
 		{"user add x@elsewhere.test --password x --config " + file, exitFailed, "^$", "elsewhere.test is not hosted here"},
-		{"user add a.test --password x --config " + file, exitFailed, "^$", "is no account"},
+		{"user add a.test --password x --config " + file, exitFailed, "^$", "is no account: want an address"},
+		{"user list --config " + empty, exitFailed, "^$", "there is no hexmpp data in .*hexmpp-data: is .* the right configuration"},
+		{"user show x@a.test --config " + empty, exitFailed, "^$", "there is no hexmpp data"},
+		{"user passwd x@a.test --password x --config " + empty, exitFailed, "^$", "there is no hexmpp data"},
+		{"user remove x@a.test --config " + empty, exitFailed, "^$", "there is no hexmpp data"},
 		{"user add x@a.test/r --password x --config " + file, exitFailed, "^$", "is no account"},
-		{"user add @a.test --password x --config " + file, exitFailed, "^$", "malformed JID"},
-		{"user add x@a.test --password= --config " + file, exitFailed, "^$", "must not be empty"},
+		{"user add @a.test --password x --config " + file, exitFailed, "^$", "is no account: before the @"},
+		{"user add a&b@a.test --password x --config " + file, exitFailed, "^$", "none of \" &"},
+		{"user add x@a.test --password= --config " + file, exitFailed, "^$", "^hexmpp: this password can't be used: it must not be empty"},
 		{"user list --domain elsewhere.test --config " + file, exitFailed, "^$", "not a hosted domain"},
 		{"status --config " + file, exitFailed, "^$", "no server is running on the data folder .*: start it with hexmpp serve"},
 		{"reload --config " + file, exitFailed, "^$", "no server is running"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			r := hexmpp(t.Context(), "", strings.Fields(c.args)...)
+			if _, err := os.Stat(filepath.Join(filepath.Dir(empty), "hexmpp-data")); err == nil {
+				t.Error("a data folder was made")
+			}
 			if r.code != c.code || !regexp.MustCompile(c.out).MatchString(r.out) || !regexp.MustCompile(c.err).MatchString(r.err) {
 				t.Errorf("code %d, output %q, errors %q", r.code, r.out, r.err)
 			}
@@ -155,25 +167,93 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// TestCheckIsWhatServeDoes: what only the parts can tell is found by check, with
+// its line, in the same words as at a start, and nothing is made by either.
+func TestCheckIsWhatServeDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"no folder of certificates": {"tls: {certificates: ./none}", []string{":3: tls.certificates: there is no folder .*/none: make it, or leave the key out"}},
+		"contacts that are no URIs": {"extensions: {contact: {options: {abuse: [mallory]}}}", []string{":3: extensions.contact.options: .*mallory"}},
+		"a DSN without sslmode":     {"storage: {driver: postgres, dsn: \"host=127.0.0.1 dbname=x\"}", []string{":3: storage.dsn: .*sslmode must be named"}},
+		"a DSN that can't be read":  {"storage: {driver: postgres, dsn: \"postgres://a:secret@[/\"}", []string{":3: storage.dsn: it can't be read"}},
+		"no folder of the database": {"storage: {dsn: /nonexistent/x.db}", []string{":3: storage.dsn: there is no folder /nonexistent"}},
+		"all of it at once": {"tls: {certificates: ./none}\nstorage: {dsn: /nonexistent/x.db}",
+			[]string{":3: tls.certificates: ", ":4: storage.dsn: "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := configure(t, c.text+"\n")
+			var said [2]string
+			for i, args := range [][]string{{"config", "check", file}, {"serve", "--config", file}} {
+				r := hexmpp(t.Context(), "", args...)
+				said[i] = r.err
+				for _, want := range c.want {
+					if r.code != exitUsage || strings.Contains(r.err, "secret") || !regexp.MustCompile("(?m)^"+regexp.QuoteMeta(file)+want).MatchString(r.err) {
+						t.Errorf("%v: %+v, want %s", args, r, want)
+					}
+				}
+			}
+			if said[0] != said[1] {
+				t.Errorf("check says %s\nserve says %s", said[0], said[1])
+			}
+			if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+				t.Errorf("%v, %v", left, err)
+			}
+		})
+	}
+	t.Run("a pair that is none", func(t *testing.T) {
+		file := configure(t, "tls: {certificates: .}\n")
+		for _, f := range []string{"a.test.crt", "a.test.key"} {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(file), f), []byte("no PEM"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := hexmpp(t.Context(), "", "config", "check", file); r.code != exitUsage || !strings.Contains(r.err, "a.test.crt") {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("each wrong domain has its line", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(file, []byte("domains:\n  - a b\n  - \"[::1]\"\n  - right.test\n  - romeo@a.test\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := hexmpp(t.Context(), "", "config", "check", file)
+		for _, want := range []string{`:2: domains: "a b" is no domain`, `:3: domains: "[::1]" is no name that DNS can have`, `:5: domains: "romeo@a.test" is an address, not a domain`} {
+			if r.code != exitUsage || !strings.Contains(r.err, file+want) {
+				t.Errorf("%+v, want %s", r, want)
+			}
+		}
+	})
+}
+
 // TestUsers runs the same commands with and without a running server.
 func TestUsers(t *testing.T) {
 	for _, running := range []bool{false, true} {
 		t.Run(fmt.Sprintf("running %v", running), func(t *testing.T) {
 			file := configure(t, "")
-			sessions := "sessions: the server is not running"
+			sessions, where := "sessions: the server is not running", "in "+filepath.Join(filepath.Dir(file), "hexmpp-data", "hexmpp.db")
 			if running {
 				defer serve(t, "--config", file).stop(t)
-				sessions = "sessions: 0"
+				sessions, where = "sessions: 0", "by the running server, whose data is in "+filepath.Join(filepath.Dir(file), "hexmpp-data")
 			}
 			do := func(stdin, want string, args ...string) string {
 				t.Helper()
 				r := hexmpp(t.Context(), stdin, append(append([]string{"user"}, args...), "--config", file)...)
-				if r.code != exitOK || r.err != "" || !regexp.MustCompile(want).MatchString(r.out) {
+				said := ""
+				switch args[0] {
+				case "add":
+					said = "the account " + strings.ToLower(args[1]) + " was made " + where + "\n"
+				case "passwd":
+					said = "the password of " + args[1] + " was changed " + where + "\n"
+				case "remove":
+					said = "the account " + args[1] + " was removed with all its data " + where + "\n"
+				}
+				if r.code != exitOK || r.err != said || !regexp.MustCompile(want).MatchString(r.out) {
 					t.Errorf("%v: %+v", args, r)
 				}
 				return strings.TrimSpace(r.out)
 			}
-			do("", "^$", "list")
 			do("", "^$", "add", "Romeo@A.test", "--password", "secret")
 			do("from a pipe\n", "^$", "add", "juliet@b.test")
 			password := do("", `^[A-Z2-7]{26}\n$`, "add", "nurse@a.test", "--generate")
@@ -265,7 +345,7 @@ func TestAnyMoment(t *testing.T) {
 func TestPasswordFromStandardInput(t *testing.T) {
 	for _, c := range []struct{ in, want, err string }{
 		{"pw\n", "pw", ""}, {"pw", "pw", ""}, {"pw\r\nmore\n", "pw", ""}, {" p w \n", " p w ", ""}, {"\n", "", ""},
-		{"", "", "EOF"}, {strings.Repeat("x", maxLine+1), "", "longer"},
+		{"", "", "--generate"}, {strings.Repeat("x", maxLine+1), "", "longer"},
 	} {
 		got, err := readLine(strings.NewReader(c.in))
 		if got != c.want || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {

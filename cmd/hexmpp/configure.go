@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/hexmpp/hexmpp/cmd/internal/wire"
 )
 
 type configCmd struct {
@@ -39,6 +41,9 @@ func (c *configCheckCmd) Run(e *env) error {
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintln(e.err, "warning:", w)
+	}
+	if err := wire.Check(cfg); err != nil {
+		return err
 	}
 	what := cfg.File
 	if what == "" {

@@ -75,7 +75,10 @@ const maxLine = 4096
 // terminal gives a line at a time.
 func readLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReaderSize(io.LimitReader(r, maxLine+1), maxLine+1).ReadString('\n')
-	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
+	if errors.Is(err, io.EOF) && line == "" {
+		return "", errors.New("there is no password: pass it as one line of standard input, or have one made with --generate")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
 	if len(line) > maxLine {

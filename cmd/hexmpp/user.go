@@ -10,6 +10,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/adminapi"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/cmd/internal/wire"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -17,7 +18,7 @@ import (
 
 type userCmd struct {
 	Add    userAddCmd    `cmd:"" help:"Make an account."`
-	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account."`
+	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account. Clients that are logged in stay so until they log out or the server is started again."`
 	Remove userRemoveCmd `cmd:"" help:"Remove an account with all its data, and end its sessions."`
 	List   userListCmd   `cmd:"" help:"List accounts."`
 	Show   userShowCmd   `cmd:"" help:"Show one account, and its sessions if the server runs."`
@@ -36,7 +37,8 @@ func (a accountArg) load() (*config.Config, jid.JID, error) {
 	}
 	user, err := jid.Parse(a.JID)
 	if err != nil {
-		return nil, jid.JID{}, err
+		return nil, jid.JID{}, fmt.Errorf("%q is no account: before the @ it has letters, digits and signs, but no space and none of \" & ' / : < > @, "+
+			"and behind it a domain; such as romeo@%s", a.JID, cfg.Domains[0])
 	}
 	if user.Local() == "" || !user.IsBare() {
 		return nil, jid.JID{}, fmt.Errorf("%q is no account: want an address such as romeo@%s", a.JID, cfg.Domains[0])
@@ -75,13 +77,13 @@ type userAddCmd struct {
 }
 
 func (c *userAddCmd) Run(ctx context.Context, e *env) error {
-	return setPassword(ctx, e, c.accountArg, c.passwordFlags, func(u admin.Users, user jid.JID, password string) error {
+	return setPassword(ctx, e, c.accountArg, c.passwordFlags, makes, func(u admin.Users, user jid.JID, password string) error {
 		err := u.AddUser(ctx, user, password)
 		if errors.Is(err, auth.ErrExists) {
 			return fmt.Errorf("there is an account %s already; hexmpp user passwd changes its password", user)
 		}
 		return err
-	})
+	}, "the account %s was made %s")
 }
 
 type userPasswdCmd struct {
@@ -90,12 +92,14 @@ type userPasswdCmd struct {
 }
 
 func (c *userPasswdCmd) Run(ctx context.Context, e *env) error {
-	return setPassword(ctx, e, c.accountArg, c.passwordFlags, func(u admin.Users, user jid.JID, password string) error {
+	return setPassword(ctx, e, c.accountArg, c.passwordFlags, wants, func(u admin.Users, user jid.JID, password string) error {
 		return explain(user, u.SetPassword(ctx, user, password))
-	})
+	}, "the password of %s was changed %s")
 }
 
-func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, set func(admin.Users, jid.JID, string) error) error {
+// setPassword calls set with the password that the flags give, and says done, a
+// format for account and place.
+func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, create bool, set func(admin.Users, jid.JID, string) error, done string) error {
 	cfg, user, err := a.load()
 	if err != nil {
 		return err
@@ -104,28 +108,52 @@ func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, set
 	if err != nil {
 		return err
 	}
-	err = withUsers(ctx, cfg, func(u admin.Users) error { return set(u, user, password) })
+	var place string
+	err = withUsers(ctx, cfg, create, func(u admin.Users) error {
+		place = placeOf(u, cfg)
+		return set(u, user, password)
+	})
 	if errors.Is(err, auth.ErrPassword) {
-		return fmt.Errorf("%w: it must not be empty, longer than 1,023 bytes, or have control characters", err)
+		return errors.New("this password can't be used: it must not be empty, nor longer than 1,023 bytes, nor have control characters, and it must be UTF-8")
 	}
-	if err == nil && print != "" {
+	if err != nil {
+		return err
+	}
+	// The password alone is on standard output, for scripts.
+	fmt.Fprintf(e.err, done+"\n", user, place)
+	if print != "" {
 		_, err = fmt.Fprintln(e.out, print)
 	}
 	return err
+}
+
+// placeOf says where what was done is stored.
+func placeOf(u admin.Users, cfg *config.Config) string {
+	if _, running := u.(*adminapi.Client); running {
+		return "by the running server, whose data is in " + cfg.Data
+	}
+	return "in " + wire.Database(cfg)
 }
 
 type userRemoveCmd struct {
 	accountArg
 }
 
-func (c *userRemoveCmd) Run(ctx context.Context) error {
+func (c *userRemoveCmd) Run(ctx context.Context, e *env) error {
 	cfg, user, err := c.load()
 	if err != nil {
 		return err
 	}
-	return withUsers(ctx, cfg, func(u admin.Users) error {
+	var place string
+	err = withUsers(ctx, cfg, wants, func(u admin.Users) error {
+		place = placeOf(u, cfg)
 		return explain(user, u.RemoveUser(ctx, user))
 	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.err, "the account %s was removed with all its data %s\n", user, place)
+	return err
 }
 
 type userListCmd struct {
@@ -144,13 +172,13 @@ func (c *userListCmd) Run(ctx context.Context, e *env) error {
 	domains := cfg.Domains
 	if c.Domain != "" {
 		d, err := jid.Parse(c.Domain)
-		if err != nil {
-			return err
+		if err != nil || !cfg.Hosts(d) {
+			return fmt.Errorf("the domain %q is not a hosted domain: the key domains has %v", c.Domain, cfg.Domains)
 		}
 		domains = []string{d.Domain()}
 	}
 	var all []auth.Account
-	err = withUsers(ctx, cfg, func(u admin.Users) error {
+	err = withUsers(ctx, cfg, wants, func(u admin.Users) error {
 		all = nil
 		for _, domain := range domains {
 			for after := ""; ; {
@@ -189,7 +217,7 @@ func (c *userShowCmd) Run(ctx context.Context, e *env) error {
 	var a auth.Account
 	var sessions []admin.Session
 	running := false
-	err = withUsers(ctx, cfg, func(u admin.Users) error {
+	err = withUsers(ctx, cfg, wants, func(u admin.Users) error {
 		var err error
 		if a, err = u.User(ctx, user); err != nil {
 			return explain(user, err)

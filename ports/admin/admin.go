@@ -26,7 +26,7 @@ type Status struct {
 	Sessions   int
 	Streams    int
 	Goroutines int
-	HeapBytes  uint64 // live heap after the last garbage collection
+	HeapBytes  uint64 // live heap after the last garbage collection; before the first, all that was allocated
 }
 
 // Users manages accounts of hosted domains. It works with and without a

@@ -48,7 +48,7 @@ func diagnosePostgres(err error) (effect, string) {
 	case "53300": // too_many_connections
 		return connectionLost, "the database has too many connections: raise its max_connections"
 	case "3D000": // invalid_catalog_name
-		return connectionLost, "create the database"
+		return connectionLost, "create the database: CREATE DATABASE hexmpp OWNER hexmpp ENCODING 'UTF8' TEMPLATE template0"
 	case "XX001", "XX002": // data_corrupted, index_corrupted
 		return statementFailed, "the database is damaged: restore a backup"
 	}
@@ -56,7 +56,7 @@ func diagnosePostgres(err error) (effect, string) {
 	case "08", "57", "58": // connection, operator intervention, the server's system
 		return connectionLost, "the database ended the connection"
 	case "28": // authorization
-		return connectionLost, "the database doesn't accept user and password"
+		return connectionLost, "the database doesn't accept user and password: CREATE ROLE hexmpp LOGIN PASSWORD '...' makes a user, and pg_hba.conf says who may come from where"
 	case "0A": // a prepared statement that is out of date, after a migration by another node
 		return connectionLost, ""
 	}

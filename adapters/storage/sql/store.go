@@ -102,6 +102,32 @@ func (o *Options) complete() error {
 	return nil
 }
 
+// Check finds what is wrong with the options without connecting to anything or
+// making anything. The error has nothing of the DSN in it.
+func (o Options) Check() error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	if o.Driver == Postgres {
+		_, err := postgresConfig(o)
+		return err
+	}
+	return checkSQLite(o)
+}
+
+// Name says which database the options are about: the file, or place and name
+// at PostgreSQL; without user and password.
+func (o Options) Name() string {
+	if o.Driver != Postgres {
+		return o.Path
+	}
+	config, err := postgresConfig(o)
+	if err != nil {
+		return "PostgreSQL"
+	}
+	return "PostgreSQL " + databaseName(config)
+}
+
 // newDialect returns the dialect that the options name. It may make files, but
 // connects to nothing.
 func newDialect(o Options, log *zap.Logger) (dialect, error) {

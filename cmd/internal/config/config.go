@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -179,6 +180,9 @@ func Load(path string) (*Config, error) {
 		return withoutFile()
 	}
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration file %s: name another one with --config, or leave it out to serve localhost with the defaults", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
@@ -212,7 +216,7 @@ func Parse(path string, text []byte) (*Config, error) {
 		check(c, r)
 	}
 	if len(r.errs) > 0 {
-		r.errs.sort()
+		r.errs.Sort()
 		return nil, r.errs
 	}
 	if err := c.resolve(filepath.Dir(path)); err != nil {

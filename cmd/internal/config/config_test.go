@@ -65,14 +65,14 @@ func TestErrors(t *testing.T) {
 		{"RFC 6120 13.12: a limit of 10,000 bytes at least", "limits: {stanza-bytes: 9999, stanza-bytes-unauthenticated: 2TiB}",
 			[]string{
 				`c.yaml:1: limits.stanza-bytes: 9999 is out of bounds: want bytes from 10000 to 768KiB, such as 65536 or 64KiB`,
-				`c.yaml:1: limits.stanza-bytes-unauthenticated: "2Ti": want bytes from 10000 to 768KiB, such as 65536 or 64KiB`,
+				`c.yaml:1: limits.stanza-bytes-unauthenticated: "2TiB": want bytes from 10000 to 768KiB, such as 65536 or 64KiB`,
 			}},
 		{"more than storage has room for", "limits: {stanza-bytes: 768KiB, stanza-bytes-unauthenticated: 786433}",
 			[]string{`c.yaml:1: limits.stanza-bytes-unauthenticated: 786433 is out of bounds: want bytes from 10000 to 768KiB, such as 65536 or 64KiB`}},
 		{"number that overflows", "limits: {depth: 99999999999999999999}",
 			[]string{`c.yaml:1: limits.depth: want a number from 8 to 255, not the number 99999999999999999999`}},
 		{"size that overflows", "limits: {stanza-bytes: 9223372036854775807GiB}",
-			[]string{`c.yaml:1: limits.stanza-bytes: 9223372036854775807 is out of bounds: want bytes from 10000 to 768KiB, such as 65536 or 64KiB`}},
+			[]string{`c.yaml:1: limits.stanza-bytes: 9223372036854775807GiB is out of bounds: want bytes from 10000 to 768KiB, such as 65536 or 64KiB`}},
 		{"domain with a localpart", "domains: [romeo@example.org]",
 			[]string{`c.yaml:1: domains: "romeo@example.org" is an address, not a domain: want a domain such as example.org`}},
 		{"no domain", "domains: []", []string{`c.yaml:1: domains: at least one domain is needed`}},
@@ -187,18 +187,8 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestLoadReportsMissingFile(t *testing.T) {
-	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); !os.IsNotExist(unwrapAll(err)) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "there is no configuration file") {
 		t.Errorf("error is %v", err)
-	}
-}
-
-func unwrapAll(err error) error {
-	for {
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok || os.IsNotExist(err) {
-			return err
-		}
-		err = u.Unwrap()
 	}
 }
 

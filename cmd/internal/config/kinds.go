@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
+
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -72,7 +74,7 @@ func number(least, most int) kind[int] {
 		what: fmt.Sprintf("a number from %d to %d", least, most),
 		tags: []string{"!!int"},
 		parse: func(s string) (int, error) {
-			return within(s, least, most, 1)
+			return within(s, s, least, most, 1)
 		},
 		text: strconv.Itoa,
 	}
@@ -92,10 +94,10 @@ func size(least, most int) kind[int] {
 		parse: func(s string) (int, error) {
 			for _, u := range units {
 				if digits, ok := strings.CutSuffix(s, u.suffix); ok {
-					return within(strings.TrimSpace(digits), least, most, u.factor)
+					return within(s, strings.TrimSpace(digits), least, most, u.factor)
 				}
 			}
-			return within(s, least, most, 1)
+			return within(s, s, least, most, 1)
 		},
 		text: sizeText,
 	}
@@ -110,9 +112,10 @@ func sizeText(n int) string {
 	return strconv.Itoa(n)
 }
 
-// within parses a decimal number, multiplies it and checks the bounds.
-func within(s string, least, most, factor int) (int, error) {
-	n, err := strconv.Atoi(s)
+// within parses a decimal number, multiplies it and checks the bounds. s is the
+// whole value, for errors.
+func within(s, digits string, least, most, factor int) (int, error) {
+	n, err := strconv.Atoi(digits)
 	if err != nil {
 		return 0, fmt.Errorf("%q", short(s))
 	}
@@ -160,10 +163,13 @@ var domain = kind[string]{
 	parse: func(s string) (string, error) {
 		j, err := jid.Parse(s)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("%q is no domain", short(s))
 		}
 		if j.Local() != "" || j.Resource() != "" {
 			return "", fmt.Errorf("%q is an address, not a domain", short(s))
+		}
+		if _, err := idna.Lookup.ToASCII(j.Domain()); err != nil { // certificates are for DNS names
+			return "", fmt.Errorf("%q is no name that DNS can have", short(s))
 		}
 		return j.Domain(), nil
 	},
@@ -176,10 +182,7 @@ var account = kind[jid.JID]{
 	tags: []string{"!!str"},
 	parse: func(s string) (jid.JID, error) {
 		j, err := jid.Parse(s)
-		if err != nil {
-			return jid.JID{}, err
-		}
-		if j.Local() == "" || j.Resource() != "" {
+		if err != nil || j.Local() == "" || j.Resource() != "" {
 			return jid.JID{}, fmt.Errorf("%q is no account", short(s))
 		}
 		return j, nil

@@ -17,10 +17,19 @@ type Error struct {
 }
 
 func (e Error) Error() string {
+	if e.File == "" {
+		return e.Text
+	}
 	if e.Line == 0 {
 		return e.File + ": " + e.Text
 	}
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
+}
+
+// Wrong says that the option at this path ("tls.certificates") has a value that
+// can't be used, for a reason that is seen outside of the file.
+func (c *Config) Wrong(path string, why error) Error {
+	return Error{c.File, c.lines[path], path + ": " + why.Error()}
 }
 
 // Errors is everything that is wrong, in the order of the lines.
@@ -34,7 +43,8 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (e Errors) sort() {
+// Sort puts them in the order of their lines.
+func (e Errors) Sort() {
 	slices.SortStableFunc(e, func(a, b Error) int { return cmp.Compare(a.Line, b.Line) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,6 +74,9 @@ func Acquire(ctx context.Context, folder string, purpose Purpose) (*Lock, error)
 func try(folder string, purpose Purpose) (*Lock, error) {
 	f, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("data folder: %w: run this as the user that the folder belongs to", err)
+		}
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	locked, err := lock(f)

@@ -39,7 +39,6 @@ func lifecycle(ctx context.Context, lc fx.Lifecycle, p *parts) {
 	lc.Append(fx.StartStopHook(watch.Start, watch.Stop))
 	// The writer of last logins: its last batch goes to the storage.
 	lc.Append(fx.StartStopHook(p.Auth.Start, p.Auth.Stop))
-	lc.Append(fx.StartHook(within(p.firstAccount)))
 	lc.Append(fx.StartStopHook(within(p.Certs.Start), p.Certs.Stop))
 	// The kernel and its extensions. It bounds its own time.
 	lc.Append(fx.StartStopHook(until(ctx, p.Kernel.Start), p.Kernel.Shutdown))
@@ -50,6 +49,8 @@ func lifecycle(ctx context.Context, lc fx.Lifecycle, p *parts) {
 	// Clients last: whatever they ask for is there. To stop is to accept no
 	// more, to let the kernel end all streams, and to cut off those left.
 	lc.Append(fx.StartStopHook(within(p.Listeners.Start), p.Listeners.Stop))
+	// A password is printed once, so behind all that may fail.
+	lc.Append(fx.StartHook(within(p.firstAccount)))
 }
 
 // within bounds the time of a start.

@@ -23,7 +23,7 @@ var Listeners = fx.Module("listeners", fx.Provide(newCerts, newListeners))
 func newCerts(c *config.Config, log *zap.Logger) (*certs.Store, error) {
 	// The folder in the data folder is made, so that an administrator finds where
 	// certificates belong; one that the configuration names must be there.
-	if c.TLS.Certificates == filepath.Join(c.Data, "certificates") {
+	if ownCerts(c) {
 		if err := os.MkdirAll(c.TLS.Certificates, 0o700); err != nil {
 			return nil, fmt.Errorf("tls.certificates: %w", err)
 		}

@@ -20,6 +20,10 @@ func openStore(ctx context.Context, c *config.Config, watch observe.Storage, log
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, o, watch, log)
+}
+
+func open(ctx context.Context, o sql.Options, watch observe.Storage, log *zap.Logger) (storage.Store, error) {
 	o.Observe, o.Exclusive = watch, true
 	return sql.New(ctx, o, log.Named("storage"))
 }

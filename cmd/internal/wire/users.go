@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
@@ -15,10 +16,19 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
+// ErrNoData: there is no database that OpenUsers could look at.
+var ErrNoData = sql.ErrMissing
+
 // OpenUsers opens the accounts of a server that does not run. The caller holds
-// the lock of the data folder, and calls close at the end.
-func OpenUsers(ctx context.Context, c *config.Config, log *zap.Logger) (users admin.Users, close func() error, err error) {
-	store, err := openStore(ctx, c, observe.Storage{}, log)
+// the lock of the data folder, and calls close at the end. A database is made
+// only with create; without it, and without one, the error wraps ErrNoData.
+func OpenUsers(ctx context.Context, c *config.Config, create bool, log *zap.Logger) (users admin.Users, close func() error, err error) {
+	o, err := storeOptions(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Existing = !create
+	store, err := open(ctx, o, observe.Storage{}, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -27,6 +37,15 @@ func OpenUsers(ctx context.Context, c *config.Config, log *zap.Logger) (users ad
 		return nil, nil, errors.Join(err, store.Close())
 	}
 	return &storedUsers{c.Domains, accounts}, store.Close, nil
+}
+
+// Database says which database the configuration is about, without secrets.
+func Database(c *config.Config) string {
+	o, err := storeOptions(c)
+	if err != nil {
+		return c.Storage.Driver
+	}
+	return o.Name()
 }
 
 // storedUsers is admin.Users without a kernel: there are no sessions to end.

@@ -64,7 +64,12 @@ type Server struct {
 // connections, and the caller stops it with Stop. The end of ctx gives up what
 // may take long: waiting for the data folder, opening the storage, and storing
 // messages that were accepted before a kill.
+//
+// What Check finds is the error before anything is made.
 func Start(ctx context.Context, o Options) (*Server, error) {
+	if err := Check(o.Config); err != nil {
+		return nil, err
+	}
 	for _, w := range o.Config.Warnings() {
 		o.Log.Warn(w)
 	}
@@ -141,7 +146,9 @@ func (s *Server) Stop() error {
 	if err != nil {
 		err = fmt.Errorf("stop: %w", err)
 	}
-	return errors.Join(err, s.close())
+	err = errors.Join(err, s.close())
+	s.parts.Log.Info("stopped", zap.Bool("in_order", err == nil))
+	return err
 }
 
 // Failed is closed when the server can't go on: storage or spool write no more,

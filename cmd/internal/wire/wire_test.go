@@ -249,7 +249,7 @@ func TestOneServerForADatabase(t *testing.T) {
 	if _, err := Start(t.Context(), other); !errors.Is(err, sql.ErrInUse) {
 		t.Errorf("a second server: %v", err)
 	}
-	if _, _, err := OpenUsers(t.Context(), other.Config, other.Log); !errors.Is(err, sql.ErrInUse) {
+	if _, _, err := OpenUsers(t.Context(), other.Config, true, other.Log); !errors.Is(err, sql.ErrInUse) {
 		t.Errorf("a command: %v", err)
 	}
 	stop(t, s)
@@ -309,7 +309,7 @@ func TestOffline(t *testing.T) {
 	}
 	romeo := jid.MustParse("romeo@a.test")
 	ctx := t.Context()
-	users, closeUsers, err := OpenUsers(ctx, o.Config, o.Log)
+	users, closeUsers, err := OpenUsers(ctx, o.Config, true, o.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
