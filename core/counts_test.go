@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -170,5 +171,39 @@ func TestCountsAreBoundedForEachAccount(t *testing.T) {
 		if ended := sp.ended.Load(); ended != 201 {
 			t.Errorf("%d sessions are forgotten", ended)
 		}
+	})
+}
+
+// After a kill a client is not to send again what it was told is handled: counts that
+// go over what no message is in are noted, once.
+func TestToldCountsAreNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{}
+		w := spooledWorld(t, sp, nil)
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		juliet.manage()
+		id := romeo.manage()
+		want := func(counts ...uint32) {
+			t.Helper()
+			sp.mu.Lock()
+			defer sp.mu.Unlock()
+			if !slices.Equal(sp.told[id], counts) {
+				t.Errorf("noted are %v, want %v", sp.told[id], counts)
+			}
+		}
+		nothing := "<iq type='result' id='1'/>"
+		romeo.send(nothing + nothing)
+		want()
+		romeo.send(askAck + askAck).want(ack(2) + ack(2))
+		want(2)
+		romeo.send(say(3) + askAck)
+		sp.sync(1)
+		want(2) // the record has it
+		romeo.send(nothing + askAck)
+		want(2, 4)
+		romeo.send(nothing)
+		romeo.cut()
+		w.resume("romeo@example.test", id, 0).wantPart("<resumed xmlns='urn:xmpp:sm:3' h='5' ")
+		want(2, 4, 5)
 	})
 }

@@ -28,6 +28,7 @@ type spool struct {
 	mu     sync.Mutex
 	held   map[uint64]storage.SpoolRecord
 	began  []string
+	told   map[string][]uint32
 	light  bool
 	last   uint64
 	ended  atomic.Int32
@@ -61,7 +62,15 @@ func (s *spool) Done(id uint64) {
 	delete(s.held, id)
 }
 
-func (s *spool) Began(x storage.SpoolSession)    { s.began = append(s.began, x.ID) }
+func (s *spool) Began(x storage.SpoolSession) { s.began = append(s.began, x.ID) }
+func (s *spool) Told(id string, h uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told == nil {
+		s.told = map[string][]uint32{}
+	}
+	s.told[id] = append(s.told[id], h)
+}
 func (s *spool) Written(context.Context, uint64) {}
 func (s *spool) Ended(string)                    { s.ended.Add(1) }
 func (s *spool) Synced(f func(uint64))           { s.synced = f }

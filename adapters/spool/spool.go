@@ -56,11 +56,12 @@ type Spool struct {
 	waiting []waiting
 	done    []uint64 // of records that are on their way to disk, or there
 	notes   []note
-	live    map[uint64]place // records that are on their way to disk, or there, and not done
-	written uint64           // everything up to it is written, or done
-	dirty   bool             // since the last sync
-	size    int64            // of the log, in bytes
-	news    chan struct{}    // closed when written grows; nil if nobody waits
+	told    map[string]uint32 // see Told
+	live    map[uint64]place  // records that are on their way to disk, or there, and not done
+	written uint64            // everything up to it is written, or done
+	dirty   bool              // since the last sync
+	size    int64             // of the log, in bytes
+	news    chan struct{}     // closed when written grows; nil if nobody waits
 
 	// The writer's own, and Load's before it.
 	segments []*segment                      // in order; the last is the one that is written if file is not nil

@@ -86,7 +86,7 @@ func (s *Spool) turn() (last bool, err error) {
 		return false, err
 	}
 	s.mu.Lock()
-	some := len(s.waiting)+len(s.done)+len(s.notes) > 0
+	some := len(s.waiting)+len(s.done)+len(s.notes)+len(s.told) > 0
 	last = s.closed
 	s.mu.Unlock()
 	if some {
@@ -104,8 +104,8 @@ func (s *Spool) turn() (last bool, err error) {
 // take puts what waits into the buffer.
 func (s *Spool) take() {
 	s.mu.Lock()
-	batch, done, notes, upTo := s.waiting, s.done, s.notes, s.next
-	s.waiting, s.done, s.notes = nil, nil, nil
+	batch, done, notes, told, upTo := s.waiting, s.done, s.notes, s.told, s.next
+	s.waiting, s.done, s.notes, s.told = nil, nil, nil, nil
 	for i := range batch {
 		if !batch[i].done {
 			s.live[batch[i].ID] = place{} // from now on Done finds it there
@@ -117,6 +117,7 @@ func (s *Spool) take() {
 	}
 	s.pending.records, s.pending.upTo = len(batch) > 0, upTo
 	s.pending.dirty = s.encode(batch)
+	s.encodeTold(told)
 	if len(done) > 0 {
 		s.buf = appendDone(s.buf, done)
 	}

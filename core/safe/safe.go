@@ -195,6 +195,13 @@ func (s *Safe) Began(id string, user jid.JID) {
 	}
 }
 
+// Told implements session.Senders.
+func (s *Safe) Told(id string, h uint32) {
+	if s != nil {
+		s.spool.Told(id, h)
+	}
+}
+
 // Ended implements session.Senders.
 func (s *Safe) Ended(id string) {
 	if s != nil {

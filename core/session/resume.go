@@ -26,6 +26,7 @@ type resumption struct {
 	unsafe      []unsafe // of these, in order: those that are not on disk yet
 	unsafeBytes int      // of unsafe
 	owes        bool     // the client asked, and was told less than handled
+	noted       uint32   // the count that the spool has
 	told        uint32   // the count that it was told last
 	past        bool     // the session has ended: Resumables tell its count
 	calm        chan struct{}
@@ -225,6 +226,7 @@ func (s *Session) attach(b *transport.Batch, o Owner, conn transport.Conn, h uin
 		return ErrEnded
 	}
 	r := s.resumption
+	r.tells(r.handled) // all of it is safe
 	resumed := pending + "<resumed xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(r.handled), 10) + "' previd='" + r.id + "'/>"
 	return s.out.Attach(b, conn, h, resumed)
 }

@@ -11,6 +11,8 @@ import (
 // the process; package safe is it.
 type Senders interface {
 	Began(id string, user jid.JID)
+	// Told: the client has been told a count that no record of the spool has.
+	Told(id string, h uint32)
 	Ended(id string)
 }
 
@@ -49,6 +51,7 @@ func (s *Session) Await(record uint64, size int) {
 	if r := s.resumption; r != nil {
 		r.unsafe = append(r.unsafe, unsafe{record, r.handled, int32(size)})
 		r.unsafeBytes += size
+		r.noted = r.handled
 	}
 }
 
@@ -106,8 +109,19 @@ func (s *Session) answer() string {
 	if int32(h-r.told) < 0 { // counts never go back
 		h = r.told
 	}
-	r.told, r.owes = h, h != r.handled
+	r.owes = h != r.handled
+	r.tells(h)
 	return "<a xmlns='" + NSManagement + "' h='" + strconv.FormatUint(uint64(h), 10) + "'/>"
+}
+
+// tells notes what the client is being told, and has the spool note it if need be: it
+// has the count of each stanza that it has a record of. Session.mu is held.
+func (r *resumption) tells(h uint32) {
+	r.told = h
+	if r.id != "" && r.all.senders != nil && int32(h-r.noted) > 0 {
+		r.noted = h
+		r.all.senders.Told(r.id, h)
+	}
 }
 
 // safe returns the length of the longest prefix of what the client sent that is

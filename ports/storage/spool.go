@@ -55,6 +55,9 @@ type Spool interface {
 	// Began notes who a session is; Ended that nobody will ask for it any more.
 	Began(s SpoolSession)
 	Ended(sender string)
+	// Told notes a count that the client of a session is being told, or was told: it is
+	// written soon, and never synced.
+	Told(sender string, handled uint32)
 	// Synced has f told, by one goroutine, up to which ID everything is on disk
 	// or done. It is called once, before the first Append.
 	Synced(f func(id uint64))
