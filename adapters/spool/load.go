@@ -12,9 +12,8 @@ import (
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
-// Load implements storage.Spool. A frame that is not whole is where a process was
-// killed while it wrote: nobody was told that it is safe. Nothing follows it in its
-// file, since each process begins another one.
+// Load implements storage.Spool. What can't be read is left out, and nothing else:
+// the file is kept then (segment.damaged).
 func (s *Spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
 	l := loading{records: map[uint64]loaded{}}
 	for _, seg := range s.segments {
@@ -22,6 +21,7 @@ func (s *Spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession,
 			return nil, err
 		}
 	}
+	s.measure()
 	s.mu.Lock()
 	for id, r := range l.records {
 		s.live[id] = r.where
@@ -29,7 +29,6 @@ func (s *Spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession,
 		r.where.seg.liveBytes += int64(r.where.n)
 	}
 	s.mu.Unlock()
-	s.measure()
 	for _, id := range slices.Sorted(maps.Keys(l.records)) {
 		if err := f(l.records[id].SpoolRecord); err != nil {
 			return nil, fmt.Errorf("spool: record %d: %w", id, err)
@@ -57,22 +56,76 @@ func (s *Spool) read(seg *segment, l *loading) error {
 	return nil
 }
 
-// scan takes the records of a file, as far as they are whole.
+// maxFaults is how many faults of a file are logged one by one.
+const maxFaults = 10
+
+// scan takes the records of a file. A frame that can't be read is skipped, whether
+// its bytes are damaged or its content makes no sense.
 func (s *Spool) scan(seg *segment, p []byte, l *loading) {
 	seg.size = int64(len(p))
-	for rest := p; len(rest) > 0; {
-		at := int64(len(p) - len(rest))
-		kind, body, behind, err := nextFrame(rest)
-		if err == nil {
-			err = s.apply(l, kind, body, place{seg, at, int32(len(rest) - len(behind))})
+	search := search{left: 1<<20 + 64*len(p)}
+	faults := 0
+	fault := func(msg string, at, n int, err error) {
+		seg.damaged = true
+		if faults++; faults <= maxFaults {
+			s.log.Error(msg, zap.String("file", seg.path), zap.Int("at", at), zap.Int("bytes", n), zap.Error(err))
 		}
-		if err != nil {
-			s.log.Warn("spool: the end of a file is no whole record: if the server was killed, nothing that was acknowledged is in it; if not, the disk is damaged",
-				zap.String("file", seg.path), zap.Int64("at", at), zap.Int("bytes", len(rest)), zap.Error(err))
-			return
-		}
-		rest = behind
 	}
+	for at := 0; at < len(p); {
+		kind, body, behind, err := nextFrame(p[at:])
+		end := len(p) - len(behind)
+		if err == nil {
+			if err = s.apply(l, kind, body, place{seg, int64(at), int32(end - at)}); err != nil {
+				fault("spool: a record is whole and can't be understood; it is left out, and its file will be kept", at, end-at, err)
+			}
+			at = end
+			continue
+		}
+		next := search.frame(p, at+1)
+		if next == len(p) && isCut(p[at:]) {
+			s.log.Warn("spool: a file ends within a record: the server was killed, or the power failed, while it was written; nothing that was acknowledged is in it",
+				zap.String("file", seg.path), zap.Int("at", at), zap.Int("bytes", next-at))
+			break
+		}
+		fault("spool: a part of a file is damaged; it is left out, and the file will be kept. Unless the power failed, check the disk", at, next-at, err)
+		at = next
+	}
+	if faults > maxFaults {
+		s.log.Error("spool: more of a file can't be read", zap.String("file", seg.path), zap.Int("faults", faults))
+	}
+}
+
+// isCut says whether p, which does not begin with a whole frame, can be all that a
+// process wrote of one, or that a file had grown by when the power failed.
+func isCut(p []byte) bool {
+	if len(p) <= frameHead {
+		return true
+	}
+	if n := binary.LittleEndian.Uint32(p); n > 0 {
+		return n <= maxBody && int64(n) > int64(len(p)-frameHead)
+	}
+	return !slices.ContainsFunc(p, func(c byte) bool { return c != 0 })
+}
+
+// search finds frames behind damage. left bounds the bytes whose checksums it takes,
+// so that no file takes for ever. A client can't have put a frame into a message:
+// the head of one has a zero byte (maxBody), and XML has none.
+type search struct{ left int }
+
+// frame returns where the first whole frame begins at from or behind it, len(p) if
+// there is none.
+func (s *search) frame(p []byte, from int) int {
+	for at := from; at+frameHead < len(p) && s.left > 0; at++ {
+		n := int64(binary.LittleEndian.Uint32(p[at:]))
+		if kind := p[at+frameHead]; n == 0 || n > maxBody || n > int64(len(p)-at-frameHead) || kind < kindMessage || kind > lastKind {
+			continue
+		}
+		s.left -= int(n)
+		if _, _, _, err := nextFrame(p[at:]); err == nil {
+			return at
+		}
+	}
+	return len(p)
 }
 
 func (s *Spool) apply(l *loading, kind byte, body []byte, where place) error {

@@ -24,10 +24,13 @@ const (
 	kindDone                    // IDs
 	kindSession                 // SM-ID, user, handled
 	kindEnded                   // SM-ID
+
+	lastKind = kindEnded
 )
 
-// maxBody bounds a body, in bytes: a stanza is never as large.
-const maxBody = 4 << 20
+// maxBody bounds a body, in bytes. A stanza is never as large (storage.MaxValue), and
+// the fourth byte of each frame is zero.
+const maxBody = 1<<24 - 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -160,7 +163,7 @@ func parseMessage(p []byte) (r storage.SpoolRecord, err error) {
 		return r, f.err
 	}
 	if r.Stanza, err = xmlstream.ParseCanonical(f.p); err != nil {
-		return r, fmt.Errorf("%w: %w", errFrame, err)
+		return r, fmt.Errorf("record %d, received %s for %s: the stanza of %d bytes: %w", r.ID, r.Stamp.Format(time.RFC3339), r.To, len(f.p), err)
 	}
 	return r, nil
 }

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,35 +15,42 @@ type segment struct {
 	number uint64
 	path   string
 	size   int64
+	// damaged: something in it can't be read. It is kept aside when nothing else in it
+	// is needed.
+	damaged bool
 
 	// Records in it that are not done, and their bytes; Spool.mu guards them.
 	live      int
 	liveBytes int64
 }
 
-const suffix = ".spool"
+const (
+	suffix = ".spool"
+	aside  = ".damaged" // follows it in the name of a file that is kept aside
+)
 
 func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", number, suffix))
 }
 
-// segments returns the files of the log in dir, in order.
-func segments(dir string) ([]*segment, error) {
+// segments returns the files of the log in dir, in order, and the highest number
+// that a file has or had, of those that are kept aside, too.
+func segments(dir string) (all []*segment, last uint64, err error) {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, 0, fmt.Errorf("spool: %w", err)
 	}
-	var all []*segment
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), suffix)
+		file, old := strings.CutSuffix(e.Name(), aside)
+		name, ok := strings.CutSuffix(file, suffix)
 		number, err := strconv.ParseUint(name, 16, 64)
 		if !ok || err != nil || !e.Type().IsRegular() {
 			continue
 		}
-		all = append(all, &segment{number: number, path: filepath.Join(dir, e.Name())})
+		last = max(last, number)
+		if !old {
+			all = append(all, &segment{number: number, path: filepath.Join(dir, e.Name())})
+		}
 	}
 	slices.SortFunc(all, func(a, b *segment) int {
 		if a.number < b.number {
@@ -52,7 +58,21 @@ func segments(dir string) ([]*segment, error) {
 		}
 		return 1
 	})
-	return all, nil
+	return all, last, nil
+}
+
+// remove takes the file of a segment out of the log.
+func (seg *segment) remove() error {
+	var err error
+	if seg.damaged {
+		err = os.Rename(seg.path, seg.path+aside)
+	} else {
+		err = os.Remove(seg.path)
+	}
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
 }
 
 // create makes the file of a segment, whose name is on disk when it returns.

@@ -65,6 +65,7 @@ type Spool struct {
 
 	// The writer's own, and Load's before it.
 	segments []*segment                      // in order; the last is the one that is written if file is not nil
+	number   uint64                          // of the newest file that there was
 	buf      []byte                          // is written at the end of the last segment
 	pending  turn                            // what buf is
 	refused  error                           // why the disk took nothing the last time
@@ -110,12 +111,12 @@ func Open(o Options, log *zap.Logger) (*Spool, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	all, err := segments(o.Dir)
+	all, last, err := segments(o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Spool{
-		Options: o, log: log, segments: all,
+		Options: o, log: log, segments: all, number: last,
 		wake: make(chan struct{}, 1), flush: make(chan struct{}, 1), gone: make(chan struct{}), failed: make(chan struct{}), synced: func(uint64) {},
 		closing: make(chan struct{}),
 		live:    map[uint64]place{}, sessions: map[string]storage.SpoolSession{},

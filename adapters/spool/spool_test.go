@@ -330,6 +330,7 @@ func FuzzFrames(f *testing.F) {
 	r := record("hi", "sm", 3)
 	f.Add(appendSession(appendMessage(nil, &r), &storage.SpoolSession{ID: "sm", User: romeo.Bare(), Handled: 9}))
 	f.Add(appendEnded(appendDone(nil, []uint64{1, 300}), "sm"))
+	f.Add(append(appendEnded(nil, "sm"), 0xFF, 0, 0, 0, 1, 2, 3, 4, kindDone, 5))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		s := &Spool{log: zap.NewNop(), sessions: map[string]storage.SpoolSession{}}
 		seg, l := &segment{}, loading{records: map[uint64]loaded{}}
@@ -337,6 +338,16 @@ func FuzzFrames(f *testing.F) {
 		for _, r := range l.records {
 			if r.Stanza == nil {
 				t.Error("a record without its stanza")
+			}
+		}
+		// Whatever p is, a record behind it is found.
+		if len(p) < 800 {
+			last := record("last", "", 0)
+			last.ID = 1 << 60
+			l := loading{records: map[uint64]loaded{}}
+			s.scan(seg, appendMessage(slices.Clone(p), &last), &l)
+			if _, found := l.records[last.ID]; !found {
+				t.Error("a record behind this is lost")
 			}
 		}
 		// A body behind a right checksum, too.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"go.uber.org/zap"
 )
 
 // maxBuffer is how much room for output is kept from one turn to the next.
@@ -137,14 +139,11 @@ func (s *Spool) open() error {
 		}
 		s.file = nil
 	}
-	number := uint64(1)
-	if len(s.segments) > 0 {
-		number = s.active().number + 1
-	}
-	seg, f, err := create(s.Dir, number)
+	seg, f, err := create(s.Dir, s.number+1)
 	if err != nil {
 		return err
 	}
+	s.number = seg.number
 	s.segments, s.file = append(s.segments, seg), f
 	for _, known := range s.sessions {
 		s.buf = appendSession(s.buf, &known)
@@ -303,8 +302,12 @@ func (s *Spool) drop() error {
 
 // remove removes the oldest segment.
 func (s *Spool) remove() error {
-	if err := os.Remove(s.segments[0].path); err != nil {
-		return fmt.Errorf("spool: %w", err)
+	seg := s.segments[0]
+	if err := seg.remove(); err != nil {
+		return err
+	}
+	if seg.damaged {
+		s.log.Error("spool: a damaged file is kept aside; nothing reads it any more", zap.String("file", seg.path+aside))
 	}
 	s.segments = s.segments[1:]
 	return nil

@@ -1,0 +1,188 @@
+package spool
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+)
+
+// three returns the file of a log with the messages m0, m1 and m2 in it, and where
+// the frame of each begins and ends.
+func three(t *testing.T) (file []byte, frames [][2]int) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	for _, m := range []string{"m0", "m1", "m2"} {
+		s.wait(s.Append(record(m, "", 0)))
+	}
+	s.close()
+	file, err := os.ReadFile(files(t, dir)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(file); {
+		kind, _, behind, err := nextFrame(file[at:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := len(file) - len(behind)
+		if kind == kindMessage {
+			frames = append(frames, [2]int{at, end})
+		}
+		at = end
+	}
+	if len(frames) != 3 {
+		t.Fatal(frames)
+	}
+	return file, frames
+}
+
+// reread opens a log that has one file, and tells what is in it. All of it is done,
+// then: it returns what is kept aside.
+func reread(t *testing.T, file []byte) (bodies []string, kept []byte) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(segmentPath(dir, 7), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{Dir: dir})
+	bodies = s.bodies()
+	for _, r := range s.found {
+		s.Done(r.ID)
+	}
+	s.wait(s.Append(record("new", "", 0)))
+	s.close()
+	if _, err := os.Stat(segmentPath(dir, 7)); err == nil {
+		t.Error("a file of which nothing is needed is there still")
+	}
+	if all, _ := filepath.Glob(filepath.Join(dir, "*"+aside)); len(all) > 0 {
+		if kept, _ = os.ReadFile(all[0]); len(all) != 1 {
+			t.Error(all)
+		}
+	}
+	if s = open(t, Options{Dir: dir}); !slices.Equal(s.bodies(), []string{"new"}) {
+		t.Error("then:", s.bodies())
+	}
+	s.close()
+	return bodies, kept
+}
+
+// Damage takes no more than the record that it is in, and the file is kept.
+func TestDamage(t *testing.T) {
+	for hurt := range 3 {
+		file, frames := three(t)
+		from, to := frames[hurt][0], frames[hurt][1]
+		for name, damage := range map[string]func(frame []byte){
+			"a bit of the content":   func(p []byte) { p[len(p)/2] ^= 1 },
+			"the checksum":           func(p []byte) { p[5] ^= 0x80 },
+			"what it is":             func(p []byte) { p[frameHead] = 99 },
+			"all of it":              func(p []byte) { copy(p, bytes.Repeat([]byte{0xAA}, len(p))) },
+			"zeros":                  func(p []byte) { clear(p) },
+			"a length that is short": func(p []byte) { p[0] -= 9 },
+			"a length past the file": func(p []byte) { p[2] = 0xFF },
+			"a length of 4 GiB":      func(p []byte) { p[3] = 0xFF },
+		} {
+			t.Run(name, func(t *testing.T) {
+				file := slices.Clone(file)
+				damage(file[from:to])
+				bodies, kept := reread(t, file)
+				want := slices.Delete([]string{"m0", "m1", "m2"}, hurt, hurt+1)
+				if !slices.Equal(bodies, want) {
+					t.Errorf("record %d: %v, want %v", hurt, bodies, want)
+				}
+				// At the end of a file these can't be told from a record that was cut off.
+				if cut := hurt == 2 && (name == "zeros" || name == "a length past the file"); !cut && !bytes.Equal(kept, file) {
+					t.Errorf("record %d: the file is not kept as it is: %d bytes of %d", hurt, len(kept), len(file))
+				}
+			})
+		}
+	}
+}
+
+// A file that ends where a process was killed is not damaged.
+func TestCutIsNoDamage(t *testing.T) {
+	file, frames := three(t)
+	for cut := frames[1][1]; cut < len(file); cut += 7 {
+		if bodies, kept := reread(t, file[:cut]); !slices.Equal(bodies, []string{"m0", "m1"}) || kept != nil {
+			t.Errorf("cut at %d: %v, %d bytes are kept aside", cut, bodies, len(kept))
+		}
+	}
+	if _, kept := reread(t, append(slices.Clone(file), make([]byte, 100)...)); kept != nil {
+		t.Error("a file that had grown by zeros is kept aside")
+	}
+}
+
+// A record that is whole and makes no sense costs nothing but itself.
+func TestSenselessRecords(t *testing.T) {
+	file, frames := three(t)
+	for name, frame := range map[string][]byte{
+		"no stanza":       appendFrame(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x12juliet@example.org\x00\x00<mess"...) }),
+		"no recipient":    appendFrame(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x01@\x00\x00<message/>"...) }),
+		"IDs cut off":     appendFrame(nil, kindDone, func(p []byte) []byte { return append(p, 0x80) }),
+		"a session":       appendFrame(nil, kindSession, func(p []byte) []byte { return append(p, 200, 'x') }),
+		"of another kind": appendFrame(nil, 200, func(p []byte) []byte { return append(p, "hello"...) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			with := slices.Concat(file[:frames[1][0]], frame, file[frames[1][0]:])
+			bodies, kept := reread(t, with)
+			if !slices.Equal(bodies, []string{"m0", "m1", "m2"}) || !bytes.Equal(kept, with) {
+				t.Errorf("%v, %d bytes of %d are kept aside", bodies, len(kept), len(with))
+			}
+		})
+	}
+}
+
+// What one client sends does not make the spool forget what others sent.
+func TestOddStanzasHarmNobody(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	s.Append(record("before", "", 0))
+	odd := record("odd", "", 0)
+	h := odd.Stanza.Header
+	h.ID, h.From = strings.Repeat("'", 16300), sender
+	odd.Stanza = odd.Stanza.With(h)
+	s.Append(odd)
+	s.wait(s.Append(record("behind", "", 0)))
+	s.close()
+	if s = open(t, Options{Dir: dir}); !slices.Equal(s.bodies(), []string{"before", "odd", "behind"}) {
+		t.Error(s.bodies())
+	}
+}
+
+// Files that are kept aside keep their names.
+func TestNumbersAreNotGivenAgain(t *testing.T) {
+	dir := t.TempDir()
+	old := segmentPath(dir, 41) + aside
+	if err := os.WriteFile(old, []byte("evidence"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{Dir: dir})
+	s.wait(s.Append(record("x", "", 0)))
+	s.close()
+	if got := files(t, dir); len(got) != 1 || got[0] != segmentPath(dir, 42) {
+		t.Error(got)
+	}
+}
+
+// A file as versions before the first release wrote it.
+func TestFormerFormat(t *testing.T) {
+	file, err := os.ReadFile("testdata/format1.spool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(segmentPath(dir, 1), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{Dir: dir})
+	if !slices.Equal(s.bodies(), []string{"two", "three"}) || s.found[0].ID != 2 {
+		t.Error(s.found)
+	}
+	if want := []storage.SpoolSession{{ID: "sm", User: romeo.Bare(), Handled: 2}}; !slices.Equal(s.sessions, want) {
+		t.Error(s.sessions)
+	}
+}
