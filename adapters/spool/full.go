@@ -60,7 +60,11 @@ func (s *Spool) await() {
 // free removes old segments of which nothing is needed, to make room. It says whether
 // there were any.
 func (s *Spool) free() (freed bool, err error) {
-	for len(s.segments) > 1 && !s.pending.sync { // else what they had is not on disk elsewhere yet
+	stay := 1
+	if s.pending.sync { // the head of the last one is not on disk yet: that of the one before is
+		stay = 2
+	}
+	for len(s.segments) > stay && !s.pending.carried { // else what was in the oldest isn't on disk elsewhere
 		s.mu.Lock()
 		live := s.segments[0].live
 		s.mu.Unlock()

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -52,7 +53,9 @@ func (s *Spool) read(seg *segment, l *loading) error {
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.scan(seg, p, l)
+	if err := s.scan(seg, p, l); err != nil {
+		return fmt.Errorf("%w; use that version, or move %s away", err, seg.path)
+	}
 	return nil
 }
 
@@ -60,8 +63,8 @@ func (s *Spool) read(seg *segment, l *loading) error {
 const maxFaults = 10
 
 // scan takes the records of a file. A frame that can't be read is skipped, whether
-// its bytes are damaged or its content makes no sense.
-func (s *Spool) scan(seg *segment, p []byte, l *loading) {
+// its bytes are damaged or its content makes no sense. The error is errFormat.
+func (s *Spool) scan(seg *segment, p []byte, l *loading) error {
 	seg.size = int64(len(p))
 	search := search{left: 1<<20 + 64*len(p)}
 	faults := 0
@@ -75,7 +78,9 @@ func (s *Spool) scan(seg *segment, p []byte, l *loading) {
 		kind, body, behind, err := nextFrame(p[at:])
 		end := len(p) - len(behind)
 		if err == nil {
-			if err = s.apply(l, kind, body, place{seg, int64(at), int32(end - at)}); err != nil {
+			if err = s.apply(l, kind, body, place{seg, int64(at), int32(end - at)}); errors.Is(err, errFormat) {
+				return err
+			} else if err != nil {
 				fault("spool: a record is whole and can't be understood; it is left out, and its file will be kept", at, end-at, err)
 			}
 			at = end
@@ -93,6 +98,7 @@ func (s *Spool) scan(seg *segment, p []byte, l *loading) {
 	if faults > maxFaults {
 		s.log.Error("spool: more of a file can't be read", zap.String("file", seg.path), zap.Int("faults", faults))
 	}
+	return nil
 }
 
 // isCut says whether p, which does not begin with a whole frame, can be all that a
@@ -139,13 +145,13 @@ func (s *Spool) apply(l *loading, kind byte, body []byte, where place) error {
 		s.next = max(s.next, r.ID)
 		s.handled(r.Sender, r.Handled)
 	case kindDone:
-		for len(body) > 0 {
-			id, n := binary.Uvarint(body)
-			if n <= 0 {
-				return errFrame
+		for f := (fields{p: body}); len(f.p) > 0; {
+			id := f.uint()
+			if f.err != nil {
+				return f.err
 			}
 			delete(l.records, id)
-			body = body[n:]
+			s.next = max(s.next, id)
 		}
 	case kindSession:
 		known, err := parseSession(body)
@@ -155,6 +161,19 @@ func (s *Spool) apply(l *loading, kind byte, body []byte, where place) error {
 		s.sessions[known.ID] = known
 	case kindEnded:
 		delete(s.sessions, string(body))
+	case kindHead:
+		last, behind, err := parseHead(body)
+		if err != nil {
+			return err
+		}
+		s.next = max(s.next, last)
+		if where.at == 0 {
+			where.seg.head = min(int64(where.n)+behind, where.seg.size)
+		}
+	case kindLast:
+		f := fields{p: body}
+		s.next = max(s.next, f.uint())
+		return f.err
 	default:
 		return fmt.Errorf("%w: kind %d", errFrame, kind)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
@@ -184,5 +186,107 @@ func TestFormerFormat(t *testing.T) {
 	}
 	if want := []storage.SpoolSession{{ID: "sm", User: romeo.Bare(), Handled: 2}}; !slices.Equal(s.sessions, want) {
 		t.Error(s.sessions)
+	}
+}
+
+// killed returns a copy of what is in the folder of a log now: a kill leaves that.
+func killed(t *testing.T, dir string) string {
+	t.Helper()
+	other := t.TempDir()
+	for _, f := range files(t, dir) {
+		p, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(other, filepath.Base(f)), p, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return other
+}
+
+// No ID is given twice, whatever has become of the first record that had it.
+func TestIDsGrowAcrossRestarts(t *testing.T) {
+	dir := t.TempDir()
+	last := uint64(0)
+	for life := range 6 {
+		s, err := Open(Options{Dir: dir}, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var old []uint64
+		if _, err := s.Load(func(r storage.SpoolRecord) error { old = append(old, r.ID); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range old {
+			s.Done(id)
+		}
+		id := s.Append(record("x", "", 0))
+		if id <= last {
+			t.Errorf("life %d: ID %d, and there had been %d", life, id, last)
+		}
+		last = id
+		if life%2 == 1 {
+			s.Done(id) // before it is written
+		}
+		up := make(chan uint64, 10)
+		s.Synced(func(id uint64) { up <- id })
+		for got := range up {
+			if got >= id {
+				break
+			}
+		}
+		s.Done(id)
+		if life < 3 {
+			dir = killed(t, dir)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if life >= 3 {
+			open(t, Options{Dir: dir}).close() // which removes what is not needed
+		}
+	}
+}
+
+// Not even that of a record that is never written.
+func TestIDsOfWhatIsNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Append(record("x", "", 0))
+	if _, err := s.turn(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.file.Close()
+	id := s.Append(record("y", "", 0))
+	s.Done(id)
+	if _, err := s.turn(); err != nil {
+		t.Fatal(err)
+	}
+	x := open(t, Options{Dir: killed(t, dir)})
+	if again := x.Append(record("z", "", 0)); len(x.found) != 1 || again <= id {
+		t.Errorf("ID %d, and there had been %d; %v", again, id, x.bodies())
+	}
+}
+
+// What a newer version wrote is not guessed at.
+func TestNewerFormat(t *testing.T) {
+	dir := t.TempDir()
+	newer := appendFrame(nil, kindHead, func(p []byte) []byte { return append(p, format+1, 99, 99, 99) })
+	if err := os.WriteFile(segmentPath(dir, 1), append(newer, "whatever"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Dir: dir}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(nil); err == nil || !strings.Contains(err.Error(), "newer version") || !strings.Contains(err.Error(), segmentPath(dir, 1)) {
+		t.Error(err)
+	}
+	if len(files(t, dir)) != 1 {
+		t.Error("it is gone")
 	}
 }

@@ -24,9 +24,18 @@ const (
 	kindDone                    // IDs
 	kindSession                 // SM-ID, user, handled
 	kindEnded                   // SM-ID
+	kindHead                    // format, the last ID given before, how many bytes of sessions follow; a file begins with it
+	kindLast                    // the last ID given
 
-	lastKind = kindEnded
+	lastKind = kindLast
 )
+
+// format is that of the files. The first had neither kindHead nor kindLast. Whatever
+// else changes, a file begins with a kindHead that has the format in front.
+const format = 2
+
+// errFormat: a file is of a format that only a newer version knows.
+var errFormat = errors.New("spool: written by a newer version of the server")
 
 // maxBody bounds a body, in bytes. A stanza is never as large (storage.MaxValue), and
 // the fourth byte of each frame is zero.
@@ -98,6 +107,24 @@ func appendSession(dst []byte, s *storage.SpoolSession) []byte {
 
 func appendEnded(dst []byte, id string) []byte {
 	return appendFrame(dst, kindEnded, func(dst []byte) []byte { return append(dst, id...) })
+}
+
+// appendHead appends the head of a file: what is known at its beginning.
+func appendHead(dst []byte, last uint64, sessions map[string]storage.SpoolSession) []byte {
+	var known []byte
+	for _, session := range sessions {
+		known = appendSession(known, &session)
+	}
+	dst = appendFrame(dst, kindHead, func(dst []byte) []byte {
+		dst = binary.AppendUvarint(dst, format)
+		dst = binary.AppendUvarint(dst, last)
+		return binary.AppendUvarint(dst, uint64(len(known)))
+	})
+	return append(dst, known...)
+}
+
+func appendLast(dst []byte, id uint64) []byte {
+	return appendFrame(dst, kindLast, func(dst []byte) []byte { return binary.AppendUvarint(dst, id) })
 }
 
 // fields reads the fields of a body; the first fault sticks.
@@ -173,4 +200,17 @@ func parseSession(p []byte) (s storage.SpoolSession, err error) {
 	s.ID, s.User = f.string(), f.jid()
 	s.Handled = uint32(f.uint())
 	return s, f.err
+}
+
+// parseHead also returns how many bytes the head has behind its own frame.
+func parseHead(p []byte) (last uint64, behind int64, err error) {
+	f := fields{p: p}
+	if v := f.uint(); f.err == nil && v > format {
+		return 0, 0, fmt.Errorf("%w: its format is %d, and this version knows those up to %d", errFormat, v, format)
+	}
+	last, behind = f.uint(), int64(f.uint())
+	if behind < 0 {
+		f.fail()
+	}
+	return last, behind, f.err
 }

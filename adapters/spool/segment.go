@@ -15,6 +15,7 @@ type segment struct {
 	number uint64
 	path   string
 	size   int64
+	head   int64 // of its bytes: what it begins with
 	// damaged: something in it can't be read. It is kept aside when nothing else in it
 	// is needed.
 	damaged bool

@@ -79,7 +79,8 @@ type turn struct {
 	records bool   // there are some:
 	upTo    uint64 // they are written up to this ID,
 	dirty   bool   // and to be synced
-	sync    bool   // older segments must not go before it is on disk
+	sync    bool   // older segments must not go before it is on disk: a head, and
+	carried bool   // records of the oldest one
 }
 
 // turn writes everything that waits.
@@ -125,8 +126,8 @@ func (s *Spool) take() {
 	}
 }
 
-// open makes sure that there is a segment with room, which begins with what is
-// known of the sessions. That is put into the buffer, which is empty.
+// open makes sure that there is a segment with room, which begins with the last ID
+// and what is known of the sessions. That is put into the buffer, which is empty.
 func (s *Spool) open() error {
 	if s.file != nil && s.active().size < s.SegmentBytes {
 		return nil
@@ -145,10 +146,12 @@ func (s *Spool) open() error {
 	}
 	s.number = seg.number
 	s.segments, s.file = append(s.segments, seg), f
-	for _, known := range s.sessions {
-		s.buf = appendSession(s.buf, &known)
-	}
-	s.pending.sync = len(s.sessions) > 0
+	s.mu.Lock()
+	last := s.next
+	s.mu.Unlock()
+	s.buf = appendHead(s.buf, last, s.sessions)
+	seg.head = int64(len(s.buf))
+	s.pending.sync = true
 	return nil
 }
 
@@ -188,6 +191,9 @@ func (s *Spool) encode(batch []waiting) (dirty bool) {
 	for sender := range counts {
 		known := s.sessions[sender]
 		s.buf = appendSession(s.buf, &known)
+	}
+	if n := len(batch); n > 0 && batch[n-1].done { // no ID is given twice
+		s.buf = appendLast(s.buf, batch[n-1].ID)
 	}
 	return dirty
 }
@@ -285,7 +291,7 @@ func (s *Spool) drop() error {
 				return err
 			}
 		}
-		if len(s.sessions) > 0 && s.file == nil { // the log must go on knowing them
+		if s.file == nil { // the log must go on knowing the last ID, and the sessions
 			if err := s.open(); err != nil {
 				return err
 			}
@@ -346,6 +352,6 @@ func (s *Spool) carry(from *segment) error {
 	to.live, to.liveBytes = to.live+len(ids), to.liveBytes+from.liveBytes
 	from.live, from.liveBytes = 0, 0
 	s.mu.Unlock()
-	s.pending.sync = true // before the other copy goes
+	s.pending.sync, s.pending.carried = true, true // before the other copy goes
 	return s.put()
 }
