@@ -25,6 +25,9 @@ type segment struct {
 	liveBytes int64
 }
 
+// filled returns how many bytes came behind the head.
+func (seg *segment) filled() int64 { return seg.size - seg.head }
+
 const (
 	suffix = ".spool"
 	aside  = ".damaged" // follows it in the name of a file that is kept aside

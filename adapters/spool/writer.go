@@ -3,10 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"os"
-	"slices"
-
-	"go.uber.org/zap"
 )
 
 // maxBuffer is how much room for output is kept from one turn to the next.
@@ -129,7 +125,7 @@ func (s *Spool) take() {
 // open makes sure that there is a segment with room, which begins with the last ID
 // and what is known of the sessions. That is put into the buffer, which is empty.
 func (s *Spool) open() error {
-	if s.file != nil && s.active().size < s.SegmentBytes {
+	if s.file != nil && s.active().filled() < s.SegmentBytes {
 		return nil
 	}
 	s.syncing.Lock()
@@ -273,85 +269,4 @@ func (s *Spool) writeBuffer() error {
 		s.buf = nil
 	}
 	return nil
-}
-
-// drop removes the oldest segments while they hold nothing that is needed, and
-// writes the rest of one anew that holds up too much.
-func (s *Spool) drop() error {
-	for len(s.segments) > 1 || len(s.segments) == 1 && s.file == nil {
-		oldest := s.segments[0]
-		s.mu.Lock()
-		live, bytes := oldest.live, oldest.liveBytes
-		s.mu.Unlock()
-		if live > 0 {
-			if s.total() <= s.MaxBytes || bytes > oldest.size/2 || len(s.segments) == 1 {
-				return nil
-			}
-			if err := s.carry(oldest); err != nil {
-				return err
-			}
-		}
-		if s.file == nil { // the log must go on knowing the last ID, and the sessions
-			if err := s.open(); err != nil {
-				return err
-			}
-			if err := s.put(); err != nil {
-				return err
-			}
-		}
-		if err := s.remove(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remove removes the oldest segment.
-func (s *Spool) remove() error {
-	seg := s.segments[0]
-	if err := seg.remove(); err != nil {
-		return err
-	}
-	if seg.damaged {
-		s.log.Error("spool: a damaged file is kept aside; nothing reads it any more", zap.String("file", seg.path+aside))
-	}
-	s.segments = s.segments[1:]
-	return nil
-}
-
-func (s *Spool) total() (bytes int64) {
-	for _, seg := range s.segments {
-		bytes += seg.size
-	}
-	return bytes
-}
-
-// carry writes the records of a segment that are not done at the end of the log.
-func (s *Spool) carry(from *segment) error {
-	if err := s.open(); err != nil {
-		return err
-	}
-	p, err := os.ReadFile(from.path)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	to := s.active()
-	s.mu.Lock()
-	var ids []uint64
-	for id, where := range s.live {
-		if where.seg == from {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		was := s.live[id]
-		s.live[id] = place{to, to.size + int64(len(s.buf)), was.n}
-		s.buf = append(s.buf, p[was.at:was.at+int64(was.n)]...)
-	}
-	to.live, to.liveBytes = to.live+len(ids), to.liveBytes+from.liveBytes
-	from.live, from.liveBytes = 0, 0
-	s.mu.Unlock()
-	s.pending.sync, s.pending.carried = true, true // before the other copy goes
-	return s.put()
 }
