@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -88,13 +89,19 @@ func appendMessage(dst []byte, r *storage.SpoolRecord) []byte {
 	})
 }
 
+// maxDone is how many IDs a frame has at most.
+const maxDone = 64 << 10
+
 func appendDone(dst []byte, ids []uint64) []byte {
-	return appendFrame(dst, kindDone, func(dst []byte) []byte {
-		for _, id := range ids {
-			dst = binary.AppendUvarint(dst, id)
-		}
-		return dst
-	})
+	for some := range slices.Chunk(ids, maxDone) {
+		dst = appendFrame(dst, kindDone, func(dst []byte) []byte {
+			for _, id := range some {
+				dst = binary.AppendUvarint(dst, id)
+			}
+			return dst
+		})
+	}
+	return dst
 }
 
 func appendSession(dst []byte, s *storage.SpoolSession) []byte {

@@ -204,8 +204,12 @@ func (s *Spool) Done(id uint64) {
 	}
 }
 
-// Began implements storage.Spool.
-func (s *Spool) Began(session storage.SpoolSession) { s.note(note{kindSession, session}) }
+// Began implements storage.Spool. It is written though the session may never send
+// anything that is kept: its client is told its count after a kill, too.
+func (s *Spool) Began(session storage.SpoolSession) {
+	s.note(note{kindSession, session})
+	s.kick()
+}
 
 // Ended implements storage.Spool.
 func (s *Spool) Ended(sender string) {

@@ -150,6 +150,70 @@ func TestDoneBeforeItIsWritten(t *testing.T) {
 	}
 }
 
+// A session is known after a kill though it sent nothing that is kept.
+func TestSessionThatSendsNothing(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := storage.SpoolSession{ID: "sm", User: romeo.Bare(), Handled: 5}
+	s.Began(want)
+	select {
+	case <-s.wake:
+	default:
+		t.Fatal("the writer is not told")
+	}
+	if _, err := s.turn(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.file.Close()
+	if x := open(t, Options{Dir: killed(t, dir)}); !slices.Equal(x.sessions, []storage.SpoolSession{want}) {
+		t.Error(x.sessions)
+	}
+}
+
+// What is too long to be read again is not kept, and does no harm to others.
+func TestRecordThatIsTooLong(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	s.Append(record("before", "", 0))
+	long := s.Append(record(strings.Repeat("x", maxBody), "", 0))
+	s.wait(s.Append(record("behind", "", 0)))
+	if n, bytes := s.Size(); n != 2 || bytes > 10_000 {
+		t.Error(n, bytes)
+	}
+	s.Done(long)
+	s.close()
+	if s = open(t, Options{Dir: dir}); !slices.Equal(s.bodies(), []string{"before", "behind"}) {
+		t.Error(len(s.bodies()))
+	}
+}
+
+// However many are done at a time, it can be read again.
+func TestManyDone(t *testing.T) {
+	ids := make([]uint64, 2_000_000)
+	for i := range ids {
+		ids[i] = uint64(i) << 40
+	}
+	n := 0
+	for p := appendDone(nil, ids); len(p) > 0; {
+		kind, body, behind, err := nextFrame(p)
+		if err != nil || kind != kindDone || len(body) > 1<<20 {
+			t.Fatal(kind, len(body), err)
+		}
+		for f := (fields{p: body}); len(f.p) > 0; n++ {
+			if id := f.uint(); n >= len(ids) || id != ids[n] {
+				t.Fatalf("number %d is %d", n, id)
+			}
+		}
+		p = behind
+	}
+	if n != len(ids) {
+		t.Errorf("%d of %d", n, len(ids))
+	}
+}
+
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(dir, "*"+suffix))

@@ -3,6 +3,8 @@ package spool
 import (
 	"errors"
 	"fmt"
+
+	"go.uber.org/zap"
 )
 
 // maxBuffer is how much room for output is kept from one turn to the next.
@@ -182,6 +184,12 @@ func (s *Spool) encode(batch []waiting) (dirty bool) {
 		}
 		at := len(s.buf)
 		s.buf = appendMessage(s.buf, &w.SpoolRecord)
+		if n := len(s.buf) - at - frameHead; n > maxBody { // an extension built it: nothing else lets it in
+			s.log.Error("spool: a message is too long to be kept; it is lost if the server is killed", zap.Stringer("to", w.To), zap.Int("bytes", n))
+			s.buf = s.buf[:at]
+			s.forget(w.ID, seg)
+			continue
+		}
 		s.settle(w.ID, place{seg, seg.size + int64(at), int32(len(s.buf) - at)})
 	}
 	for sender := range counts {
@@ -192,6 +200,16 @@ func (s *Spool) encode(batch []waiting) (dirty bool) {
 		s.buf = appendLast(s.buf, batch[n-1].ID)
 	}
 	return dirty
+}
+
+// forget gives up a record that is not in the buffer.
+func (s *Spool) forget(id uint64, seg *segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.live[id]; there {
+		delete(s.live, id)
+		seg.live--
+	}
 }
 
 // settle notes where a record is, if it is not done by now.
