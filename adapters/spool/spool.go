@@ -4,8 +4,11 @@
 // can: a kill of the process loses nothing that was written, and writing, which
 // tells what is done, does not wait for a sync. A record that is done before its
 // turn is never written. Segments are dropped from the oldest on, when
-// all records in them are done; one that holds up too many others has its last
-// records written anew at the end of the log.
+// all records in them are done; when most of too long a log is not needed, the oldest
+// has its last records written anew at the end (compact.go).
+//
+// What can't be read at a start costs nothing but itself, and its file is kept aside
+// (load.go). IDs grow across restarts: each segment begins with the last one.
 //
 // A full disk ends nothing: what was written of a batch is cut off again, the batch
 // waits in memory, and is written when there is room (full.go). Any other write that

@@ -2,8 +2,6 @@ package spool
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,17 +11,7 @@ import (
 // copied opens a copy of a spool as it is on the disk now, which is what a kill leaves.
 func copied(t *testing.T, dir string) *opened {
 	t.Helper()
-	there := t.TempDir()
-	for _, f := range files(t, dir) {
-		p, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(there, filepath.Base(f)), p, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return open(t, Options{Dir: there})
+	return open(t, Options{Dir: killed(t, dir)})
 }
 
 // A count that a client was told outlives a kill, also if no message goes with it.
