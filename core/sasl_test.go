@@ -21,6 +21,7 @@ import (
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -274,12 +275,26 @@ func TestSCRAM(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.rule, func(t *testing.T) {
+			var failed []string
 			w := newWorld(t, func(o *core.Options, p *core.Ports) {
 				o.TLSRequired = false
 				accounts(&source{})(o, p)
+				p.Observe.LoginFailed = func(condition string) { failed = append(failed, condition) }
 			})
 			c := w.dial(row.peer)
 			answer, proved := row.x.run(t, c, c.send(toUs).take())
+			var counted []string
+			switch {
+			case row.want == "":
+			case strings.Contains(row.want, "channel-bindings-dont-match"), strings.Contains(row.want, "unsupported-channel-binding-type"),
+				strings.Contains(row.want, "server-does-support-channel-binding"): // no password was guessed
+				counted = []string{observe.ChannelBinding}
+			default:
+				counted = regexp.MustCompile("<([a-z-]+)/>").FindStringSubmatch(row.want)[1:]
+			}
+			if !slices.Equal(failed, counted) {
+				t.Errorf("counted as %q, want %q", failed, counted)
+			}
 			if row.want != "" && answer != row.want || (row.want == "") != proved {
 				t.Fatalf("got %s, proved %v, want %q", answer, proved, row.want)
 			}

@@ -289,6 +289,32 @@ func TestWarnings(t *testing.T) {
 	want(2) // once a day
 }
 
+// TestNames: a certificate for other names than the hosted ones is told of, at a
+// start and when it is read again, once for each file that is there.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name string) {
+		t.Helper()
+		issue(t, filepath.Join(dir, "a.test.crt"), filepath.Join(dir, "a.test.key"), nil, in(year), name)
+	}
+	put("www.a.test")
+	s, logs := newStore(t, Options{Dir: dir, Domains: []string{"a.test"}})
+	told := func(want int) {
+		t.Helper()
+		if err := s.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if n := logs.FilterMessageSnippet("is for none of the hosted domains").Len(); n != want {
+			t.Errorf("%d warnings, want %d", n, want)
+		}
+	}
+	told(1)
+	put("longer.name.a.test")
+	told(2)
+	put("*.test")
+	told(2)
+}
+
 func TestBadInput(t *testing.T) {
 	dir := t.TempDir()
 	crt, key := filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key")

@@ -89,6 +89,10 @@ func (s *Store) apply() error {
 	})
 	for _, p := range all {
 		x.add(p)
+		if !slices.ContainsFunc(s.domains, func(d string) bool { return p.cert.Leaf.VerifyHostname(d) == nil }) {
+			s.warnOnce("names "+p.file+p.mark, "a certificate is for none of the hosted domains: no client will be shown it that asks for one of them",
+				zap.String("file", p.file), zap.Strings("names", p.cert.Leaf.DNSNames), zap.Strings("domains", s.domains))
+		}
 	}
 	var failed []error
 	for _, d := range s.domains {

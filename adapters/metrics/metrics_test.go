@@ -66,6 +66,9 @@ func TestDocumented(t *testing.T) {
 	k := m.Kernel()
 	k.LoginFailed("x")
 	k.Resumed(true)
+	k.Paused("x", time.Second)
+	k.Refused("x")
+	m.refusedConnections.WithLabelValues("x").Inc()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	names := func(pattern, text string) []string {

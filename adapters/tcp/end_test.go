@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"syscall"
@@ -386,6 +387,43 @@ func TestAcceptErrors(t *testing.T) {
 	}
 	if all := logs.All(); len(all) != 1 || !strings.Contains(fmt.Sprint(all[0].ContextMap()["fix"]), "ulimit -n") {
 		t.Errorf("logged %v", all)
+	}
+}
+
+// A client that has had the certificate and then takes too long is told of: its
+// user may have been asked to trust it. One that never said hello is not.
+func TestSlowHandshake(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	cert := testCert(t, "example.test")
+	srv, err := New(Options{
+		Listeners:        []Listener{{Addr: "127.0.0.1:0", DirectTLS: true}},
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+		HandshakeTimeout: 100 * time.Millisecond, LingerTimeout: 100 * time.Millisecond,
+	}, Deps{NewStream: newNoStream, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.sweepEvery = 5 * time.Millisecond
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, hello := range [][]byte{nil, clientHello(t)} {
+		c, err := net.Dial("tcp", srv.Addrs("")[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.Write(hello)
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("not closed: %v", err)
+		}
+		c.Close()
+		if n := logs.FilterMessageSnippet("did not end its TLS handshake in time").Len(); n != i {
+			t.Errorf("hello of %d bytes: %d lines", len(hello), n)
+		}
+	}
+	if err := srv.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -109,7 +109,18 @@ func (c *conn) handshakeRead(p []byte) (int, error) {
 
 // logHandshake notes a failed handshake: scanners cause many, so it is for
 // debugging only, and at most once a second.
+//
+// One that took too long after the certificate was sent is another matter: a
+// person may have been asked to trust it.
 func (s *Server) logHandshake(c *conn, err error) {
+	if errors.Is(err, context.DeadlineExceeded) && c.tls.endPoint != nil {
+		if skipped, ok := s.slowLog.allow(); ok {
+			s.log.Info("a client did not end its TLS handshake in time, perhaps since it asked its user to trust the certificate",
+				zap.Stringer("peer", c.peer), zap.String("listener", c.lis.name), zap.Duration("limit", s.opts.HandshakeTimeout),
+				zap.Int64("others_not_logged", skipped))
+		}
+		return
+	}
 	skipped, ok := s.handshakeLog.allow()
 	if !ok {
 		return

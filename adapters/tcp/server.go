@@ -28,6 +28,7 @@ type Server struct {
 	turns, waits, handshakes pool
 	cpu                      chan struct{} // a token for each handshake that may compute
 	handshakeLog, acceptLog  every
+	slowLog                  every
 	delayLog                 every
 	userTimeoutLog           sync.Once
 
@@ -80,6 +81,7 @@ func New(opts Options, deps Deps) (*Server, error) {
 		opts: opts, deps: deps, log: deps.Log,
 		cpu:          make(chan struct{}, runtime.GOMAXPROCS(0)),
 		handshakeLog: every{interval: time.Second},
+		slowLog:      every{interval: 10 * time.Second},
 		acceptLog:    every{interval: 10 * time.Second},
 		delayLog:     every{interval: 10 * time.Second},
 		sweepEvery:   time.Second,

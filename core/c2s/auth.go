@@ -9,6 +9,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/sasl"
 	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -82,6 +83,9 @@ func (s *Stream) proceed(b *transport.Batch, r sasl.Result) transport.Wait {
 	case sasl.Success:
 		return s.succeed(b, r)
 	case sasl.Failure:
+		if r.Binding {
+			return s.refusedAs(b, r.Failure, r.Text, observe.ChannelBinding)
+		}
 		return s.refused(b, r.Failure, r.Text)
 	}
 	user, err := jid.New(r.User, s.domain, "")
@@ -215,8 +219,13 @@ func (s *Stream) succeed(b *transport.Batch, r sasl.Result) transport.Wait {
 // refused tells the client of a failure; the stream stays open for another
 // try, a bounded number of times (6.4.5).
 func (s *Stream) refused(b *transport.Batch, c sasl.Condition, text string) transport.Wait {
+	return s.refusedAs(b, c, text, string(c))
+}
+
+// refusedAs is refused for a failure that counts as another one.
+func (s *Stream) refusedAs(b *transport.Batch, c sasl.Condition, text, counts string) transport.Wait {
 	l := s.login
-	s.srv.Observe.LoginFailed(string(c))
+	s.srv.Observe.LoginFailed(counts)
 	if c == sasl.NotAuthorized && !l.user.IsZero() {
 		s.srv.Log.Info("login failed", zap.Stringer("user", l.user), zap.Stringer("addr", s.peer.Addr))
 	}

@@ -47,6 +47,9 @@ type Result struct {
 	// nothing that the client sent, and is "" where a reason would tell too
 	// much. For SCRAM it holds the server-error-value of RFC 5802 7.
 	Text string
+	// Binding: it failed by its channel binding, before any password counted.
+	// Failure only.
+	Binding bool
 }
 
 // String describes the result without secrets, so that it may be logged.

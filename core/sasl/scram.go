@@ -206,4 +206,8 @@ func (x *Exchange) checkBinding(encoded string) *fault {
 	return nil
 }
 
-func (x *Exchange) refuse(f *fault) Result { return x.fail(f.condition, f.text) }
+func (x *Exchange) refuse(f *fault) Result {
+	r := x.fail(f.condition, f.text)
+	r.Binding = f == faultDowngrade || f == faultType || f == faultMismatch
+	return r
+}

@@ -10,12 +10,17 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
+// ChannelBinding is told of a login as not-authorized that failed by its channel
+// binding: of a client that tries one mechanism after the other, not of a wrong
+// password.
+const ChannelBinding = "channel-binding"
+
 // Kernel is told what the kernel does.
 type Kernel struct {
 	// Received: a client handed in a stanza. Delivered: a session took one.
 	Received, Delivered func(k stanza.Kind)
 	// LoggedIn: a login has succeeded. LoginFailed: it failed, with the SASL
-	// condition (RFC 6120 6.5).
+	// condition (RFC 6120 6.5), or with ChannelBinding.
 	LoggedIn    func()
 	LoginFailed func(condition string)
 	// Resumed: a client asked to resume a session (XEP-0198 5).

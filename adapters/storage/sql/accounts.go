@@ -175,6 +175,27 @@ func (s *Store) account(ctx context.Context, user jid.JID) (a storage.Account, e
 	return a, nil
 }
 
+// Domains returns how many accounts each domain has, hosted or not. It reads
+// the whole index of accounts: once at a start.
+func (s *Store) Domains(ctx context.Context) (map[string]int, error) {
+	const op = "count accounts"
+	if err := s.read(ctx); err != nil {
+		return nil, s.dialect.wrap(op, err)
+	}
+	var counts []struct {
+		Domain   string
+		Accounts int
+	}
+	if err := s.readers.SelectContext(ctx, &counts, "SELECT domain, count(*) AS accounts FROM accounts GROUP BY domain"); err != nil {
+		return nil, s.dialect.wrap(op, err)
+	}
+	all := make(map[string]int, len(counts))
+	for _, c := range counts {
+		all[c.Domain] = c.Accounts
+	}
+	return all, nil
+}
+
 // ListAccounts implements storage.Accounts.
 func (s *Store) ListAccounts(ctx context.Context, domain, after string, limit int) ([]storage.Account, error) {
 	page, err := s.listAccounts(ctx, domain, after, limit)

@@ -52,6 +52,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("Settings", func(t *testing.T) { testPostgresSettings(t, server) })
 	t.Run("QueryPlans", func(t *testing.T) { testPostgresPlans(t, open(t)) })
 	t.Run("RoundTrips", func(t *testing.T) { testRoundTrips(t, server) })
+	t.Run("Domains", func(t *testing.T) { testDomains(t, open(t)) })
 	t.Run("Claim", func(t *testing.T) { testPostgresClaim(t, server) })
 	t.Run("Nodes", func(t *testing.T) { testNodes(t, server) })
 	t.Run("Lost", func(t *testing.T) { testLost(t, server) }) // last, since it ends the server

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/storage/storagetest"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 func TestStore(t *testing.T) {
@@ -36,6 +38,21 @@ func openTest(t testing.TB, o Options) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+func testDomains(t *testing.T, s *Store) {
+	for _, user := range []string{"romeo@a.test", "juliet@b.test", "nurse@b.test"} {
+		if err := s.CreateAccount(t.Context(), storage.Account{User: jid.MustParse(user), Created: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.Domains(t.Context()); err != nil || !maps.Equal(got, map[string]int{"a.test": 1, "b.test": 2}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestDomains(t *testing.T) {
+	testDomains(t, openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db")}))
 }
 
 // Groups are read as both databases give them back, and nothing else is taken

@@ -136,7 +136,7 @@ func limitOptions(l *Limits) []option {
 		{key: "attributes", value: one(&l.Attributes, number(8, 255)), preset: "32",
 			doc: "How many attributes one element may have, namespace declarations included."},
 		{key: "unauthenticated-time", value: one(&l.UnauthenticatedTime, duration(time.Second, time.Hour)), preset: "1m",
-			doc: "How long a connection may take until it is logged in and has a resource."},
+			doc: "How long a connection may take until it is logged in and has a resource, and how long a TLS handshake may take, in which some clients ask their user whether to trust the certificate."},
 		{key: "unauthenticated-bytes", value: one(&l.UnauthenticatedBytes, size(10_000, most)), preset: "128KiB",
 			doc: "How much a connection may send until it is logged in."},
 		{key: "sasl-attempts", value: one(&l.SASLAttempts, number(1, 100)), preset: "5",

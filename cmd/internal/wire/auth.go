@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.uber.org/fx"
 	"go.uber.org/zap"
@@ -18,6 +20,28 @@ var Auth = fx.Module("auth", fx.Provide(newAuth))
 
 func newAuth(store storage.Store, log *zap.Logger) (*local.Source, error) {
 	return local.New(local.Options{}, local.Deps{Accounts: store, Secrets: store, Log: log.Named("auth")})
+}
+
+// lookForOthers warns of accounts that nobody can log in to, since their domain
+// is not hosted (any more).
+func (p *parts) lookForOthers(ctx context.Context) error {
+	s, ok := p.Store.(interface {
+		Domains(context.Context) (map[string]int, error)
+	})
+	if !ok {
+		return nil
+	}
+	all, err := s.Domains(ctx)
+	if err != nil {
+		return fmt.Errorf("look for accounts of other domains: %w", err)
+	}
+	for _, domain := range slices.Sorted(maps.Keys(all)) {
+		if !slices.Contains(p.Config.Domains, domain) {
+			p.Log.Warn("there are accounts of a domain that is not hosted: they are kept, and nobody can log in to them",
+				zap.String("domain", domain), zap.Int("accounts", all[domain]), zap.String("fix", "add it to the key domains"))
+		}
+	}
+	return nil
 }
 
 // firstAccount helps whoever starts a server that has no account. Without a

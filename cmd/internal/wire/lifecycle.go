@@ -12,6 +12,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/httpd"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/heap"
+	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
 // parts are the parts that are started and stopped.
@@ -22,6 +23,7 @@ type parts struct {
 	Config    *config.Config
 	Log       *zap.Logger
 	Auth      *local.Source
+	Store     storage.Store
 	Certs     *certs.Store
 	Kernel    *kernel
 	Admin     *adminPort
@@ -51,6 +53,7 @@ func lifecycle(ctx context.Context, lc fx.Lifecycle, p *parts) {
 	lc.Append(fx.StartStopHook(within(p.Listeners.Start), p.Listeners.Stop))
 	// A password is printed once, so behind all that may fail.
 	lc.Append(fx.StartHook(within(p.firstAccount)))
+	lc.Append(fx.StartHook(within(p.lookForOthers)))
 }
 
 // within bounds the time of a start.

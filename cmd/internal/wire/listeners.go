@@ -75,8 +75,9 @@ func (l *listeners) addrs(key string) (list []string) {
 func (l *listeners) Start(ctx context.Context) error {
 	o := tcp.Options{
 		GetCertificate: l.certs.GetCertificate,
-		// A handshake is part of the time until login.
-		HandshakeTimeout: min(30*time.Second, l.config.Limits.UnauthenticatedTime),
+		// All of it: some clients ask their user in the middle of a handshake
+		// whether to trust the certificate.
+		HandshakeTimeout: l.config.Limits.UnauthenticatedTime,
 		MaxConnections:   l.config.Limits.Connections,
 		MaxPerAddress:    l.config.Limits.ConnectionsPerAddress,
 		ConnectRate:      l.config.Limits.ConnectionsPerSecond,

@@ -225,6 +225,52 @@ func TestFirstAccount(t *testing.T) {
 	stop(t, s)
 }
 
+// TestNothingIsMadeBeforeAFailure: the password of a first account is not printed
+// by a start that fails behind it, and lost with it.
+func TestNothingIsMadeBeforeAFailure(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o, _, out := setup(t, fmt.Sprintf("listen: {c2s: %q}", l.Addr()))
+	o.Config.File = ""
+	if _, err = Start(t.Context(), o); err == nil || out.Len() > 0 {
+		t.Errorf("error %v, printed %q", err, out)
+	}
+	o.Config.Listen.C2S = []string{"127.0.0.1:0"}
+	s := start(t, o)
+	if !strings.Contains(out.String(), "admin@localhost") {
+		t.Errorf("printed %q", out)
+	}
+	stop(t, s)
+}
+
+// TestDomainsThatWere: accounts of a domain that was taken out of the
+// configuration are told of.
+func TestDomainsThatWere(t *testing.T) {
+	o, logs, _ := setup(t, loopback+"domains: [a.test, b.test]\n")
+	s := start(t, o)
+	for _, user := range []string{"romeo@a.test", "juliet@b.test", "nurse@b.test"} {
+		if err := s.parts.Admin.AddUser(t.Context(), jid.MustParse(user), "pw"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, s)
+	const warning = "accounts of a domain that is not hosted"
+	if n := logs.FilterMessageSnippet(warning).Len(); n > 0 {
+		t.Errorf("%d warnings though all are hosted", n)
+	}
+	o.Config.Domains = []string{"a.test"}
+	stop(t, start(t, o))
+	if told := logs.FilterMessageSnippet(warning).All(); len(told) != 1 || told[0].ContextMap()["domain"] != "b.test" || told[0].ContextMap()["accounts"] != int64(2) {
+		t.Errorf("warnings: %v", told)
+	}
+	if n := logs.FilterMessage("stopped").Len(); n != 2 {
+		t.Errorf("%d lines say that it has stopped", n)
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
