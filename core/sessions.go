@@ -36,10 +36,20 @@ func (k *Kernel) Lost(b *transport.Batch, s *session.Session, lost []session.Los
 	k.router.Lost(b, s.JID, lost)
 }
 
+// Held implements session.Kernel.
+func (k *Kernel) Held(s *session.Session) (bytes int64) {
+	for _, e := range k.ports.Sessions.Sessions(s.JID.Bare()) {
+		if other, ok := e.Receiver.(*session.Session); ok {
+			bytes += other.Outbox().Large()
+		}
+	}
+	return bytes
+}
+
 // Overflow implements session.Kernel.
 func (k *Kernel) Overflow(s *session.Session) {
 	k.observe.Overflowed()
-	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
+	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes, for it or for all sessions of the account, or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }
 
 // Delivered implements session.Kernel.

@@ -107,6 +107,7 @@ func (o *Outbox) Ack(b *transport.Batch, h uint32) error {
 	} else if more && (o.stored.owed() || o.managed.due(&o.limits)) {
 		o.ask(b)
 	}
+	o.shrunk()
 	wake := o.news()
 	o.mu.Unlock()
 	if wake != nil {

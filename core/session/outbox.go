@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -18,8 +19,10 @@ import (
 // are read from storage (stored.go). Any goroutine may use it.
 type Outbox struct {
 	limits OutboxLimits
+	large  atomic.Int64 // see Large
 
 	mu        sync.Mutex
+	of        *Session       // whose it is; nil before there is one
 	conn      transport.Conn // nil while detached
 	items     []item         // up to the gap, if there is one
 	next      int            // items before it are written
@@ -37,7 +40,8 @@ type Outbox struct {
 type OutboxLimits struct {
 	// Bytes that are not written; under stream management twice as many,
 	// together with those that are written and not acknowledged. Stored messages
-	// do not count: no more of them are read than the client takes.
+	// do not count: no more of them are read than the client takes. All sessions of an
+	// account have eight times as many together.
 	Bytes int
 	// Kept is how many stanzas are written ahead of their acknowledgement: the
 	// rest waits. Without a connection, no more than these are taken.
@@ -106,7 +110,7 @@ func (o *Outbox) push(b *transport.Batch, it item) Result {
 	switch {
 	case o.closed, o.refuses && it.toBare():
 		return Closed
-	case o.full(n):
+	case o.full(n), o.crowded(n):
 		return Full
 	}
 	if o.managed != nil {
@@ -212,6 +216,7 @@ func (o *Outbox) Take() (lost []Lost) {
 	}
 	o.forgetStored()
 	o.items, o.next, o.bytes, o.closed, o.managed, o.gap, o.conn = nil, 0, 0, true, nil, nil, nil
+	o.shrunk()
 	return lost
 }
 
@@ -233,6 +238,7 @@ func (o *Outbox) shut(kept func(*stanza.Stanza) bool) {
 	if !o.closed {
 		o.closed = true
 		o.setAside(kept)
+		o.shrunk()
 	}
 }
 
@@ -289,6 +295,7 @@ func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
 		return dst
 	}
 	dst = o.drain(dst, max)
+	o.shrunk()
 	wake := o.news()
 	o.mu.Unlock()
 	if wake != nil {

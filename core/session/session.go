@@ -43,6 +43,9 @@ type Kernel interface {
 	Publish(e cluster.Entry) bool
 	// Show tells others of the session: cluster.Receiver.
 	Show(b *transport.Batch, s *Session, v cluster.Show) transport.Wait
+	// Held returns how much the sessions of the account hold together: Outbox.Large of
+	// each. It is called with the lock of an Outbox held.
+	Held(s *Session) int64
 	// Overflow counts and logs a session that was ended because its client did
 	// not read or did not acknowledge.
 	Overflow(s *Session)
@@ -94,7 +97,9 @@ type Session struct {
 // New returns a session that writes to out. It takes part in routing once it
 // has claimed its JID.
 func New(full jid.JID, owner Owner, out *Outbox, pipe *pipeline.Pipeline, k Kernel) *Session {
-	return &Session{JID: full, owner: owner, out: out, pipe: pipe, kernel: k}
+	s := &Session{JID: full, owner: owner, out: out, pipe: pipe, kernel: k}
+	out.belong(s)
+	return s
 }
 
 // Deliver hands a stanza to the session: the Write stage, then the outbox. A

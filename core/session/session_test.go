@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hexmpp/hexmpp/core/pipeline"
@@ -19,6 +20,7 @@ import (
 type kernel struct {
 	mu              sync.Mutex
 	left, overflows int
+	held            atomic.Int64
 }
 
 func (k *kernel) Leave(_ *transport.Batch, _ *Session, _ []Lost, told func()) {
@@ -33,6 +35,7 @@ func (k *kernel) Overflow(*Session) { k.mu.Lock(); defer k.mu.Unlock(); k.overfl
 func (k *kernel) Delivered(stanza.Kind)      {}
 func (k *kernel) Hold(*Session) func()       { return func() {} }
 func (k *kernel) Fetch(*Session) bool        { return true }
+func (k *kernel) Held(*Session) int64        { return k.held.Load() }
 func (k *kernel) Keeps(*stanza.Stanza) bool  { return false }
 func (k *kernel) Publish(cluster.Entry) bool { return true }
 func (k *kernel) Show(*transport.Batch, *Session, cluster.Show) transport.Wait {
