@@ -125,7 +125,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.router = &router.Router{Registry: k.registry, Sessions: p.Sessions, Pipeline: stages, Hosts: k.hosts, Offline: k.offline, Safe: k.safe, Log: p.Log}
 	k.offline.Recall = k.router.Recall
 	if o.RefuseStrangers {
-		k.router.Contacts = rosters
+		k.router.Contacts, k.offline.Contacts = rosters, rosters
 	}
 	k.presence = &presence.Presence{
 		Sessions: p.Sessions, Rosters: rosters, Offline: k.offline, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,

@@ -286,6 +286,31 @@ func TestOfflineQuota(t *testing.T) {
 	})
 }
 
+// With privacy.strangers: refuse only contacts are told, since there is no quota of an
+// account that does not exist.
+func TestOfflineQuotaAndStrangers(t *testing.T) {
+	for _, subscribed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w, m := offlineWorld(t, func(o *core.Options, p *core.Ports) {
+				o.Offline.Messages, o.RefuseStrangers = 1, true
+				if subscribed {
+					if err := p.Store.ChangeRoster(t.Context(), juliet, 0, []storage.RosterItem{{Contact: romeo, Subscription: storage.SubFrom}}, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+			r := w.login("romeo@example.test/x", "")
+			r.send(tell("1")).want("")
+			r.send(strings.ReplaceAll(tell("1", "2"), "juliet", "nobody")).want("")
+			r.send(tell("2"))
+			if told := strings.Contains(r.take(), "<resource-constraint "); told != subscribed {
+				t.Errorf("subscribed %v, told %v", subscribed, told)
+			}
+			keeps(t, m, "1")
+		})
+	}
+}
+
 // What is stored, arrives or is refused is counted (ports/observe).
 func TestOfflineIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,10 +60,16 @@ type Options struct {
 // Deps are what offline messages stand on.
 type Deps struct {
 	Store    storage.Offline
+	Contacts Contacts // nil: everybody is told that too many messages wait
 	Sessions cluster.Registry
 	Log      *zap.Logger
 	Now      func() time.Time
 	Observe  *observe.Kernel // complete
+}
+
+// Contacts tells who may see the presence of an account; package roster does.
+type Contacts interface {
+	Subscribed(ctx context.Context, account, contact jid.JID) (bool, error)
 }
 
 // Bounds of what runs at once, and for how long.

@@ -34,9 +34,13 @@ func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) erro
 	case err == nil:
 		o.Observe.Stored()
 	case errors.Is(err, storage.ErrNotFound): // as silent as an account that is offline (RFC 6121 8.5.1)
+		o.told(ctx, st) // takes as long as where the store is full
 		return nil
 	case errors.Is(err, storage.ErrQuota):
 		o.Observe.NotStored(observe.OverQuota)
+		if !o.told(ctx, st) {
+			return nil
+		}
 		return stanza.Err(stanza.ResourceConstraint, "too many messages wait for this account")
 	default:
 		o.Observe.NotStored(observe.StorageFailed)
@@ -46,6 +50,19 @@ func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) erro
 	}
 	o.stored(owner) // also if that is not known
 	return err
+}
+
+// told says whether the sender of a message may know that there is such an account:
+// only then is it told that too many messages wait for it.
+func (o *Offline) told(ctx context.Context, st *stanza.Stanza) bool {
+	if o.Contacts == nil {
+		return true
+	}
+	known, err := o.Contacts.Subscribed(ctx, st.To, st.From)
+	if err != nil {
+		o.Log.Error("storage: it could not be read who is a contact", zap.Stringer("account", st.To), zap.Error(err))
+	}
+	return known
 }
 
 // encode returns a message as it is stored. The error is for the sender.
