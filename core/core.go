@@ -174,7 +174,7 @@ func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
 	senders, err := k.safe.Recover(ctx, k.restore)
 	if err != nil {
-		return err
+		return errors.Join(err, k.offline.Stop(ctx))
 	}
 	for _, s := range senders {
 		k.c2s.Resumables.Past(s.ID, s.User, s.Handled)
@@ -183,7 +183,7 @@ func (k *Kernel) Start(ctx context.Context) error {
 	defer cancel()
 	for i, g := range k.registry.Guests() {
 		if err := g.StartGuest(starting); err != nil {
-			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]))
+			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]), k.offline.Stop(ctx))
 		}
 	}
 	return nil

@@ -314,6 +314,42 @@ func TestRecoveryThatFailsHalfWay(t *testing.T) {
 	})
 }
 
+// A start that is given up leaves the rest of it to the next one, and nothing running.
+func TestRecoveryIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{old: old(1200), held: map[uint64]storage.SpoolRecord{}}
+		m := &mailbox{Store: accountsIn(t, "juliet@example.test")}
+		ctx, giveUp := context.WithCancel(t.Context())
+		m.set(&m.add, func() error { // each takes its time
+			if m.batches > 1 {
+				giveUp()
+				time.Sleep(time.Second)
+				return ctx.Err()
+			}
+			time.Sleep(20 * time.Second)
+			return nil
+		})
+		o := core.Options{Domains: []string{"example.test"}}
+		var p core.Ports
+		newPorts(&p)
+		p.Store, p.Spool = m, sp
+		k, err := core.New(o, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Start(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		sp.wantHeld(t, 1200-512)
+		keeps(t, m, count(1, 512)...)
+		m.set(&m.add, nil)
+		sp.left()
+		spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = m })
+		sp.wantHeld(t, 0)
+		keeps(t, m, count(1, 1200)...)
+	})
+}
+
 // left makes what is not done the records of an earlier process.
 func (s *spool) left() {
 	s.mu.Lock()

@@ -134,6 +134,22 @@ func BenchmarkAddOffline(b *testing.B) {
 	})
 }
 
+// BenchmarkAddOfflineAll is one message of as many as a recovery stores at once.
+func BenchmarkAddOfflineAll(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		s, users := benchStore(b, open(b), 1)
+		all := make([]storage.OfflineMessage, 512)
+		for i := range all {
+			all[i] = storage.OfflineMessage{Stamp: time.Now(), XML: make([]byte, 400)}
+		}
+		for i := 0; i < b.N; i += len(all) {
+			if err := s.AddOfflineAll(context.Background(), users[0], all[:min(len(all), b.N-i)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 func BenchmarkRoster(b *testing.B) {
 	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
 		s, users := benchStore(b, open(b), 100)
