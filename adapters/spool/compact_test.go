@@ -3,10 +3,14 @@ package spool
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"pgregory.net/rapid"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
@@ -161,4 +165,92 @@ func TestFilesThatChangeUnderneath(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Wherever a process is killed, between turns or while it writes, what it had written
+// and nobody had acknowledged is there, and what was noted as done is not.
+func TestKilledModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		o := Options{Dir: t.TempDir(), SegmentBytes: 1 << 10, MaxBytes: 3 << 10}
+		type state struct {
+			body                     string
+			written, done, doneThere bool
+		}
+		all := map[uint64]*state{}
+		ids := func() []uint64 { return slices.Sorted(maps.Keys(all)) }
+		for life := range rapid.IntRange(1, 4).Draw(rt, "lives") {
+			s, err := Open(o, zap.NewNop())
+			if err != nil {
+				rt.Fatal(err)
+			}
+			found := map[uint64]bool{}
+			sessions, err := s.Load(func(r storage.SpoolRecord) error {
+				found[r.ID] = true
+				if x := all[r.ID]; x == nil || x.doneThere || r.Stanza.Find("", "body").Text() != x.body {
+					rt.Fatalf("life %d: record %d is there", life, r.ID)
+				}
+				return nil
+			})
+			if err != nil || len(sessions) != life {
+				rt.Fatal(err, sessions)
+			}
+			for id, x := range all {
+				if x.written && !x.done && !found[id] {
+					rt.Fatalf("life %d: record %d is lost; there are %v", life, id, found)
+				}
+				if x.done = false; !found[id] { // else it is as new
+					delete(all, id)
+				}
+			}
+			turn := func() {
+				if _, err := s.turn(); err != nil {
+					rt.Fatal(err)
+				}
+				for _, x := range all {
+					x.written, x.doneThere = true, x.done
+				}
+			}
+			s.Began(storage.SpoolSession{ID: string(rune('a' + life)), User: romeo.Bare()})
+			turn()
+			acts := func(n int) {
+				for range n {
+					switch known := ids(); {
+					case len(known) > 0 && rapid.IntRange(0, 2).Draw(rt, "done") > 0:
+						id := rapid.SampledFrom(known).Draw(rt, "id")
+						s.Done(id)
+						all[id].done = true
+					default:
+						body := strings.Repeat("x", rapid.IntRange(0, 300).Draw(rt, "size"))
+						id := s.Append(record(body, "", 0))
+						if all[id] != nil {
+							rt.Fatalf("ID %d again", id)
+						}
+						all[id] = &state{body: body}
+					}
+				}
+			}
+			for range rapid.IntRange(0, 30).Draw(rt, "turns") {
+				acts(rapid.IntRange(0, 4).Draw(rt, "acts"))
+				turn()
+			}
+			acts(3)
+			if rapid.Bool().Draw(rt, "while it writes") { // and so that nothing is dropped before
+				if err := s.open(); err != nil {
+					rt.Fatal(err)
+				}
+				if err := s.put(); err != nil {
+					rt.Fatal(err)
+				}
+				s.take()
+				part := s.buf[:rapid.IntRange(0, len(s.buf)).Draw(rt, "cut")]
+				if _, err := s.file.WriteAt(part, s.active().size); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			o.Dir = killed(t, o.Dir)
+			if err := s.file.Close(); err != nil {
+				rt.Fatal(err)
+			}
+		}
+	})
 }
