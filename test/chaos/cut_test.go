@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/test/harness"
+	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
 
 // act is what juliet does on the connection that is cut; before returns it when
@@ -195,12 +196,19 @@ func (s *stage) meet(w *wire) error {
 // resumption (XEP-0198 5), or of an exchange of messages can come back, and nothing
 // is lost, doubled, or out of order; no session is left behind.
 func TestCut(t *testing.T) {
+	cutAll := func(t *testing.T, dsn string) {
+		cutEverywhere(t, harness.Start(t, harness.Config{ClearText: true, Registration: "open", Domains: []string{domain}, Postgres: dsn}))
+	}
+	t.Run("SQLite", func(t *testing.T) { cutAll(t, "") })
+	t.Run("PostgreSQL", func(t *testing.T) { cutAll(t, pgtest.Start(t).DSN("postgres", "")) })
+}
+
+func cutEverywhere(t *testing.T, s *harness.Server) {
 	preset := 13
 	if harness.Race { // which takes ten times as long
 		preset = 67
 	}
 	step := setting(t, "HEXMPP_CHAOS_STEP", preset)
-	s := harness.Start(t, harness.Config{ClearText: true, Registration: "open", Domains: []string{domain}})
 	stages := make([]*stage, 8)
 	for i := range stages {
 		stages[i] = newStage(t, s, i)
