@@ -43,9 +43,11 @@ var ErrSpool = errors.New("storage: the spool has failed")
 type Spool interface {
 	// Load calls f for each record of earlier processes that is not done, in
 	// the order of their IDs, and returns the sessions that sent. It is called
-	// once, before anything else.
+	// once, before anything else. What can't be read is logged and left out; the error
+	// is f's, the disk's, or that a newer version wrote the spool.
 	Load(f func(SpoolRecord) error) ([]SpoolSession, error)
-	// Append takes a record and returns its ID.
+	// Append takes a record and returns its ID. The stanza has at most MaxValue bytes
+	// when it is written; of one that is far longer nothing may be kept.
 	Append(r SpoolRecord) uint64
 	// Written waits until a record outlives a kill of the process, or ctx ends. It
 	// is the one call besides Load and Close that waits.
