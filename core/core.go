@@ -57,13 +57,15 @@ type Options struct {
 	Version         string               // of the server, for administrators
 }
 
-// Ports are what plugs into the kernel. All are needed but LoggedIn and Spool.
+// Ports are what plugs into the kernel. All are needed but LoggedIn, Spool and
+// Saved.
 type Ports struct {
 	Credentials auth.Credentials
 	Verifier    auth.Verifier
 	Accounts    auth.Accounts
 	Store       storage.Store
-	Spool       storage.Spool // nil: what is acknowledged outlives no kill of the process
+	Spool       storage.Spool         // nil: what is acknowledged outlives no kill of the process
+	Saved       storage.SavedSessions // nil: sessions end with the process
 	Sessions    cluster.Registry
 	Extensions  []extension.Registration
 	Order       extension.Order
@@ -167,17 +169,14 @@ func prepare(o *Options, p *Ports) error {
 	return nil
 }
 
-// Start stores what an earlier process had accepted, as long as that takes, and starts
+// Start takes over what an earlier process has left, as long as that takes, and starts
 // the extensions, in their order, which may take a minute; if one fails, those before
 // it are stopped again.
 func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
-	senders, err := k.safe.Recover(ctx, k.restore)
+	left, err := k.takeOver(ctx)
 	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))
-	}
-	for _, s := range senders {
-		k.c2s.Resumables.Past(s.ID, s.User, s.Handled)
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -186,7 +185,7 @@ func (k *Kernel) Start(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]), k.offline.Stop(ctx))
 		}
 	}
-	return nil
+	return k.goOn(ctx, left)
 }
 
 // How long the extensions may take to start, and to stop, all together.
@@ -224,6 +223,14 @@ func (k *Kernel) NewStream(peer transport.Peer, conn transport.Conn) transport.S
 	return s
 }
 
+// leaveStream ends a stream since the server stops. A session that can be resumed
+// waits for the next process, if something is saved for it.
+func (k *Kernel) leaveStream(s *c2s.Stream) {
+	if k.ports.Saved == nil || !s.Suspend() {
+		endStream(s)
+	}
+}
+
 func endStream(s *c2s.Stream) {
 	var b transport.Batch
 	s.End(&b, stream.Err(stream.SystemShutdown, "the server is shutting down"))
@@ -248,9 +255,10 @@ func (k *Kernel) closeEmpty() {
 	}
 }
 
-// Shutdown ends all streams with system-shutdown, behind what is queued for
-// them (RFC 6120 4.9.3.20), waits until they are gone or ctx ends, and stops
-// the extensions. It takes at most 10 seconds longer than ctx.
+// Shutdown ends all streams, waits until they are gone or ctx ends, stops the
+// extensions, and saves the sessions that can be resumed; all others have ended with
+// system-shutdown, behind what was queued for them (RFC 6120 4.9.3.20). It takes at
+// most 15 seconds longer than ctx.
 func (k *Kernel) Shutdown(ctx context.Context) error {
 	k.mu.Lock()
 	k.closing = true
@@ -262,8 +270,11 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 		k.closeEmpty()
 	}
 	k.mu.Unlock()
+	if k.ports.Saved != nil {
+		k.c2s.Resumables.Pause()
+	}
 	for _, s := range all {
-		endStream(s)
+		k.leaveStream(s)
 	}
 	var late error
 	select {
@@ -271,6 +282,13 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
 	}
-	k.c2s.Resumables.Stop()
-	return errors.Join(late, k.offline.Settle(ctx), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
+	quiet := k.quiet(ctx)
+	if k.ports.Saved == nil {
+		k.c2s.Resumables.Stop()
+	}
+	err := errors.Join(late, k.offline.Settle(ctx), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
+	if k.ports.Saved != nil {
+		k.save(quiet)
+	}
+	return err
 }

@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"go.uber.org/zap"
 
@@ -68,13 +70,21 @@ func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
 	k.hosts.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: s, At: k.ports.Now(), Presence: last})
 }
 
-// restore stores messages that an earlier process had accepted for an account.
+// restore stores messages that an earlier process had accepted for an account: for
+// that one, and not for another that was made under its name since.
 func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error {
-	left := make([]offline.Left, len(records))
-	for i, r := range records {
+	account, err := k.ports.Store.Account(ctx, owner)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("core: restore: %w", err)
+	}
+	var left []offline.Left
+	for _, r := range records {
+		if account.Created.After(r.Stamp) {
+			continue
+		}
 		h := r.Stanza.Header
 		h.To = owner
-		left[i] = offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }}
+		left = append(left, offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }})
 	}
 	return k.offline.Restore(ctx, owner, left)
 }

@@ -22,6 +22,7 @@ type Metrics struct {
 	logins              prometheus.Counter
 	failedLogins        *prometheus.CounterVec
 	resumptions         *prometheus.CounterVec
+	restored            prometheus.Counter
 	overflows           prometheus.Counter
 	stored, fetched     prometheus.Counter
 	notStored           *prometheus.CounterVec
@@ -46,6 +47,7 @@ func New(version string) *Metrics {
 			Help: "Logins that failed, by SASL condition."}, []string{"condition"}),
 		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "resumptions_total",
 			Help: "Sessions that clients asked to resume, by result: ok or failed."}, []string{"result"}),
+		restored:           counter("sessions_restored_total", "Sessions of the process before that could be resumed at the start."),
 		overflows:          counter("sessions_overflowed_total", "Sessions that ended since their client did not read or did not acknowledge."),
 		stored:             counter("offline_stored_total", "Messages that were stored for accounts that are offline."),
 		fetched:            counter("offline_delivered_total", "Stored messages that have arrived: acknowledged, or written without stream management."),
@@ -77,7 +79,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.overflows, m.stored, m.fetched, m.notStored,
+	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.restored, m.overflows, m.stored, m.fetched, m.notStored,
 		m.pauses, m.pausedTime, m.refused, m.delayed, m.refusedConnections, m.commits, m.commitWrites, m.failures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -105,6 +107,7 @@ func (m *Metrics) Kernel() observe.Kernel {
 			}
 			m.resumptions.WithLabelValues(result).Inc()
 		},
+		Restored:   func(n int) { m.restored.Add(float64(n)) },
 		Overflowed: m.overflows.Inc,
 		Stored:     m.stored.Inc,
 		Fetched:    func(n int) { m.fetched.Add(float64(n)) },

@@ -164,6 +164,11 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 		mine.Finish(b, s.Closing(tooHigh(h)))
 		return
 	}
+	if err != nil && !sess.Ended() { // it goes on without this stream
+		s.state = ended
+		s.conn.Close()
+		return
+	}
 	if err != nil { // it has just ended; what it held is lost to this client
 		if s.session.CompareAndSwap(sess, nil) {
 			sess.Bury(b)
@@ -172,6 +177,11 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 		return
 	}
 	s.out.Store(out)
+	if s.session.Load() != sess { // it was taken away in between
+		s.leave()
+		s.state = ended
+		return
+	}
 	s.state = bound
 	s.envelope.Origin = s.origin()
 	s.envelope.Origin.Session, s.envelope.Origin.Fence = sess.JID, sess.Fence()
@@ -183,10 +193,34 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 
 // Replaced implements session.Owner.
 func (s *Stream) Replaced(b *transport.Batch) {
+	s.leave().Finish(b, s.Closing(stream.Err(stream.Conflict, "the session was resumed on another stream")))
+}
+
+// Suspend ends the stream of a session that can be resumed behind a restart of the
+// server; it is false if there is none such, and does nothing then. Any goroutine may
+// call it.
+//
+// The stream is left unfinished (XEP-0198 7): its connection is closed and nothing is
+// said. Behind a stream error must come the end of the stream (RFC 6120 4.9.1.1), and
+// there are clients that take this for the end of the session, and forget it.
+func (s *Stream) Suspend() bool {
+	sess := s.session.Load()
+	if sess == nil || !sess.Suspend(s) {
+		return false
+	}
+	s.leave().Take()
+	s.conn.Close()
+	return true
+}
+
+// leave parts the stream from its session, and returns an Outbox of its own. That
+// comes first: the end of the connection ends the Outbox of a stream without a
+// session.
+func (s *Stream) leave() *session.Outbox {
+	own := session.NewOutbox(s.conn, s.srv.Limits.Outbox())
+	s.out.Store(own)
 	s.session.Store(nil)
-	last := session.NewOutbox(s.conn, s.srv.Limits.outbox())
-	s.out.Store(last)
-	last.Finish(b, s.Closing(stream.Err(stream.Conflict, "the session was resumed on another stream")))
+	return own
 }
 
 // ackTick is how often a session that owes acknowledgements is asked, and how

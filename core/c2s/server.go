@@ -81,7 +81,8 @@ func (l *Limits) after() xmlstream.Limits {
 // (XEP-0198, XEP-0352) have some 100 bytes. RFC 6120 13.12 wants 10,000 of a stanza.
 const elementBytes = 10_000
 
-func (l *Limits) outbox() session.OutboxLimits {
+// Outbox returns the limits of what is queued for a client.
+func (l *Limits) Outbox() session.OutboxLimits {
 	return session.OutboxLimits{Bytes: l.OutboxBytes, Kept: l.Unacknowledged}
 }
 

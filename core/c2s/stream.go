@@ -67,7 +67,7 @@ func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
 		login:    &login{},
 		deadline: srv.Now().Add(srv.Limits.UnauthenticatedTime),
 	}
-	s.out.Store(session.NewOutbox(conn, srv.Limits.outbox()))
+	s.out.Store(session.NewOutbox(conn, srv.Limits.Outbox()))
 	return s
 }
 

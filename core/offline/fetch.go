@@ -9,6 +9,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
@@ -124,6 +125,47 @@ func (o *Offline) Left(s *session.Session) {
 	o.mu.Unlock()
 	if free {
 		o.stored(s.JID.Bare())
+	}
+}
+
+// Fetches says whether it is this session that is brought what is stored.
+func (o *Offline) Fetches(s *session.Session) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.accounts[s.JID.Bare()]
+	return a != nil && a.flush != nil && a.flush.s == s
+}
+
+// Adopt goes on with a session of an earlier process: what that had read for it is
+// not read again, and, if it fetches, the rest is brought to it.
+func (o *Offline) Adopt(s *session.Session, fetches bool) {
+	var b transport.Batch
+	defer b.Flush()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := s.Outbox().Adopt(func() { o.woken(s) })
+	if !fetches && len(ids) == 0 {
+		return
+	}
+	a, f := o.account(s.JID.Bare()), &flush{s: s, shown: true}
+	for _, id := range ids {
+		a.with[id] = f
+	}
+	switch {
+	case !fetches || s.Ended():
+	case o.quota <= 0:
+		s.Outbox().CloseGap(&b)
+	case a.flush == nil:
+		a.flush, a.again = f, true
+		o.reads.ask(&a.read)
+	}
+	o.drop(a)
+}
+
+// Restored has somebody fetch what Restore has stored for an account.
+func (o *Offline) Restored(owner jid.JID) {
+	if o.quota > 0 {
+		o.stored(owner)
 	}
 }
 

@@ -49,18 +49,21 @@ func New(spool storage.Spool, sessions cluster.Registry, log *zap.Logger) *Safe 
 
 // Recover calls store for what earlier processes had accepted and no client had
 // acknowledged, in order, once for each account; and returns the sessions that
-// sent. store tells Recovered what is stored, as soon as it is: what comes behind an
+// sent. What waits for the client of a session that outlived the restart is left to
+// that. store tells Recovered what is stored, as soon as it is: what comes behind an
 // error, or a kill, begins there. Recover takes as long as it takes, says so in the log,
 // and ends before with ctx. It is called once, before the first client comes.
-func (s *Safe) Recover(ctx context.Context, store func(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
+func (s *Safe) Recover(ctx context.Context, waits func(record uint64) bool, store func(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
 	if s == nil {
 		return nil, nil
 	}
 	accounts := map[jid.JID][]storage.SpoolRecord{}
 	n := 0
 	senders, err := s.spool.Load(func(r storage.SpoolRecord) error {
-		accounts[r.To] = append(accounts[r.To], r)
-		n++
+		if !waits(r.ID) {
+			accounts[r.To] = append(accounts[r.To], r)
+			n++
+		}
 		return nil
 	})
 	if err != nil {

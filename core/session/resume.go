@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -31,7 +33,8 @@ type resumption struct {
 	past        bool     // the session has ended: Resumables tell its count
 	calm        chan struct{}
 	settled     chan struct{}
-	expiry      *time.Timer // while detached
+	until       time.Time   // while detached: when it ends
+	expiry      *time.Timer // while detached, unless time stands still (Resumables.Pause)
 }
 
 // Enable begins stream management (XEP-0198 3). ok is false if it was begun
@@ -83,7 +86,7 @@ func (s *Session) begin(o Owner, stanzas uint32) bool {
 	if s.resumption != nil {
 		s.resumption.handled += stanzas
 	}
-	s.inHand = true
+	s.inHand, s.counts = true, stanzas
 	return true
 }
 
@@ -149,22 +152,61 @@ func (s *Session) Detach(o Owner) bool {
 	if s.owner != o {
 		return true // another stream has it
 	}
-	r := s.resumption
 	if s.ended {
 		return false
 	}
 	s.owner = nil
-	if r == nil || r.id == "" || !r.all.hold() {
+	return s.detach()
+}
+
+// detach has the session wait for another connection, if it can. s.mu is held.
+func (s *Session) detach() bool {
+	r := s.resumption
+	if r == nil || r.id == "" {
+		return false
+	}
+	r.until = r.all.now().Add(r.max)
+	if !s.expire() {
 		return false
 	}
 	s.out.Detach()
-	r.expiry = time.AfterFunc(r.max, func() {
+	return true
+}
+
+// expire has the session end at r.until, unless time stands still. It is false if
+// nobody can resume it any more. s.mu is held.
+func (s *Session) expire() bool {
+	r := s.resumption
+	timer, ok := r.all.hold()
+	if !timer {
+		return ok
+	}
+	r.expiry = time.AfterFunc(r.until.Sub(r.all.now()), func() {
 		defer r.all.release()
 		var b transport.Batch
 		s.EndDetached(&b)
 		b.Flush()
 	})
 	return true
+}
+
+// Suspend takes a session that can be resumed behind a restart of the server from
+// its stream, and is false for any other. What is in hand is still handled, and what
+// others send is still taken.
+func (s *Session) Suspend(o Owner) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return false
+	case s.owner != o: // another stream has it, or none any more
+		return true
+	}
+	if r := s.resumption; r == nil || r.id == "" {
+		return false
+	}
+	s.owner = nil
+	return s.detach()
 }
 
 // EndDetached ends the session if it is without a connection.
@@ -197,13 +239,17 @@ func (s *Session) TakeOver(o Owner) (old Owner, busy <-chan struct{}, ok bool) {
 	if s.ended || s.resumption == nil {
 		return nil, nil, false
 	}
-	r := s.resumption
+	s.resumption.cancel()
+	old, s.owner = s.owner, o
+	return old, s.idleLocked(), true
+}
+
+// cancel ends the time that a session has without a connection. Session.mu is held.
+func (r *resumption) cancel() {
 	if r.expiry != nil && r.expiry.Stop() {
 		r.all.release()
 	}
 	r.expiry = nil
-	old, s.owner = s.owner, o
-	return old, s.idleLocked(), true
 }
 
 // Resume attaches the session to o's connection: pending goes out first (what
@@ -247,9 +293,7 @@ func (s *Session) Ask(b *transport.Batch, patience time.Duration) (missing bool)
 func (r *resumption) stop(s *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.expiry != nil && r.expiry.Stop() {
-		r.all.release()
-	}
+	r.cancel()
 	if r.id != "" {
 		r.all.remove(r.id, s.JID.Bare(), s.safe())
 		r.past = true
@@ -282,7 +326,8 @@ type Resumables struct {
 	senders Senders // nil: nobody
 
 	mu       sync.Mutex
-	closed   bool
+	closed   bool // sessions without a connection end
+	paused   bool // they wait for the next process
 	timers   sync.WaitGroup
 	sessions map[string]*Session
 	past     map[string]*pastSession
@@ -329,15 +374,16 @@ func (r *Resumables) limit(asked time.Duration) time.Duration {
 	return r.max
 }
 
-// hold counts a timer; false if the server stops.
-func (r *Resumables) hold() bool {
+// hold counts a timer, unless the server stops: then ok says whether a session can
+// still be resumed.
+func (r *Resumables) hold() (timer, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return false
+	if r.closed || r.paused {
+		return false, r.paused
 	}
 	r.timers.Add(1)
-	return true
+	return true, true
 }
 
 func (r *Resumables) release() { r.timers.Done() }
@@ -439,12 +485,8 @@ func (r *Resumables) Len() int {
 func (r *Resumables) Stop() {
 	r.mu.Lock()
 	r.closed = true
-	var all []*Session
-	for _, s := range r.sessions {
-		all = append(all, s)
-	}
 	r.mu.Unlock()
-	for _, s := range all {
+	for _, s := range r.all() {
 		if s.Detached() {
 			var b transport.Batch
 			s.EndDetached(&b)
@@ -452,4 +494,13 @@ func (r *Resumables) Stop() {
 		}
 	}
 	r.timers.Wait()
+}
+
+// all returns the sessions, in the order in which they were bound.
+func (r *Resumables) all() []*Session {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.sessions))
+	r.mu.Unlock()
+	slices.SortFunc(all, func(a, b *Session) int { return cmp.Compare(a.Fence(), b.Fence()) })
+	return all
 }

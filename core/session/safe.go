@@ -132,7 +132,7 @@ func (s *Session) safe() uint32 {
 	case len(r.unsafe) > 0:
 		return r.unsafe[0].n - 1
 	case s.inHand:
-		return r.handled - 1
+		return r.handled - s.counts
 	}
 	return r.handled
 }

@@ -72,7 +72,8 @@ type Session struct {
 	fence      uint64 // of its claim
 	ended      bool
 	telling    bool            // Tell runs
-	inHand     bool            // a stanza of the client is being handled
+	inHand     bool            // a stanza or element of the client is being handled
+	counts     uint32          // how many stanzas that is
 	idle       chan struct{}   // closed by Done; made by who waits for it
 	gone       chan struct{}   // made by End; closed when leave has told everybody
 	left       func()          // ends Kernel.Hold; called by leave

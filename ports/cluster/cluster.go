@@ -120,6 +120,17 @@ type Fork struct {
 	taken  atomic.Bool
 }
 
+// RestoreFork returns a Fork that an earlier process had; taken says that a client
+// has one of the copies. Those that there are still must be counted anew.
+func RestoreFork(message *stanza.Stanza, receipt Receipt, taken bool) *Fork {
+	f := &Fork{Message: message, Receipt: receipt}
+	f.taken.Store(taken)
+	return f
+}
+
+// Taken says whether a client has one of the copies.
+func (f *Fork) Taken() bool { return f.taken.Load() }
+
 // Add counts a copy.
 func (f *Fork) Add() { f.copies.Add(1) }
 

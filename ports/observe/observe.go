@@ -25,6 +25,8 @@ type Kernel struct {
 	LoginFailed func(condition string)
 	// Resumed: a client asked to resume a session (XEP-0198 5).
 	Resumed func(ok bool)
+	// Restored: so many sessions of the process before can be resumed.
+	Restored func(sessions int)
 	// Overflowed: a session ended since its client did not read, or did not
 	// acknowledge.
 	Overflowed func()
@@ -67,6 +69,9 @@ func (k Kernel) Complete() *Kernel {
 	}
 	if k.Resumed == nil {
 		k.Resumed = func(bool) {}
+	}
+	if k.Restored == nil {
+		k.Restored = func(int) {}
 	}
 	if k.Overflowed == nil {
 		k.Overflowed = func() {}

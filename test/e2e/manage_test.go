@@ -498,28 +498,6 @@ func TestResumptionEnds(t *testing.T) {
 		romeo.IQError("get", juliet.JID, ping, "service-unavailable")
 	})
 
-	t.Run("XEP-0198 5 a restart of the server: item-not-found, then bind", func(t *testing.T) {
-		c := im(t, s, account(t, s, "juliet"), "balcony")
-		local, _, _ := strings.Cut(c.Bare(), "@")
-		id := c.Enable()
-		setItem(c, "<item jid='nurse@"+domain+"'/>")
-		c.Reset()
-		if err := s.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Run(); err != nil {
-			t.Fatal(err)
-		}
-		again := authenticated(t, s, local)
-		if e := again.Resume(id, 0, c.JID); !e.Is(xmppc.NSSM, "failed") || e.Condition() != "item-not-found" {
-			t.Errorf("got %s", e.Raw)
-		}
-		again.Bind("balcony")
-		if got := entry(again, "nurse@"+domain); got != "none" {
-			t.Errorf("the roster has %q", got)
-		}
-	})
-
 	t.Run("XEP-0198 5 a server that was killed: item-not-found, then bind", func(t *testing.T) {
 		c := im(t, s, account(t, s, "juliet"), "balcony")
 		local, _, _ := strings.Cut(c.Bare(), "@")

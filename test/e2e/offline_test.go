@@ -330,7 +330,7 @@ func TestOfflineMessagesOfAServer(t *testing.T) {
 		hears(t, juliet)
 	})
 
-	t.Run("a session that the server ends by its own end leaves what it did not acknowledge", func(t *testing.T) {
+	t.Run("a session that was kept over a restart and is replaced leaves what it did not acknowledge", func(t *testing.T) {
 		s := harness.Start(t, harness.Config{Registration: "open"})
 		romeo, local := absent(t, s)
 		leave(romeo, local, 1, 2)

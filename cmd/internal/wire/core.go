@@ -10,6 +10,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/auth/local"
 	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	"github.com/hexmpp/hexmpp/adapters/metrics"
+	"github.com/hexmpp/hexmpp/adapters/sessionfile"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/offline"
@@ -22,6 +23,7 @@ import (
 // Core is the kernel, and the session registry that it stands on.
 var Core = fx.Module("core", fx.Provide(
 	func() cluster.Registry { return memory.New() },
+	func(c *config.Config) storage.SavedSessions { return sessionfile.New(c.Data) },
 	newKernel,
 ))
 
@@ -39,13 +41,14 @@ func (k *kernel) Shutdown(ctx context.Context) error {
 	return k.err
 }
 
-func newKernel(o Options, store storage.Store, sp storage.Spool, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
+func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.SavedSessions, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
 	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
 		Credentials: accounts,
 		Verifier:    accounts,
 		Accounts:    accounts,
 		Store:       store,
 		Spool:       sp,
+		Saved:       saved,
 		Sessions:    sessions,
 		Extensions:  x.Registrations,
 		Order:       x.Order,
