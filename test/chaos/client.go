@@ -80,6 +80,9 @@ func (c *client) next() (*element, error) {
 			if err := c.dec.DecodeElement(&e, &tok); err != nil {
 				return nil, err
 			}
+			if e.is("error") && len(e.Children) > 0 && e.Children[0].is("system-shutdown") {
+				return nil, io.EOF
+			}
 			if e.stanza() && c.smID != "" {
 				c.received++
 			}
@@ -135,6 +138,9 @@ func (c *client) connect() (answer *element, err error) {
 		}
 		if answer.is("resumed") {
 			c.smID = old
+			if h, ok := answer.count(); ok && h == 0 { // the first stanza of a session did not arrive
+				return answer, c.send("<presence/>")
+			}
 			return answer, nil
 		}
 	}

@@ -1,11 +1,13 @@
 // Package chaos kills the real process while clients with stream management talk
 // through it, and checks what they were promised: every message that the server
 // acknowledged reaches its recipient, in order, and a second time only if the
-// recipient's acknowledgement may not have arrived.
+// recipient's acknowledgement may not have arrived. It also stops the process in good
+// order and starts it again: then every session is resumed, and nothing comes twice.
 //
-// HEXMPP_CHAOS_KILLS says how often (3 if it is not set; 100 for a long run), and
+// HEXMPP_CHAOS_KILLS says how often it is killed (3 if it is not set; 100 for a long
+// run), HEXMPP_CHAOS_RESTARTS how often it is stopped (likewise), and
 // HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25). A message that comes twice
-// for no good reason fails a long run only: the short one, which shares its machine
+// for no good reason behind a kill fails a long run only: the short one, which shares its machine
 // with all other tests, tells of it.
 //
 // It also cuts connections behind single bytes of a login, a resumption and an

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,12 +9,16 @@ import (
 	"time"
 )
 
+// last is the number of a message that tells a recipient to look whether all has come.
+const last = 0
+
 // window is how many messages a sender has under way that are not acknowledged.
 const window = 10
 
 // pair is a sender, a recipient, and what they saw.
 type pair struct {
 	sender, recipient *client
+	planned           bool // sessions are resumed, whatever happens
 
 	mu       sync.Mutex
 	stop     bool              // no new messages
@@ -23,6 +28,7 @@ type pair struct {
 	got      map[int]time.Time // when a message came first
 	how      map[int]string
 	conns    int
+	resumed  int // sessions, of both
 	answers  []string
 	order    []int // in which they came first
 	doubles  []double
@@ -36,17 +42,30 @@ type double struct {
 	how         string
 }
 
-func newPair(addr string, i int) *pair {
+func newPair(addr string, i int, planned bool) *pair {
 	c := func(role string) *client {
 		return &client{addr: addr, user: fmt.Sprint(role, i), resource: "r"}
 	}
-	return &pair{sender: c("sender"), recipient: c("recipient"), promised: map[int]bool{}, got: map[int]time.Time{}, how: map[int]string{}}
+	return &pair{sender: c("sender"), recipient: c("recipient"), planned: planned, promised: map[int]bool{}, got: map[int]time.Time{}, how: map[int]string{}}
 }
 
 func (p *pair) fault(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults = append(p.faults, fmt.Sprintf(format, args...))
+}
+
+// answered notes what came of an attempt to resume; nil if there was none.
+func (p *pair) answered(who string, answer *element) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case answer == nil:
+	case answer.is("resumed"):
+		p.resumed++
+	case p.planned:
+		p.faults = append(p.faults, fmt.Sprintf("the %s could not resume: %s h=%s %v", who, answer.XMLName.Local, answer.H, answer.Children))
+	}
 }
 
 // acknowledged notes that the server has n more of what was sent.
@@ -76,6 +95,7 @@ func (p *pair) send(up func() bool) {
 			}
 			continue
 		}
+		p.answered("sender", answer)
 		if answer != nil {
 			p.answers = append(p.answers, fmt.Sprintf("%v %s h=%s base %d unacked %v", time.Now().Format("05.000000"), answer.XMLName.Local, answer.H, base, p.unacked))
 		}
@@ -131,7 +151,7 @@ func (p *pair) talk(base *uint32) (done bool, err error) {
 		done = p.stop && len(p.unacked) == 0
 		p.mu.Unlock()
 		if done {
-			return true, p.sender.send("</stream:stream>")
+			return true, errors.Join(p.message(last), p.sender.send("</stream:stream>"))
 		}
 		if err := p.sender.send("<r xmlns='%s'/>", nsSM); err != nil {
 			return false, err
@@ -169,15 +189,17 @@ func (p *pair) message(n int) error {
 // come.
 func (p *pair) receive(up func() bool) {
 	for up() && !p.complete() {
-		if _, err := p.recipient.connect(); err != nil {
+		answer, err := p.recipient.connect()
+		if err != nil {
 			if !broken(err) {
 				p.fault("recipient: %v", err)
 				return
 			}
 			continue
 		}
+		p.answered("recipient", answer)
 		p.conns++
-		err := p.listen()
+		err = p.listen()
 		p.recipient.conn.Close()
 		if err != nil && !broken(err) {
 			p.fault("recipient: %v", err)
@@ -197,7 +219,9 @@ func (p *pair) listen() error {
 			if err != nil {
 				return fmt.Errorf("message %s: %w", e.ID, err)
 			}
-			p.came(n, fmt.Sprintf(" [%s conn %d]", map[bool]string{true: "delayed", false: "live"}[len(e.Children) > 0], p.conns))
+			if n != last {
+				p.came(n, fmt.Sprintf(" [%s conn %d]", map[bool]string{true: "delayed", false: "live"}[len(e.Children) > 0], p.conns))
+			}
 		}
 		if e.stanza() || e.is("r") {
 			if err := p.recipient.send("<a xmlns='%s' h='%d'/>", nsSM, p.recipient.received); err != nil {
