@@ -2,12 +2,16 @@ package core_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -78,5 +82,44 @@ func TestEndBehindPresenceThatWaits(t *testing.T) {
 			"<presence from='romeo@example.test/x' to='juliet@example.test' type='unavailable'/>" +
 			"<presence from='romeo@example.test/x' to='juliet@example.test'><show>away</show></presence>")
 		old.reap()
+	})
+}
+
+// slowLists is a store in which lists are found as soon as the test wants.
+type slowLists struct {
+	storage.Store
+	goOn chan struct{}
+}
+
+func (s *slowLists) Get(ctx context.Context, space string, owner jid.JID, key string) (storage.Entry, error) {
+	<-s.goOn
+	return s.Store.Get(ctx, space, owner, key)
+}
+
+// What a session left goes in front of what comes later, also when an extension has
+// to read of the account first, as it has behind a start.
+func TestWhatIsLeftMayWaitForItsStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &listing{stages: []extension.Stage{extension.Recall}}
+		goOn := make(chan struct{})
+		w := newWorld(t, func(o *core.Options, p *core.Ports) {
+			with(l.registration())(o, p)
+			p.Order[extension.Recall] = []string{"listing"}
+			o.Offline = offline.Options{Messages: 100}
+			p.Store = &slowLists{Store: accountsIn(t, "juliet@example.test"), goOn: goOn}
+		})
+		romeo, a := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		a.manage()
+		romeo.send(say(1))
+		a.hears("1")
+		b := w.login("juliet@example.test/a", "") // takes its place
+		b.send("<presence/>")
+		synctest.Wait()
+		b.want("")
+		close(goOn)
+		synctest.Wait()
+		if out := b.take(); !strings.Contains(out, "<body>1</body>") || strings.Index(out, "<body>1</body>") > strings.Index(out, "<presence ") {
+			t.Errorf("got %s", out)
+		}
 	})
 }
