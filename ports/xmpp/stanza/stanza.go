@@ -312,8 +312,34 @@ func (s *Stanza) Append(dst []byte, to jid.JID, xmlns string) []byte {
 	if to.IsZero() {
 		to = s.To
 	}
+	dst = s.appendStart(slices.Grow(dst, s.tags(to, xmlns)+len(s.content)), to, xmlns)
+	if s.content == "" {
+		return dst
+	}
+	dst = append(dst, s.content...)
+	dst = append(dst, "</"...)
+	dst = append(dst, s.Kind.String()...)
+	return append(dst, '>')
+}
+
+// XML returns the stanza as Append writes it, for storage: its content is copied once.
+func (s *Stanza) XML(xmlns string) string {
+	start := s.appendStart(make([]byte, 0, s.tags(s.To, xmlns)), s.To, xmlns)
+	if s.content == "" {
+		return string(start)
+	}
+	name := s.Kind.String()
+	return string(start) + s.content + "</" + name + ">"
+}
+
+// tags returns how long start and end tag are, unless something is escaped.
+func (s *Stanza) tags(to jid.JID, xmlns string) int {
 	const fixed = len("<presence xmlns='' from='' to='' id='' type='' xml:lang=''></presence>")
-	dst = slices.Grow(dst, fixed+len(xmlns)+len(to.String())+s.Header.size()+len(s.attrs)+len(s.content))
+	return fixed + len(xmlns) + len(to.String()) + s.Header.size() + len(s.attrs)
+}
+
+// appendStart appends the start tag, which is all there is if there is no content.
+func (s *Stanza) appendStart(dst []byte, to jid.JID, xmlns string) []byte {
 	name := s.Kind.String()
 	dst = append(dst, '<')
 	dst = append(dst, name...)
@@ -339,10 +365,6 @@ func (s *Stanza) Append(dst []byte, to jid.JID, xmlns string) []byte {
 	if s.content == "" {
 		return append(dst, "/>"...)
 	}
-	dst = append(dst, '>')
-	dst = append(dst, s.content...)
-	dst = append(dst, "</"...)
-	dst = append(dst, name...)
 	return append(dst, '>')
 }
 
@@ -371,29 +393,31 @@ func (s *Stanza) String() string { return string(s.Append(nil, jid.JID{}, xmpp.N
 // (nil removes none) and with the elements of add after the last child.
 // If nothing changes it is s itself.
 func (s *Stanza) Patch(remove func(Child) bool, add ...*Element) *Stanza {
-	var content []byte
+	var more []byte
+	for _, e := range add {
+		if e != nil {
+			more = e.Append(more, "")
+		}
+	}
+	var content strings.Builder
 	kept := uint32(0) // what is before is in content, or removed
-	changed := false
+	removed := false
 	if remove != nil {
 		for _, c := range s.children {
 			if remove(c) {
-				content = append(content, s.content[kept:c.Start]...)
+				content.WriteString(s.content[kept:c.Start])
 				kept = c.End
-				changed = true
+				removed = true
 			}
 		}
 	}
-	content = append(content, s.content[kept:]...)
-	for _, e := range add {
-		if e != nil {
-			content = e.Append(content, "")
-			changed = true
-		}
-	}
-	if !changed {
+	if !removed && len(more) == 0 {
 		return s
 	}
-	return Raw(s.Header, s.attrs, string(content), nil)
+	content.Grow(len(s.content) - int(kept) + len(more))
+	content.WriteString(s.content[kept:])
+	content.Write(more)
+	return Raw(s.Header, s.attrs, content.String(), nil)
 }
 
 // Reply returns the header of an answer to h: to and from swapped, same id and

@@ -47,6 +47,9 @@ func TestAppend(t *testing.T) {
 			if got != "before"+tt.want {
 				t.Errorf("got  %s\nwant before%s", got, tt.want)
 			}
+			if xml := tt.s.XML(tt.xmlns); xml != string(tt.s.Append(nil, jid.JID{}, tt.xmlns)) {
+				t.Errorf("as XML %s", xml)
+			}
 		})
 	}
 }
