@@ -23,8 +23,18 @@ const NS = "urn:xmpp:forward:0"
 // none if it is zero. The wrapper is an element without content, in a namespace of
 // its own; its namespace and attributes are escaped, its name is not.
 func Wrap(h stanza.Header, wrapper *stanza.Element, s *stanza.Stanza, received time.Time) *stanza.Stanza {
+	return wrap(h, wrapper, s.Size(), received, func(b []byte) []byte { return s.Append(b, jid.JID{}, xmpp.NSClient) })
+}
+
+// WrapXML is Wrap for a stanza that was stored as stanza.Stanza.Append writes it,
+// with jabber:client declared.
+func WrapXML(h stanza.Header, wrapper *stanza.Element, xml string, received time.Time) *stanza.Stanza {
+	return wrap(h, wrapper, len(xml), received, func(b []byte) []byte { return append(b, xml...) })
+}
+
+func wrap(h stanza.Header, wrapper *stanza.Element, size int, received time.Time, message func([]byte) []byte) *stanza.Stanza {
 	const rest = 256 // about what stands around the content of s
-	b := make([]byte, 0, rest+s.Size())
+	b := make([]byte, 0, rest+size)
 	b = wrapper.Append(b, "")
 	b = b[:len(b)-len("/>")]
 	b = append(b, "><forwarded xmlns='"+NS+"'>"...)
@@ -33,7 +43,7 @@ func Wrap(h stanza.Header, wrapper *stanza.Element, s *stanza.Stanza, received t
 		b = received.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z") // XEP-0082 3.2
 		b = append(b, "'/>"...)
 	}
-	b = s.Append(b, jid.JID{}, xmpp.NSClient)
+	b = message(b)
 	b = append(b, "</forwarded></"...)
 	b = append(b, wrapper.Local...)
 	b = append(b, '>')
