@@ -7,6 +7,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
@@ -62,4 +63,15 @@ func (a *accounts) end(user jid.JID) {
 		s.Receiver.End(&b, stream.Err(stream.NotAuthorized, "the account was removed"))
 	}
 	b.Flush()
+}
+
+// watched is a store of rosters that tells of each change.
+type watched struct {
+	storage.Rosters
+	changed func(owner jid.JID)
+}
+
+func (w watched) ChangeRoster(ctx context.Context, owner jid.JID, base uint64, put []storage.RosterItem, remove []jid.JID) error {
+	defer w.changed(owner) // after an error nobody knows what is stored
+	return w.Rosters.ChangeRoster(ctx, owner, base, put, remove)
 }

@@ -108,10 +108,10 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Verifier: p.Verifier, Accounts: p.Accounts, sessions: p.Sessions, now: p.Now,
 		keep: 2 * max(o.Limits.UnauthenticatedTime, time.Minute), removed: map[jid.JID]time.Time{},
 	}
-	rosters := roster.New(p.Store, o.Rosters)
+	rosters := roster.New(watched{p.Store, func(owner jid.JID) { k.hosts.RosterChanged(owner) }}, o.Rosters)
 	k.hosts = host.New(host.Deps{
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
-		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers,
+		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe})
 	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
@@ -174,6 +174,9 @@ func prepare(o *Options, p *Ports) error {
 // it are stopped again.
 func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
+	if err := k.hosts.LoadIDs(ctx); err != nil {
+		return err
+	}
 	left, err := k.takeOver(ctx)
 	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))

@@ -36,7 +36,7 @@ func (g *Guest) RunFor(ctx context.Context, b *transport.Batch, o extension.Orig
 
 func (g *Guest) run(ctx context.Context, b *transport.Batch, v view, fn Handler, done Done) transport.Wait {
 	t, err := g.call(ctx, fn, v)
-	if err != nil || len(t.ops) == 0 {
+	if err != nil || t.empty() {
 		return t.finish(b, err, done)
 	}
 	return g.hosts.Own(func(ctx context.Context) {
@@ -47,10 +47,11 @@ func (g *Guest) run(ctx context.Context, b *transport.Batch, v view, fn Handler,
 
 // finish answers, and applies what was asked for unless the handler failed.
 func (t *tx) finish(b *transport.Batch, err error, done Done) transport.Wait {
-	if err != nil || len(t.after) == 0 {
-		return done(b, err)
+	answer := func(b *transport.Batch) transport.Wait { return done(b, err) }
+	if err != nil || len(t.first) == 0 && len(t.after) == 0 {
+		return answer(b)
 	}
-	return transport.Steps(b, func(b *transport.Batch) transport.Wait { return done(b, nil) }, t.apply)
+	return transport.Steps(b, append(t.first, answer, t.apply)...)
 }
 
 // Later is Run for a handler that may wait, in the Wait.
@@ -95,8 +96,8 @@ func (g *Guest) logged(what string) Done {
 // commit writes t; where a Swap failed it calls the handler again.
 func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 	for try := 1; ; try++ {
-		err := g.hosts.commit(ctx, (*t).ops)
-		if !errors.Is(err, storage.ErrConflict) || try == ConflictRetries {
+		err := g.hosts.commit(ctx, (*t).writes)
+		if !Again(err, try) {
 			return StoreError(err)
 		}
 		v := (*t).view
@@ -107,7 +108,7 @@ func (g *Guest) commit(ctx context.Context, t **tx, fn Handler) error {
 		if err != nil {
 			return err
 		}
-		if *t = again; len(again.ops) == 0 {
+		if *t = again; again.empty() {
 			return nil
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -13,7 +12,11 @@ import (
 
 // Effects are what the stage handlers of one stanza asked for: written by one
 // commit before the stanza goes on, applied after it. The zero value is empty.
-type Effects struct{ txs []*staged }
+type Effects struct {
+	txs     []*staged
+	carried *Effects // of a stage before, whose rows are written with these
+	queued  *pending // the writes, if their place in the order of archives is taken
+}
 
 // staged is what one stage handler asked for.
 type staged struct {
@@ -42,57 +45,106 @@ func (h *Hosts) about(ctx context.Context, was *About) (*About, error) {
 // observer says that the stanza goes on even if that can't be written.
 func (fx *Effects) Collect(g *Guest, about *About, observer bool, fn Handler) error {
 	t, err := g.call(context.Background(), fn, view{about: about})
-	if err == nil && (len(t.ops) > 0 || len(t.after) > 0) {
+	if err == nil && (!t.empty() || len(t.after) > 0) {
 		fx.txs = append(fx.txs, &staged{t, fn, observer})
 	}
 	return err
 }
 
+// Carry has the rows of a stage before be written with these. See Rows.
+func (fx *Effects) Carry(before *Effects) { fx.carried = before }
+
+// Rows says that all there is to write are rows of archives, of deciders: a stage that
+// follows can write them.
+func (fx *Effects) Rows() bool {
+	any := false
+	for _, s := range fx.txs {
+		if len(s.ops) > 0 || s.observer && len(s.rows) > 0 {
+			return false
+		}
+		any = any || len(s.rows) > 0
+	}
+	return any
+}
+
+// Queue takes the place of rows in the order of their archives, if there are some,
+// and has the writing begin. It does not wait. What comes too late Commit finds out.
+func (fx *Effects) Queue() {
+	if w, _ := fx.writes(true); len(w.rows) > 0 {
+		fx.queued, _ = fx.hosts().appender.add(w)
+	}
+}
+
 // Commit writes what is to be written and was not written yet: all or nothing,
 // but for observers, whose failure is logged and whose effects are left out.
-// It returns the storage's error; after storage.ErrConflict the handlers of the
-// stage are to be run again.
+// It returns the storage's error; if Again says so the handlers of the stage are to
+// be run again.
 func (fx *Effects) Commit(ctx context.Context) error {
 	if !fx.Pending() {
 		return nil
 	}
-	ops, observed := fx.ops(true)
-	err := fx.commit(ctx, ops)
+	w, observed := fx.writes(true)
+	err := fx.commit(ctx, w)
 	if err == nil || !observed {
 		return err
 	}
 	// Whose writes failed is not known: those of deciders by themselves.
-	if ops, _ = fx.ops(false); len(ops) > 0 {
-		if err := fx.hosts().commit(ctx, ops); err != nil {
+	if w, _ = fx.writes(false); !w.empty() {
+		if err := fx.hosts().commit(ctx, w); err != nil {
 			return err
 		}
 	}
 	fx.txs = slices.DeleteFunc(fx.txs, func(s *staged) bool {
 		if !s.observer {
-			s.ops = nil
+			s.writes = writes{}
 			return false
 		}
 		return !s.settle(ctx)
 	})
+	fx.carriedWritten()
 	return nil
 }
 
-func (fx *Effects) hosts() *Hosts { return fx.txs[0].g.hosts }
+// hosts is of who asked; there is one, at least.
+func (fx *Effects) hosts() *Hosts {
+	if len(fx.txs) == 0 {
+		return fx.carried.hosts()
+	}
+	return fx.txs[0].g.hosts
+}
 
 // commit writes everything.
-func (fx *Effects) commit(ctx context.Context, ops []storage.Op) error {
-	if err := fx.hosts().commit(ctx, ops); err != nil {
+func (fx *Effects) commit(ctx context.Context, w writes) (err error) {
+	if p := fx.queued; p != nil {
+		fx.queued = nil
+		err = fx.hosts().await(ctx, p)
+	} else {
+		err = fx.hosts().commit(ctx, w)
+	}
+	if err != nil {
 		return err
 	}
 	for _, s := range fx.txs {
-		s.ops = nil
+		s.writes = writes{}
 	}
+	fx.carriedWritten()
 	return nil
+}
+
+// carriedWritten notes that what Carry was given is written.
+func (fx *Effects) carriedWritten() {
+	if fx.carried == nil {
+		return
+	}
+	for _, s := range fx.carried.txs {
+		s.writes = writes{}
+	}
+	fx.carried = nil
 }
 
 // settle writes what one handler asked for, by itself.
 func (s *staged) settle(ctx context.Context) bool {
-	if len(s.ops) == 0 {
+	if s.empty() {
 		return true
 	}
 	err := s.g.commit(ctx, &s.tx, s.fn)
@@ -104,27 +156,31 @@ func (s *staged) settle(ctx context.Context) bool {
 		s.g.log.Error("what a handler asked for was left out: its writes failed", "error", err)
 		return false
 	}
-	s.ops = nil
+	s.writes = writes{}
 	return true
 }
 
 // Pending says whether there is something to commit.
 func (fx *Effects) Pending() bool {
-	return slices.ContainsFunc(fx.txs, func(s *staged) bool { return len(s.ops) > 0 })
+	return fx.carried != nil || slices.ContainsFunc(fx.txs, func(s *staged) bool { return !s.empty() })
 }
 
-// ops returns the writes, with those of observers or without.
-func (fx *Effects) ops(observers bool) (ops []storage.Op, observed bool) {
+// writes returns what is to be written, with that of observers or without.
+func (fx *Effects) writes(observers bool) (w writes, observed bool) {
+	if fx.carried != nil {
+		w, _ = fx.carried.writes(true)
+	}
 	for _, s := range fx.txs {
-		if s.observer && len(s.ops) > 0 {
+		if s.observer && !s.empty() {
 			observed = true
 			if !observers {
 				continue
 			}
 		}
-		ops = append(ops, s.ops...)
+		w.ops = append(w.ops, s.ops...)
+		w.rows = append(w.rows, s.rows...)
 	}
-	return ops, observed
+	return w, observed
 }
 
 // Empty says that nothing was asked for.
@@ -153,7 +209,7 @@ func (fx *Effects) Detach(b *transport.Batch) {
 
 func (s *staged) detach(b *transport.Batch) {
 	g := s.g
-	if len(s.ops) == 0 && !g.detaching() {
+	if s.empty() && !g.detaching() {
 		if w := s.apply(b); w != nil {
 			g.detach(w)
 		}

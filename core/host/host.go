@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/core/forgery"
+	"github.com/hexmpp/hexmpp/core/ids"
 	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -67,6 +68,8 @@ type Deps struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Workers  int // handlers of events that run at once
+	// Archived is observe.Kernel.Archived; it may be nil.
+	Archived func(rows int, took time.Duration, err error)
 }
 
 // Hosts holds what all guests share.
@@ -80,6 +83,8 @@ type Hosts struct {
 	cancel    context.CancelFunc
 	calls     gate
 	residents *residents
+	ids       *ids.IDs
+	appender  *appender
 	noticed   []*Guest // filled while extensions register
 
 	// mu guards what follows, and what guests say it guards.
@@ -93,14 +98,17 @@ type Hosts struct {
 func New(d Deps) *Hosts {
 	ctx, cancel := context.WithCancel(context.Background())
 	components := map[string]bool{}
-	return &Hosts{
+	h := &Hosts{
 		Deps: d, components: components,
 		Forgery: &forgery.Guard{Hosted: d.Domains, Component: func(domain string) bool { return components[domain] }},
 		ctx:     ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
 		tasks:  tasks{workers: max(1, d.Workers), idle: make(chan struct{})},
 		timers: map[timerKey]*timer{}, requests: map[requestKey]*request{},
 		residents: newResidents(d.Store, d.Sessions),
+		ids:       ids.New(0, d.Now),
 	}
+	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.ops, w.rows...) }, d.Archived)
+	return h
 }
 
 // Start gives the router. No handler runs before it.
@@ -130,6 +138,9 @@ func (h *Hosts) NewGuest(reg *extension.Registration, granted []extension.Permis
 	g := &Guest{Reg: reg, hosts: h, granted: granted, domains: domains, log: h.Log.With("extension", reg.Name)}
 	for _, key := range reg.Residents {
 		h.residents.names = append(h.residents.names, residentName{reg.Name, key})
+	}
+	if reg.ResidentRoster != "" {
+		h.residents.rosters = append(h.residents.rosters, residentName{reg.Name, reg.ResidentRoster})
 	}
 	if len(reg.Notices) > 0 {
 		h.noticed = append(h.noticed, g)

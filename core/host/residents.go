@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -16,8 +17,9 @@ import (
 // named as Residents. It does not change; a write makes the next use load it
 // again. The zero value has no entry.
 type Resident struct {
-	entries []residentEntry // few, and of most accounts none
-	bytes   int
+	entries  []residentEntry // few, and of most accounts none
+	contacts map[jid.JID]struct{}
+	bytes    int
 }
 
 type residentEntry struct {
@@ -39,6 +41,12 @@ func (r *Resident) Get(space, key string) (extension.Entry, bool) {
 	return extension.Entry{}, false
 }
 
+// has says whether there is an entry of this name.
+func (r *Resident) has(n residentName) bool {
+	_, ok := r.Get(n.space, n.key)
+	return ok
+}
+
 // nothing is the Resident of accounts without any entry.
 var nothing = &Resident{}
 
@@ -51,9 +59,10 @@ const (
 
 // residents keeps Residents of accounts that are in use.
 type residents struct {
-	store       storage.Map
+	store       storage.Store
 	sessions    cluster.Registry
 	names       []residentName // filled while extensions register
+	rosters     []residentName // those that take the roster with them
 	most, bytes int            // bounds: accounts, and bytes of their addresses and entries
 
 	mu      sync.RWMutex // guards what follows
@@ -76,7 +85,7 @@ type residentLoad struct {
 	again bool // it is of no use to who waits for it: stale, or given up by who read
 }
 
-func newResidents(store storage.Map, sessions cluster.Registry) *residents {
+func newResidents(store storage.Store, sessions cluster.Registry) *residents {
 	return &residents{
 		store: store, sessions: sessions, most: maxResidents, bytes: maxResidentBytes,
 		known: map[jid.JID]*Resident{}, loading: map[jid.JID]*residentLoad{},
@@ -180,8 +189,30 @@ func (r *residents) read(ctx context.Context, account jid.JID) (*Resident, error
 		found.entries = append(found.entries, residentEntry{n.space, extension.Entry(e)})
 		found.bytes += len(e.Value)
 	}
-	return found, nil
+	if !slices.ContainsFunc(r.rosters, found.has) {
+		return found, nil
+	}
+	return found, found.readRoster(ctx, r.store, account)
 }
+
+// readRoster takes the contacts of an account into memory.
+func (r *Resident) readRoster(ctx context.Context, store storage.Rosters, account jid.JID) error {
+	stored, err := store.Roster(ctx, account)
+	if err != nil {
+		return fmt.Errorf("load the roster of %s: %w", account, err)
+	}
+	r.contacts = map[jid.JID]struct{}{}
+	for i := range stored.Items {
+		if item := &stored.Items[i]; !item.Hidden {
+			r.contacts[item.Contact] = struct{}{}
+			r.bytes += len(item.Contact.String()) + contactCost
+		}
+	}
+	return nil
+}
+
+// contactCost is what a contact takes besides its address, about.
+const contactCost = 48
 
 // put makes room and enters; r.mu is held.
 func (r *residents) put(account jid.JID, found *Resident) {
@@ -226,14 +257,50 @@ func (r *residents) forget(account jid.JID) {
 	}
 }
 
+// RosterChanged has the roster of an account read again, if it is resident.
+func (h *Hosts) RosterChanged(owner jid.JID) {
+	r := h.residents
+	if len(r.rosters) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if was := r.known[owner]; was != nil && was.contacts != nil {
+		r.remove(owner)
+	}
+	if l := r.loading[owner]; l != nil {
+		l.stale = true
+	}
+}
+
 // Forget drops what is in memory of an account that was removed.
 func (h *Hosts) Forget(account jid.JID) { h.residents.forget(account.Bare()) }
 
-// commit writes, and has read again what is resident of it.
-func (h *Hosts) commit(ctx context.Context, ops []storage.Op) error {
-	err := h.Store.Commit(ctx, ops)
-	for i := range ops { // after an error nobody knows what is stored
-		if op := &ops[i]; h.residents.declared(op.Space, op.Key) {
+// commit writes, and has read again what is resident of it. It waits; rows have their
+// place among those of others.
+func (h *Hosts) commit(ctx context.Context, w writes) error {
+	if len(w.rows) == 0 {
+		return h.wrote(w, h.Store.Commit(ctx, w.ops))
+	}
+	p, err := h.appender.add(w)
+	if err != nil {
+		return err
+	}
+	return h.await(ctx, p)
+}
+
+// await waits for what was queued.
+func (h *Hosts) await(ctx context.Context, p *pending) error {
+	err := h.wrote(p.writes, p.wait(ctx))
+	if errors.Is(err, storage.ErrConflict) { // the appender keeps the order of this node
+		h.catchUp(ctx, p.rows)
+	}
+	return err
+}
+
+func (h *Hosts) wrote(w writes, err error) error {
+	for i := range w.ops { // after an error nobody knows what is stored
+		if op := &w.ops[i]; h.residents.declared(op.Space, op.Key) {
 			h.residents.forget(op.Owner)
 		}
 	}

@@ -65,6 +65,14 @@ func (x sessions) Mark(session jid.JID, name string, on bool) error {
 	return nil
 }
 
+func (x sessions) Room(session jid.JID) int {
+	e, ok := x.t.g.hosts.Sessions.Session(session)
+	if !ok {
+		return 0
+	}
+	return e.Receiver.Room()
+}
+
 func (x sessions) Release(session jid.JID) {
 	x.one(session, func(b *transport.Batch, r cluster.Receiver) { r.Release(b) })
 }

@@ -168,6 +168,7 @@ func (h *Hosts) Stop(ctx context.Context) error {
 	go func() {
 		<-h.tasks.idle
 		<-h.calls.shut()
+		h.appender.stop()
 		close(ended)
 	}()
 	defer h.cancel()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -21,7 +22,8 @@ import (
 type tx struct {
 	g *Guest
 	view
-	ops   []storage.Op
+	writes
+	first []transport.Step // in front of the answer
 	after []transport.Step // in the order of the calls
 	sends int
 	err   error // of a call that returns none, such as Put
@@ -40,8 +42,8 @@ type view struct {
 func (t *tx) host() *extension.Host {
 	h := t.g.hosts
 	return &extension.Host{
-		Stanzas: stanzas{t}, Store: store{t}, Timers: timersOf{t}, Sessions: sessions{t},
-		Rosters: rosters{t.g}, Accounts: accounts{t.g}, Secrets: secrets{t.g},
+		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t}, Sessions: sessions{t},
+		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g},
 		Domains: h.Domains, Now: h.Now, Log: t.g.log,
 	}
 }
@@ -73,6 +75,33 @@ func (x stanzas) Send(s *stanza.Stanza) error {
 	}
 	s = x.t.g.stripped(s)
 	x.t.later(func(b *transport.Batch) transport.Wait {
+		return x.t.g.hosts.router.Route(b, &extension.Envelope{Stanza: s})
+	})
+	return nil
+}
+
+func (x stanzas) Precede(s *stanza.Stanza) error {
+	if err := wellFormed(s); err != nil {
+		return err
+	}
+	if s.Kind != stanza.Message {
+		return errors.New("host: what goes in front of an answer is a message")
+	}
+	if err := x.t.g.sendable(s); err != nil {
+		return err
+	}
+	if err := x.count(); err != nil {
+		return err
+	}
+	s = x.t.g.stripped(s)
+	x.t.first = append(x.t.first, func(b *transport.Batch) transport.Wait {
+		if e, ok := x.t.g.hosts.Sessions.Session(s.To); ok {
+			e.Receiver.Deliver(b, cluster.Delivery{Stanza: s, Fork: &cluster.Fork{}}) // of no message: it may be lost
+			return nil
+		}
+		if slices.Contains(x.t.g.hosts.Domains, s.To.Domain()) {
+			return nil
+		}
 		return x.t.g.hosts.router.Route(b, &extension.Envelope{Stanza: s})
 	})
 	return nil

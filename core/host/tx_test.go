@@ -184,6 +184,7 @@ func (r *receiver) Mark(_ *transport.Batch, m cluster.Mark, on bool) {
 	r.did = append(r.did, fmt.Sprint("mark ", m.Name, m.Connection, on))
 }
 func (r *receiver) Features() []string { return r.features }
+func (r *receiver) Room() int          { return 77 }
 
 func (r *receiver) Release(*transport.Batch) { r.did = append(r.did, "release") }
 func (r *receiver) Show(_ *transport.Batch, v cluster.Show) transport.Wait {

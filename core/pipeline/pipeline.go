@@ -186,6 +186,9 @@ func (p *Pipeline) Run(w *Passage) {
 			w.Outcome, w.Key = Held, v.Key
 		}
 		e.Stanza = changed
+		if v.ArchiveID != "" && w.Stage == extension.Submit {
+			e.ArchiveID = v.ArchiveID
+		}
 		if v.Copy != nil {
 			w.Copy = &Copy{h.markName(v.Copy.Mark), v.Copy.Stanza}
 		}

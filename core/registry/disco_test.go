@@ -62,6 +62,8 @@ func ask(t *testing.T, c registry.Claim, space, to, node string) (string, error)
 	return askAs(t, c, "romeo@example.test/x", space, to, node)
 }
 
+func (people) Listed(_, _ jid.JID) (bool, error) { panic("not asked") }
+
 func askAs(t *testing.T, c registry.Claim, from, space, to, node string) (string, error) {
 	t.Helper()
 	q := stanza.El(space, "query")

@@ -54,6 +54,9 @@ func checkStages(reg *extension.Registration) error {
 			return fmt.Errorf("registry: %s: a handler of the stage %v makes copies: that is for sessions with a mark, in Submit and Deliver", reg.Name, h.Stage)
 		}
 	}
+	if reg.ResidentRoster != "" && !slices.Contains(reg.Residents, reg.ResidentRoster) {
+		return fmt.Errorf("registry: %s: %q is not among its Residents", reg.Name, reg.ResidentRoster)
+	}
 	if len(reg.Stages) > 0 && !slices.Contains(reg.Permissions, extension.SeeStanzas) {
 		return fmt.Errorf("registry: %s sees stanzas but does not ask for the permission %q", reg.Name, extension.SeeStanzas)
 	}

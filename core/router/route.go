@@ -77,13 +77,22 @@ func (r *Router) Route(b *transport.Batch, e *extension.Envelope) transport.Wait
 // it (RFC 6120 10.3). Presence does not come here: see package presence.
 func (r *Router) own(b *transport.Batch, e *extension.Envelope) transport.Wait {
 	if e.Stanza.Kind == stanza.Message {
-		h := e.Stanza.Header
-		h.To = h.From.Bare()
-		addressed := *e
-		addressed.Stanza = e.Stanza.With(h)
-		return r.account(b, &addressed)
+		own := *e
+		own.Stanza = addressed(e.Stanza)
+		return r.account(b, &own)
 	}
 	return r.account(b, e)
+}
+
+// addressed is a message with an address: without one it is for the account that
+// sends it (RFC 6120 10.3.1).
+func addressed(st *stanza.Stanza) *stanza.Stanza {
+	if !st.To.IsZero() {
+		return st
+	}
+	h := st.Header
+	h.To = h.From.Bare()
+	return st.With(h)
 }
 
 // far handles a stanza to a domain that nobody here answers for. Subdomains of

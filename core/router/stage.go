@@ -11,7 +11,6 @@ import (
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
-	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -32,7 +31,7 @@ func (r *Router) wanted(s extension.Stage, e *extension.Envelope) bool {
 // sends it, or, behind Submit, of the one that it goes to.
 func through(s extension.Stage, e *extension.Envelope) pipeline.Passage {
 	w := pipeline.Passage{Stage: s, Envelope: *e}
-	w.Envelope.Account = e.Stanza.To.Bare()
+	w.Envelope.Account, w.Envelope.ArchiveID = e.Stanza.To.Bare(), ""
 	if s == extension.Submit {
 		w.Envelope.Account = e.Stanza.From.Bare()
 	}
@@ -74,8 +73,10 @@ func (r *Router) load(p *passage) transport.Wait {
 // passage is a stanza's way through a stage and on.
 type passage struct {
 	pipeline.Passage
-	next  Next
-	ended ended // instead of next, and of whatever the sender would be told; nil: it is told
+	next     Next
+	ended    ended          // instead of next, and of whatever the sender would be told; nil: it is told
+	original *stanza.Stanza // as it was shown to the first handler
+	sent     *passage       // Deliver: through Submit, if what was written there is committed here
 }
 
 // ended is told how a stanza that waited has ended in a stage: err is nil if it was
@@ -84,45 +85,18 @@ type passage struct {
 type ended func(b *transport.Batch, err error) transport.Wait
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
-	original := p.Envelope.Stanza
+	p.original = p.Envelope.Stanza
 	r.Pipeline.Run(&p.Passage)
+	if d := r.join(p); d != nil {
+		return r.begin(b, d)
+	}
+	if p.sent != nil {
+		p.Effects.Carry(&p.sent.Effects)
+	}
 	if !p.Effects.Pending() {
 		return r.leave(b, p)
 	}
-	return r.commit(p, original)
-}
-
-// commit writes what the handlers asked for, and goes on. They run again, on what
-// they were shown first, where a Swap of theirs failed.
-func (r *Router) commit(p *passage, original *stanza.Stanza) transport.Wait {
-	return r.Hosts.Own(func(ctx context.Context) {
-		err := p.Effects.Commit(ctx)
-		for try := 1; errors.Is(err, storage.ErrConflict) && try < host.ConflictRetries; try++ {
-			err = r.again(ctx, p, original)
-		}
-		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
-			switch err = host.StoreError(err); {
-			case err == nil:
-				return r.leave(b, p)
-			case p.ended == nil && r.unanswerable(&p.Envelope, err):
-				return r.outcome(b, p)
-			}
-			return r.uncommitted(b, p, err)
-		})
-	})
-}
-
-// again runs the handlers on the stanza as it was, and on what is resident now.
-func (r *Router) again(ctx context.Context, p *passage, original *stanza.Stanza) (err error) {
-	p.Envelope.Stanza = original
-	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope}
-	if r.Pipeline.Missing(&p.Passage) {
-		if p.Resident, err = r.Hosts.LoadResident(ctx, p.Envelope.Account); err != nil {
-			return err
-		}
-	}
-	r.Pipeline.Run(&p.Passage)
-	return p.Effects.Commit(ctx)
+	return r.commit(p)
 }
 
 // leave goes on behind the stage, and then with what its handlers asked for.
@@ -146,9 +120,16 @@ func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 	case p.Stage == extension.Deliver:
 		return r.give(b, &p.Envelope, p.Copy)
 	}
-	// In front of whatever comes of the stanza: an error, or an answer.
-	r.copies(b, p.Copy, r.Sessions.Sessions(p.Envelope.Account), p.Envelope.Origin.Session, &cluster.Fork{}, choice{none: true})
+	r.sentCopies(b, p)
 	return p.next(b, &p.Envelope)
+}
+
+// sentCopies gives the other sessions of an account their copies of what one of them
+// sent, in front of whatever comes of the stanza: an error, or an answer.
+func (r *Router) sentCopies(b *transport.Batch, p *passage) {
+	if p.Copy != nil {
+		r.copies(b, p.Copy, r.Sessions.Sessions(p.Envelope.Account), p.Envelope.Origin.Session, &cluster.Fork{}, choice{none: true})
+	}
 }
 
 // broadcast says whether the kernel sends the stanza on behalf of an account:

@@ -43,6 +43,9 @@ type Receiver interface {
 	// gone: nothing of it follows after that, so a new session that waits for
 	// it can't be overtaken by the end of the old one.
 	End(b *transport.Batch, e *stream.Error) (gone <-chan struct{})
+	// Room returns how many bytes of stanzas the session takes before it ends since
+	// its client does not read.
+	Room() int
 	// Mark puts a mark on the session, or takes it away.
 	Mark(b *transport.Batch, m Mark, on bool)
 	// Release sends what the session's Write stage holds back.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -24,6 +25,7 @@ var ErrBound = errors.New("extension: bound exceeded")
 type Host struct {
 	Stanzas  Stanzas
 	Store    Store
+	Archive  Archive
 	Timers   Timers
 	Sessions Sessions
 	Rosters  Rosters
@@ -44,6 +46,11 @@ type Stanzas interface {
 	// of any extension but carbons. Ids and delays that are not the
 	// component's to give (XEP-0359, XEP-0203) are left out.
 	Send(s *stanza.Stanza) error
+	// Precede sends a message, from as in Send, to whoever asked the iq that is being
+	// handled: it goes out in front of the answer, as the results of a query do
+	// (XEP-0313 4). It passes no stage but Write, and if the client does not get it
+	// nobody else does.
+	Precede(s *stanza.Stanza) error
 	// SendAs sends a stanza as if a client of account had: it takes the same
 	// way, and asserts no more than a client may. Needs SendAsAccount.
 	SendAs(account jid.JID, s *stanza.Stanza) error
@@ -85,6 +92,31 @@ type Store interface {
 	Swap(owner jid.JID, key string, value []byte, revision uint64)
 }
 
+// Archive is the extension's own archives, one for each account, with which it is
+// removed (XEP-0313). Where rows are named, Space is not used: it is the extension.
+type Archive interface {
+	// NewID returns an ID for a row: greater than all that are stored or were given
+	// out. Rows are in order of their IDs; so a handler takes a new one each time
+	// that it runs.
+	NewID() uint64
+	// Append is a write, of a row with an ID of NewID and a Stamp of when that was
+	// called, or of a moment before. Those that come too late for their place in the
+	// archive let the handler run again, as a Swap does. A row of an account that is
+	// not there is left out. Reads do not see it.
+	Append(row storage.Row)
+	// Rows and Count are those of storage.Archive.
+	Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) (rows []storage.Row, more bool, err error)
+	Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error)
+	// Between returns bounds of ID, for After and Before of a Filter, within which
+	// all rows are that have a Stamp between two times; zero times are no bounds. A
+	// Filter with Start and End alone has to look at everything.
+	Between(start, end time.Time) (after, before uint64)
+	// Expire deletes, at once and not as an effect, at most limit rows of before a
+	// time, the oldest of an archive first, and what accounts left that were removed.
+	// It returns how many; less than limit says that none are left.
+	Expire(ctx context.Context, before time.Time, limit int) (n int, err error)
+}
+
 // Timers are kept by the kernel; setting one is an effect, and so is its end.
 type Timers interface {
 	// Set makes a Timer event of this key after d; it replaces one of the same
@@ -117,7 +149,7 @@ func (s *Session) Can(feature string) bool {
 	return ok
 }
 
-// Sessions looks up and changes sessions. Calls but Of are effects.
+// Sessions looks up and changes sessions. Calls but Of and Room are effects.
 type Sessions interface {
 	// Of returns the sessions of an account.
 	Of(account jid.JID) []Session
@@ -130,6 +162,9 @@ type Sessions interface {
 	// name by now: it is the one that asks, or, if that is another, the one that had
 	// the name when Mark was called.
 	Mark(session jid.JID, name string, on bool) error
+	// Room returns how many bytes may be queued for the client of a session before it
+	// counts as one that does not read; 0 if the session is not there.
+	Room(session jid.JID) int
 	// Release sends what the Write stage holds back of a session; which one is as
 	// for Mark.
 	Release(session jid.JID)
@@ -144,7 +179,7 @@ type Sessions interface {
 	Announce(account jid.JID, patterns []jid.JID) error
 }
 
-// Rosters tells of rosters. Calls need ReadRosters; all but Known may wait.
+// Rosters tells of rosters. Calls need ReadRosters; Subscribed may wait.
 type Rosters interface {
 	// Subscribed says whether a contact may see the presence of an account: it is
 	// subscribed to it (RFC 6121 2.1.2.5: from or both), or is the account itself.
@@ -156,6 +191,10 @@ type Rosters interface {
 	// contacts of an account whose roster is in memory. It is, while a session of
 	// the account is available. False may mean that it is not known.
 	Known(account, contact jid.JID) (bool, error)
+	// Listed says whether a contact is in the roster of an account (RFC 6121 2.1), in
+	// a stage handler of an extension with a ResidentRoster that the account has an
+	// entry of; it is an error anywhere else. Resources do not count.
+	Listed(account, contact jid.JID) (bool, error)
 }
 
 // Accounts is the port of package auth. Calls that change something take

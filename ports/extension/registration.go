@@ -48,6 +48,9 @@ type Registration struct {
 	// for accounts that are in use: stage handlers may read them, but those of the
 	// stage Write.
 	Residents []string
+	// ResidentRoster is one of Residents: of an account that has an entry of it the
+	// kernel has the roster in memory, too, for Rosters.Listed.
+	ResidentRoster string
 	// Marks are what Sessions.Mark may put on a session.
 	Marks []Mark
 

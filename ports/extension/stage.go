@@ -54,7 +54,9 @@ const (
 // sender gets an error; an answer goes on, as if there were no entries.
 //
 // What it writes to storage is committed before the stanza is delivered; if that
-// fails the sender gets an error, unless the handler's class is Observe. In the
+// fails the sender gets an error, unless the handler's class is Observe. What
+// handlers of Submit append to archives, and nothing else, is committed together with
+// what those of Deliver write, where a message goes to an account of ours. In the
 // stage Write the stanza does not wait: there are no Residents, and writes follow
 // it, in order, and are dropped when too many wait (1,000 for each extension).
 type StageHandler struct {
@@ -89,6 +91,9 @@ type Envelope struct {
 	Origin  Origin
 	Account jid.JID // bare JID of the sender (Submit) or of the recipient
 	Session jid.JID // Recall, Write: full JID of the recipient; zero for what an ended session left
+	// ArchiveID is what a handler before said, in Submit: under which ID the
+	// account's own archive has the message.
+	ArchiveID string
 }
 
 // Action of a Verdict.
@@ -112,6 +117,10 @@ type Verdict struct {
 	Stanza *stanza.Stanza    // Replace: same kind; to and from stay those of the original
 	Remove []Name            // Patch: children to remove
 	Append []*stanza.Element // Patch: children to add at the end
+
+	// ArchiveID, in Submit, is for copies: what goes to others must not have the ID
+	// that it has in the sender's archive (XEP-0313 3.5).
+	ArchiveID string
 
 	// Key of a stanza on Hold: of those with the same key, unless it is "", the
 	// session keeps the last one only. What is held goes out, in order, in front

@@ -42,6 +42,9 @@ type Kernel struct {
 	// Refused: a stanza of a client was answered with an error of type wait, for the
 	// account sends too many ("rate"), or the server can't keep it safe ("disk").
 	Refused func(reason string)
+	// Archived: so many rows of archives shared a commit that took so long, and failed
+	// or not.
+	Archived func(rows int, took time.Duration, err error)
 }
 
 // Reason says why a message was not stored.
@@ -90,6 +93,9 @@ func (k Kernel) Complete() *Kernel {
 	}
 	if k.Refused == nil {
 		k.Refused = func(string) {}
+	}
+	if k.Archived == nil {
+		k.Archived = func(int, time.Duration, error) {}
 	}
 	return &k
 }

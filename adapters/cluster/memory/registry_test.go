@@ -28,6 +28,7 @@ func (*receiver) End(*transport.Batch, *stream.Error) <-chan struct{} { return n
 func (*receiver) Mark(*transport.Batch, cluster.Mark, bool)          {}
 func (*receiver) Release(*transport.Batch)                           {}
 func (*receiver) Features() []string                                 { return nil }
+func (*receiver) Room() int                                          { return 0 }
 func (*receiver) Show(*transport.Batch, cluster.Show) transport.Wait { return nil }
 
 func entry(full string) cluster.Entry {

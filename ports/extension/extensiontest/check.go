@@ -150,6 +150,9 @@ func (c *checker) sessions(r extension.Registration) {
 			c.fault("resident %q is empty or there twice", key)
 		}
 	}
+	if r.ResidentRoster != "" && !slices.Contains(r.Residents, r.ResidentRoster) {
+		c.fault("resident roster %q is not among the Residents", r.ResidentRoster)
+	}
 	if len(r.Notices) > 0 && (r.Notice == nil || !slices.Contains(r.Permissions, extension.SeePresence)) {
 		c.fault("asks for notices but has no Notice, or does not ask for %q", extension.SeePresence)
 	}

@@ -118,6 +118,8 @@ type Outcome struct {
 	Copy   *extension.Copy
 	Held   bool // the session keeps it back, under Key
 	Key    string
+	// ArchiveID is what later handlers of Submit are told.
+	ArchiveID string
 }
 
 // Stage shows a stanza to the handlers of a stage, in the order of the
@@ -160,6 +162,12 @@ func (h *Harness) Stage(stage extension.Stage, e extension.Envelope) (out Outcom
 			return Outcome{Error: v.Error}
 		}
 		e.Stanza = changed(e.Stanza, &v)
+		if v.ArchiveID != "" {
+			if stage != extension.Submit {
+				h.t.Errorf("extensiontest: an ArchiveID in the stage %v", stage)
+			}
+			e.ArchiveID, out.ArchiveID = v.ArchiveID, v.ArchiveID
+		}
 		if v.Action == extension.Hold {
 			if stage != extension.Write {
 				h.t.Errorf("extensiontest: a stanza on Hold in the stage %v", stage)

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -63,8 +64,12 @@ type Harness struct {
 	effects  []Effect
 	errs     []error
 	secrets  map[string][]byte
+	rows     map[jid.JID][]storage.Row // archives
+	lastID   uint64                    // of NewID
+	room     int                       // of every session
 
 	subscribed map[subscription]bool
+	listed     map[subscription]bool
 }
 
 // New checks a registration and starts it; its Stop is called at the end of
@@ -86,7 +91,8 @@ func New(t testing.TB, reg extension.Registration, o Options) *Harness {
 	h := &Harness{
 		t: t, reg: reg, domains: slices.Clone(o.Domains), granted: slices.Clone(o.Granted), now: o.Now,
 		entries: map[entryKey]extension.Entry{}, timers: map[string]timer{}, secrets: map[string][]byte{},
-		subscribed: map[subscription]bool{},
+		rows: map[jid.JID][]storage.Row{}, room: 4 << 20,
+		subscribed: map[subscription]bool{}, listed: map[subscription]bool{},
 	}
 	h.Accounts = newAccounts(h)
 	t.Cleanup(h.finish)
@@ -135,6 +141,7 @@ const (
 	Answered  EffectKind = iota + 1 // the answer to the request that a handler was given
 	Sent                            // Stanzas.Send
 	SentAs                          // Stanzas.SendAs, by Account
+	Preceded                        // Stanzas.Precede; in front of Answered
 	Requested                       // Stanzas.Request
 	Ended                           // Sessions.End, of Account
 	Released                        // Sessions.Release, of the session Account
@@ -144,7 +151,7 @@ const (
 
 // String names the kind, for messages of tests.
 func (k EffectKind) String() string {
-	names := []string{"nothing", "answered", "sent", "sent as", "requested", "ended", "released", "withdrawn", "announced"}
+	names := []string{"nothing", "answered", "sent", "sent as", "preceded", "requested", "ended", "released", "withdrawn", "announced"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -181,6 +188,13 @@ func (h *Harness) AddSession(s extension.Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sessions = append(h.sessions, s)
+}
+
+// SetRoom says how many bytes each session takes: 4 MiB at first.
+func (h *Harness) SetRoom(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.room = n
 }
 
 // Now returns the time of the harness.

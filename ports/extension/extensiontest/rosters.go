@@ -2,6 +2,7 @@ package extensiontest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -17,6 +18,13 @@ func (h *Harness) Subscribe(account, contact string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subscribed[subscription{jid.MustParse(account), jid.MustParse(contact)}] = true
+}
+
+// List puts a contact into the roster of an account, without a subscription.
+func (h *Harness) List(account, contact string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.listed[subscription{jid.MustParse(account), jid.MustParse(contact)}] = true
 }
 
 // rosters implements extension.Rosters.
@@ -45,4 +53,20 @@ func (x rosters) subscribed(account, contact jid.JID, inMemory bool) (bool, erro
 		return account == contact, nil
 	}
 	return account == contact || h.subscribed[subscription{account, contact}], nil
+}
+
+func (x rosters) Listed(account, contact jid.JID) (bool, error) {
+	x.t.open()
+	h := x.t.h
+	if err := h.permit(extension.ReadRosters); err != nil {
+		return false, err
+	}
+	account, contact = account.Bare(), contact.Bare()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, there := h.entries[entryKey{account, h.reg.ResidentRoster}]; !there || x.t.about != account {
+		return false, fmt.Errorf("extensiontest: the roster of %s is not resident", account)
+	}
+	of := subscription{account, contact}
+	return h.subscribed[of] || h.listed[of], nil
 }

@@ -63,6 +63,17 @@ func (x sessions) Mark(session jid.JID, name string, on bool) error {
 	return nil
 }
 
+func (x sessions) Room(session jid.JID) int {
+	x.t.open()
+	h := x.t.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !slices.ContainsFunc(h.sessions, func(s extension.Session) bool { return s.JID == session }) {
+		return 0
+	}
+	return h.room
+}
+
 func (x sessions) Release(session jid.JID) {
 	x.t.later(func() { x.t.h.record(Effect{Kind: Released, Account: session}) })
 }

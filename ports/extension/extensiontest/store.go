@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -73,8 +74,8 @@ func (h *Harness) BeforeCommit(f func()) {
 }
 
 // commit applies all writes or none.
-func (h *Harness) commit(writes []write) error {
-	if len(writes) == 0 {
+func (h *Harness) commit(writes []write, rows []storage.Row) error {
+	if len(writes) == 0 && len(rows) == 0 {
 		return nil
 	}
 	h.mu.Lock()
@@ -97,6 +98,19 @@ func (h *Harness) commit(writes []write) error {
 			return errConflict
 		}
 	}
+	for i := range rows {
+		if err := h.checkRow(&rows[i]); err != nil {
+			return err
+		}
+		if h.late(&rows[i]) {
+			return errConflict
+		}
+	}
+	for _, r := range rows {
+		if h.Accounts.exists(r.Owner) {
+			h.rows[r.Owner] = append(h.rows[r.Owner], r)
+		}
+	}
 	for _, w := range writes {
 		if w.delete {
 			delete(h.entries, w.entryKey)
@@ -116,6 +130,7 @@ func (h *Harness) forget(owner jid.JID) {
 			delete(h.entries, k)
 		}
 	}
+	delete(h.rows, owner)
 }
 
 // read returns the committed entries of an owner, or the error of FailStore.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -40,6 +41,9 @@ func (h *Harness) runAs(kind *tx, fn handler, done func(error)) {
 		done(err)
 		return
 	}
+	for _, apply := range t.first {
+		apply()
+	}
 	done(nil)
 	for _, apply := range t.after {
 		apply()
@@ -53,7 +57,7 @@ func (h *Harness) transact(kind *tx, fn handler) (*tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = h.commit(t.writes)
+		err = h.commit(t.writes, t.rows)
 		if !errors.Is(err, errConflict) {
 			return t, err
 		}
@@ -87,6 +91,8 @@ type tx struct {
 	closed atomic.Bool
 
 	writes []write
+	rows   []storage.Row
+	first  []func() // in front of the answer
 	after  []func()
 	sends  int
 	err    error // of calls that return none
@@ -94,7 +100,7 @@ type tx struct {
 
 func (t *tx) host() *extension.Host {
 	return &extension.Host{
-		Stanzas: stanzas{t}, Store: store{t}, Timers: timers{t}, Sessions: sessions{t},
+		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t}, Sessions: sessions{t},
 		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t},
 		Domains: t.h.domains, Now: t.h.Now, Log: t.h.log(),
 	}
@@ -153,6 +159,18 @@ func (x stanzas) Send(s *stanza.Stanza) error {
 		return err
 	}
 	x.t.later(func() { x.t.h.record(Effect{Kind: Sent, Stanza: s}) })
+	return nil
+}
+
+func (x stanzas) Precede(s *stanza.Stanza) error {
+	if s.Kind != stanza.Message {
+		return errors.New("extensiontest: what goes in front of an answer is a message")
+	}
+	if err := x.mayMake(s); err != nil {
+		return err
+	}
+	x.t.open()
+	x.t.first = append(x.t.first, func() { x.t.h.record(Effect{Kind: Preceded, Stanza: s}) })
 	return nil
 }
 

@@ -1,0 +1,183 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Bounds of one commit of rows. How much may wait is bounded by who waits: streams
+// and workers, each for one.
+const (
+	maxAppendRows  = 512
+	maxAppendBytes = 8 << 20
+)
+
+// errLate: another row of the same archive, with a greater ID, was queued first. The
+// handlers are run again, and have new IDs. It costs no look into storage.
+var errLate = fmt.Errorf("host: %w: rows are queued too late", storage.ErrConflict)
+
+// appender commits what has rows for archives, in one order, which is that of the IDs
+// in each archive: IDs are made while handlers run, at the same time, and an archive
+// takes none that is older than what it has. What waits together is one commit. It
+// has a goroutine while there is something to do.
+type appender struct {
+	commit func(ctx context.Context, w writes) error
+	told   func(rows int, took time.Duration, err error)
+	ctx    context.Context // of the kernel
+	seed   maphash.Seed
+
+	mu       sync.Mutex
+	last     [4096]uint64 // greatest ID that was queued, by hash of the archive's owner
+	queue    []*pending
+	done     chan struct{} // closed when the goroutine ends; nil if there is none
+	stopping bool
+}
+
+// pending is what was queued.
+type pending struct {
+	writes
+	result chan error // one place
+}
+
+// writes are what handlers write.
+type writes struct {
+	ops  []storage.Op
+	rows []storage.Row
+}
+
+func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.rows) == 0 }
+
+func newAppender(ctx context.Context, commit func(context.Context, writes) error, told func(int, time.Duration, error)) *appender {
+	if told == nil {
+		told = func(int, time.Duration, error) {}
+	}
+	return &appender{commit: commit, told: told, ctx: ctx, seed: maphash.MakeSeed()}
+}
+
+func (a *appender) place(owner jid.JID) *uint64 {
+	return &a.last[maphash.String(a.seed, owner.String())%uint64(len(a.last))]
+}
+
+// add queues writes: errLate if a row has no place any more. It never waits.
+func (a *appender) add(w writes) (*pending, error) {
+	p := &pending{writes: w, result: make(chan error, 1)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
+		return nil, fmt.Errorf("%w: the server is shutting down", storage.ErrUnavailable)
+	}
+	for i := range w.rows {
+		if w.rows[i].ID <= *a.place(w.rows[i].Owner) {
+			return nil, errLate
+		}
+	}
+	for i := range w.rows {
+		last := a.place(w.rows[i].Owner)
+		*last = max(*last, w.rows[i].ID)
+	}
+	a.queue = append(a.queue, p)
+	if a.done == nil {
+		a.done = make(chan struct{})
+		go a.run(a.done)
+	}
+	return p, nil
+}
+
+// wait returns what became of the commit. If ctx ends first that is not known.
+func (p *pending) wait(ctx context.Context) error {
+	select {
+	case err := <-p.result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, ctx.Err())
+	}
+}
+
+// run commits until nothing waits. It yields before each commit, so that those whose
+// stanza came behind the last one can queue theirs.
+func (a *appender) run(done chan struct{}) {
+	defer close(done)
+	for {
+		runtime.Gosched()
+		group := a.take()
+		if group == nil {
+			return
+		}
+		a.write(group)
+	}
+}
+
+// take takes what comes next: either something with ops, by itself, since they may
+// fail, or as many rows as there are; nil if nothing waits.
+func (a *appender) take() []*pending {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n, rows, bytes := 0, 0, 0
+	for ; n < len(a.queue); n++ {
+		p := a.queue[n]
+		rows += len(p.rows)
+		for i := range p.rows {
+			bytes += len(p.rows[i].XML)
+		}
+		if n > 0 && (len(p.ops) > 0 || rows > maxAppendRows || bytes > maxAppendBytes) {
+			break
+		}
+		if len(p.ops) > 0 {
+			n++
+			break
+		}
+	}
+	if n == 0 {
+		a.queue, a.done = nil, nil
+		return nil
+	}
+	group := a.queue[:n:n]
+	if a.queue = a.queue[n:]; len(a.queue) == 0 {
+		a.queue = nil
+	}
+	return group
+}
+
+func (a *appender) write(group []*pending) {
+	w := group[0].writes
+	if len(group) > 1 {
+		w = writes{}
+		for _, p := range group {
+			w.rows = append(w.rows, p.rows...)
+		}
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, maxWorkTime)
+	began := time.Now()
+	err := a.commit(ctx, w)
+	cancel()
+	if err != nil && len(group) > 1 && !errors.Is(err, storage.ErrUnavailable) {
+		for _, p := range group { // whose rows it was is not known
+			a.write([]*pending{p})
+		}
+		return
+	}
+	a.told(len(w.rows), time.Since(began), err)
+	for _, p := range group {
+		p.result <- err
+	}
+}
+
+// stop lets nothing in any more and returns when what was queued is committed, or
+// has failed, as it does at the end of the kernel's context.
+func (a *appender) stop() {
+	a.mu.Lock()
+	a.stopping = true
+	done := a.done
+	a.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}

@@ -1,0 +1,88 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hexmpp/hexmpp/core/ids"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// archive implements extension.Archive.
+type archive struct{ t *tx }
+
+func (x archive) NewID() uint64 { return x.t.g.hosts.ids.Next() }
+
+func (x archive) Append(row storage.Row) {
+	row.Space = x.t.g.Reg.Name
+	row.Owner = account(row.Owner)
+	x.t.rows = append(x.t.rows, row)
+}
+
+func (x archive) Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
+	rows, more, err := x.t.g.hosts.Store.Rows(ctx, x.t.g.Reg.Name, account(owner), f, p)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the archive: %w", err)
+	}
+	return rows, more, nil
+}
+
+func (x archive) Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error) {
+	if n, all, err = x.t.g.hosts.Store.CountRows(ctx, x.t.g.Reg.Name, account(owner), f, most); err != nil {
+		return 0, false, fmt.Errorf("count the archive: %w", err)
+	}
+	return n, all, nil
+}
+
+func (x archive) Between(start, end time.Time) (after, before uint64) {
+	return x.t.g.hosts.ids.Between(start, end)
+}
+
+func (x archive) Expire(ctx context.Context, before time.Time, limit int) (int, error) {
+	below := uint64(0)
+	if !before.IsZero() {
+		below = ids.Before(before)
+	}
+	n, err := x.t.g.hosts.Store.ExpireRows(ctx, x.t.g.Reg.Name, below, limit)
+	if err != nil {
+		return 0, fmt.Errorf("expire archives: %w", err)
+	}
+	return n, nil
+}
+
+// LoadIDs has new IDs be greater than those that are stored. It is called once, before
+// the first client comes.
+func (h *Hosts) LoadIDs(ctx context.Context) error {
+	last, err := h.Store.LastRow(ctx)
+	if err != nil {
+		return fmt.Errorf("host: the last ID of archives: %w", err)
+	}
+	h.ids.Above(last)
+	return nil
+}
+
+// catchUp has new IDs be greater than those of archives that another node appends to.
+func (h *Hosts) catchUp(ctx context.Context, rows []storage.Row) {
+	for i := range rows {
+		last, _, err := h.Store.Rows(ctx, rows[i].Space, rows[i].Owner, storage.Filter{}, storage.Page{Backwards: true, Limit: 1})
+		if err == nil && len(last) > 0 {
+			h.ids.Above(last[0].ID)
+		}
+	}
+}
+
+// maxLate is how often handlers run whose rows were queued too late: each time
+// somebody else's were in time, and to find out costs next to nothing.
+const maxLate = 1000
+
+// Again says whether handlers are to be run again after an error of a commit, at its
+// try of this number, from 1.
+func Again(err error, try int) bool {
+	if errors.Is(err, errLate) {
+		return try < maxLate
+	}
+	return errors.Is(err, storage.ErrConflict) && try < ConflictRetries
+}
