@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/hexmpp/hexmpp/adapters/extension/mam"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -131,6 +132,7 @@ var archives = map[string]func(t *testing.T) extension.Registration{
 			return extension.Verdict{}, nil
 		})
 	},
+	"mam": func(*testing.T) extension.Registration { return mam.New(mam.Options{}) },
 }
 
 // noting is a spool that remembers which message is in which record.

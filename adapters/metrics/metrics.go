@@ -34,6 +34,11 @@ type Metrics struct {
 	commits      prometheus.Histogram
 	commitWrites prometheus.Histogram
 	failures     prometheus.Counter
+
+	archivedRows    prometheus.Counter
+	archived        prometheus.Histogram
+	archiveCommits  prometheus.Histogram
+	archiveFailures prometheus.Counter
 }
 
 const namespace = "hexmpp"
@@ -61,7 +66,13 @@ func New(version string) *Metrics {
 			Help: "Time of one transaction that writes.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		commitWrites: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "storage_commit_writes",
 			Help: "Writes that share one transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
-		failures: counter("storage_commits_failed_total", "Transactions that failed."),
+		failures:     counter("storage_commits_failed_total", "Transactions that failed."),
+		archivedRows: counter("archive_rows_total", "Messages that were written to archives, for each archive."),
+		archived: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "archive_commit_seconds",
+			Help: "Time from the beginning of a commit of archived messages to its end.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		archiveCommits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "archive_commit_rows",
+			Help: "Archived messages that share one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+		archiveFailures: counter("archive_commits_failed_total", "Commits of archived messages that failed: their senders got errors."),
 	}
 	for _, why := range []observe.Reason{observe.OverQuota, observe.TooLong, observe.StorageFailed} {
 		m.notStored.WithLabelValues(string(why)) // 0 is known from the start
@@ -81,6 +92,7 @@ func New(version string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(build, m.logins, m.failedLogins, m.resumptions, m.restored, m.overflows, m.stored, m.fetched, m.notStored,
 		m.pauses, m.pausedTime, m.refused, m.delayed, m.refusedConnections, m.commits, m.commitWrites, m.failures,
+		m.archivedRows, m.archived, m.archiveCommits, m.archiveFailures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -117,6 +129,15 @@ func (m *Metrics) Kernel() observe.Kernel {
 			m.pausedTime.WithLabelValues(limit).Add(d.Seconds())
 		},
 		Refused: func(reason string) { m.refused.WithLabelValues(reason).Inc() },
+		Archived: func(rows int, took time.Duration, err error) {
+			if err != nil {
+				m.archiveFailures.Inc()
+				return
+			}
+			m.archivedRows.Add(float64(rows))
+			m.archived.Observe(took.Seconds())
+			m.archiveCommits.Observe(float64(rows))
+		},
 	}
 }
 

@@ -47,6 +47,16 @@ type element struct {
 
 func (e *element) is(local string) bool { return e.XMLName.Local == local }
 
+// child returns the first child of that name, nil if there is none.
+func (e *element) child(local string) *element {
+	for i := range e.Children {
+		if e.Children[i].is(local) {
+			return &e.Children[i]
+		}
+	}
+	return nil
+}
+
 func (e *element) stanza() bool { return e.is("message") || e.is("presence") || e.is("iq") }
 
 // count returns h; ok is false if there is none.

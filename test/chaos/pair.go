@@ -27,6 +27,8 @@ type pair struct {
 	promised map[int]bool      // acknowledged by the server
 	got      map[int]time.Time // when a message came first
 	how      map[int]string
+	ids      map[int]string // of the recipient's archive, as a message came first with it
+	again    map[int]bool   // sent a second time, so that it may be archived twice
 	conns    int
 	resumed  int // sessions, of both
 	answers  []string
@@ -46,7 +48,8 @@ func newPair(addr string, i int, planned bool) *pair {
 	c := func(role string) *client {
 		return &client{addr: addr, user: fmt.Sprint(role, i), resource: "r"}
 	}
-	return &pair{sender: c("sender"), recipient: c("recipient"), planned: planned, promised: map[int]bool{}, got: map[int]time.Time{}, how: map[int]string{}}
+	return &pair{sender: c("sender"), recipient: c("recipient"), planned: planned, promised: map[int]bool{}, got: map[int]time.Time{},
+		how: map[int]string{}, ids: map[int]string{}, again: map[int]bool{}}
 }
 
 func (p *pair) fault(format string, args ...any) {
@@ -130,6 +133,9 @@ func (p *pair) send(up func() bool) {
 func (p *pair) talk(base *uint32) (done bool, err error) {
 	p.mu.Lock()
 	again := append([]int(nil), p.unacked...)
+	for _, n := range again {
+		p.again[n] = true
+	}
 	p.mu.Unlock()
 	for _, n := range again {
 		if err := p.message(n); err != nil {
@@ -219,8 +225,16 @@ func (p *pair) listen() error {
 			if err != nil {
 				return fmt.Errorf("message %s: %w", e.ID, err)
 			}
+			how := "live"
+			if e.child("delay") != nil {
+				how = "delayed"
+			}
+			id := e.child("stanza-id")
+			if id == nil {
+				return fmt.Errorf("message %d is in no archive", n)
+			}
 			if n != last {
-				p.came(n, fmt.Sprintf(" [%s conn %d]", map[bool]string{true: "delayed", false: "live"}[len(e.Children) > 0], p.conns))
+				p.came(n, id.ID, fmt.Sprintf(" [%s conn %d]", how, p.conns))
 			}
 		}
 		if e.stanza() || e.is("r") {
@@ -232,16 +246,20 @@ func (p *pair) listen() error {
 	return nil
 }
 
-func (p *pair) came(n int, how string) {
+func (p *pair) came(n int, id, how string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	if first, again := p.got[n]; again {
 		p.doubles = append(p.doubles, double{n, first, now, p.how[n] + how})
+		if id != p.ids[n] && !p.again[n] {
+			p.faults = append(p.faults, fmt.Sprintf("message %d came twice, with two archive IDs: %s", n, p.how[n]+how))
+		}
 		return
 	}
 	p.got[n] = now
 	p.how[n] = how
+	p.ids[n] = id
 	p.order = append(p.order, n)
 }
 

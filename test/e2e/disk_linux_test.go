@@ -19,17 +19,50 @@ import (
 // hundreds of stanzas meet it: 20 times in ten seconds.
 const maxFaultLines = 60
 
-// onSQLite starts a server on SQLite, also where the tests run on PostgreSQL.
-func onSQLite(t *testing.T) *harness.Server {
+// onSQLite starts a server on SQLite, also where the tests run on PostgreSQL. extra
+// is more configuration.
+func onSQLite(t *testing.T, extra string) *harness.Server {
 	t.Helper()
-	return harness.Start(t, harness.Config{Registration: "open", SQLite: true})
+	return harness.Start(t, harness.Config{Registration: "open", SQLite: true, Extra: extra})
+}
+
+// withoutArchive: messages to who is online need no database.
+const withoutArchive = "extensions: {mam: {enabled: false}}\n"
+
+// TestDiskIsFullUnderAnArchive: what can't be archived comes back, and nobody has read
+// it (XEP-0313 3.5); when there is room again it goes on.
+func TestDiskIsFullUnderAnArchive(t *testing.T) {
+	s := onSQLite(t, "")
+	juliet := online(t, s, account(t, s, "juliet"), "balcony", 0)
+	romeo := &counted{Conn: online(t, s, account(t, s, "romeo"), "orchard", 0)}
+	romeo.Enable()
+	romeo.chat(juliet.JID, "before")
+	juliet.Message("before")
+	romeo.settle(t)
+	free := s.FillDisk(t)
+	for i := range 20 {
+		id := fmt.Sprint("lost ", i)
+		romeo.chat(juliet.JID, id)
+		if told := romeo.errors(); len(told) != 1 || told[0].Attr("id") != id || told[0].Condition() != "internal-server-error" && told[0].Condition() != "resource-constraint" {
+			t.Fatalf("%q: %d came back", id, len(told))
+		}
+	}
+	silent(t, juliet)
+	free()
+	wellAgain(t, s)
+	romeo.settle(t)
+	romeo.chat(juliet.JID, "after")
+	juliet.Message("after")
+	romeo.settle(t)
+	p := asks(t, juliet, everything)
+	p.is(t, true, "before", "after")
 }
 
 // TestDiskIsFull fills the disk under a server that is at work, and frees it again:
 // whatever can't be kept is an error to its sender, all else goes on, and everything
 // works afterwards without a restart.
 func TestDiskIsFull(t *testing.T) {
-	s := onSQLite(t)
+	s := onSQLite(t, withoutArchive)
 	juliet := online(t, s, account(t, s, "juliet"), "balcony", 0)
 	romeo := &counted{Conn: online(t, s, account(t, s, "romeo"), "orchard", 0)} // is promised something
 	romeo.Enable()
@@ -115,7 +148,7 @@ func TestDiskIsFull(t *testing.T) {
 
 // TestDatabaseIsLocked has another process hold SQLite's lock.
 func TestDatabaseIsLocked(t *testing.T) {
-	s := onSQLite(t)
+	s := onSQLite(t, withoutArchive)
 	romeo := &counted{Conn: online(t, s, account(t, s, "romeo"), "orchard", 0)}
 	absent := account(t, s, "paris")
 	for i := range 20 {

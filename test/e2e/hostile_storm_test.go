@@ -201,7 +201,7 @@ func storms(t *testing.T, h *hostile) {
 			}
 			romeo.Sync("presence")
 			for range 100 {
-				if m := juliet.Message("x"); len(m.Children) != 1 {
+				if m := juliet.Message("x"); len(m.Children) != 2 || len(stanzaIDs(m, juliet.Bare())) != 1 {
 					t.Fatalf("got %.500s", m.Raw)
 				}
 			}

@@ -130,6 +130,7 @@ type event struct {
 	Version   string
 	Pong      bool
 	Fields    []string
+	IDs       []string
 
 	Subscription string
 	Ask          string

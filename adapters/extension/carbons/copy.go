@@ -6,6 +6,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/forward"
+	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -56,5 +57,9 @@ func (c *copier) deliver(_ context.Context, _ *extension.Host, e *extension.Enve
 // account. The kernel writes the address of each session.
 func wrap(name string, e *extension.Envelope) *extension.Copy {
 	h := stanza.Header{Kind: stanza.Message, Type: e.Stanza.Type, From: e.Account}
-	return &extension.Copy{Mark: enabled, Stanza: forward.Wrap(h, stanza.El(NS, name), e.Stanza, time.Time{})}
+	st := e.Stanza
+	if e.ArchiveID != "" { // which others must not be told (XEP-0313 3.5)
+		st = st.Patch(nil, mam.StanzaID(e.Account.String(), e.ArchiveID))
+	}
+	return &extension.Copy{Mark: enabled, Stanza: forward.Wrap(h, stanza.El(NS, name), st, time.Time{})}
 }

@@ -47,6 +47,7 @@ type Config struct {
 	Blocking     Blocking
 	CSI          CSI
 	Contact      Contact
+	MAM          MAM
 	Plugins      map[string]*Plugin
 	S2S          S2S
 	Metrics      Metrics
@@ -134,6 +135,13 @@ type CSI struct{ Presence, ChatStates, PEP bool }
 
 // Contact has the options of the extension contact: lists of URIs.
 type Contact struct{ Abuse, Admin, Feedback, Sales, Security, Status, Support []string }
+
+// MAM has the options of the extension mam: how long messages are kept, 0 for ever,
+// and how many a page has.
+type MAM struct {
+	Retention time.Duration
+	MaxPage   int
+}
 
 // Version has the options of the extension version.
 type Version struct {

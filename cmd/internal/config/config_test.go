@@ -33,7 +33,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key with none near", "registration: {secret: x}",
 			[]string{`c.yaml:1: unknown key "secret" in registration, known are mode, min-password`}},
 		{"unknown extension", "extensions: {telepathy: {enabled: true}}",
-			[]string{`c.yaml:1: unknown key "telepathy" in extensions, known are ping, version, time, lastactivity, vcard, private, blocking, carbons, csi, contact, register`}},
+			[]string{`c.yaml:1: unknown key "telepathy" in extensions, known are ping, version, time, lastactivity, vcard, private, blocking, mam, carbons, csi, contact, register`}},
 		{"several at once, by line", "data: 7\ndomain: x\nlog: {level: loud}\n",
 			[]string{
 				`c.yaml:1: data: want a path, not the number 7`,

@@ -43,6 +43,7 @@ var Known = []struct {
 	{"vcard", "Keeps a vCard for each account (XEP-0054).", vcardOptions},
 	{"private", "Keeps XML that an account stores for itself (XEP-0049).", privateOptions},
 	{"blocking", "Lets users block others (XEP-0191).", blockingOptions},
+	{"mam", "Keeps the messages of accounts, for all of their clients to read (XEP-0313).", mamOptions},
 	{"carbons", "Copies messages to the other clients of an account that ask for it (XEP-0280).", nil},
 	{"csi", "Holds back what an inactive client need not have at once (XEP-0352).", csiOptions},
 	{"contact", "Tells how to reach those who run the server (XEP-0157).", contactOptions},
@@ -220,6 +221,15 @@ func blockingOptions(c *Config) []option {
 	return []option{
 		{key: "max-items", value: one(&c.Blocking.MaxItems, number(1, 10_000)), preset: "1000",
 			doc: "How many addresses one account may block."},
+	}
+}
+
+func mamOptions(c *Config) []option {
+	return []option{
+		{key: "retention", value: one(&c.MAM.Retention, duration(0, 100*365*24*time.Hour)), preset: "8760h",
+			doc: "How long messages are kept: a year unless it says otherwise. With 0 until the account is removed."},
+		{key: "max-page", value: one(&c.MAM.MaxPage, number(1, 500)), preset: "250",
+			doc: "How many messages a client gets at once."},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/csi"
 	"github.com/hexmpp/hexmpp/adapters/extension/entitytime"
 	"github.com/hexmpp/hexmpp/adapters/extension/lastactivity"
+	"github.com/hexmpp/hexmpp/adapters/extension/mam"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
 	"github.com/hexmpp/hexmpp/adapters/extension/register"
@@ -54,6 +55,7 @@ var inside = []struct {
 	{"blocking", func(o Options) extension.Registration {
 		return blocking.New(blocking.Options{MaxItems: o.Config.Blocking.MaxItems})
 	}},
+	{"mam", func(o Options) extension.Registration { return mam.New(mam.Options(o.Config.MAM)) }},
 	{"carbons", func(Options) extension.Registration { return carbons.New() }},
 	{"csi", func(o Options) extension.Registration { return csi.New(csi.Options(o.Config.CSI)) }},
 	{"contact", func(o Options) extension.Registration { return contact.New(contact.Options(o.Config.Contact)) }},
@@ -76,11 +78,13 @@ func registerOptions(c *config.Config) register.Options {
 var order = extension.Order{
 	extension.Submit: {
 		"blocking", // first: what is refused was not sent, and nobody copies or keeps it
+		"mam",      // before carbons: copies have the ID of the archive
 		"carbons",  // last: a copy has all that was added
 	},
 	extension.Deliver: {
 		"blocking",     // first: what was refused did not come, and nobody copies or keeps it
 		"lastactivity", // sees nothing but requests for it; behind blocking any place would do
+		"mam",          // before carbons: copies have the ID of the archive
 		"carbons",      // last: a copy has all that was added
 	},
 	extension.Write: {

@@ -99,7 +99,7 @@ func TestExtensions(t *testing.T) {
 	if x, err = newExtensions(o); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(x.Registrations); !slices.Equal(got, []string{"blocking", "carbons", "contact", "csi", "lastactivity", "private", "register", "time", "vcard"}) {
+	if got := names(x.Registrations); !slices.Equal(got, []string{"blocking", "carbons", "contact", "csi", "lastactivity", "mam", "private", "register", "time", "vcard"}) {
 		t.Errorf("registrations %v", got)
 	}
 }
