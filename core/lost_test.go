@@ -101,6 +101,27 @@ func TestStorageDoesNotAnswerWhileASessionEnds(t *testing.T) {
 	})
 }
 
+// Nor does it come twice to a session that might fetch it meanwhile.
+func TestStorageDoesNotAnswerAndAnotherSessionComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, sp, m, romeo, a := leftWorld(t, 3, nil)
+		m.set(&m.added, func() error { return errors.New("connection lost") })
+		a.send("</stream:stream>")
+		keeps(t, m, "1", "2", "3")
+		b := w.login("juliet@example.test/b", "")
+		b.send("<presence/>").hears()
+		romeo.send(strings.ReplaceAll(say(4), "/a", "/b"))
+		b.hears()
+		m.set(&m.added, nil)
+		time.Sleep(time.Minute)
+		b.hears("1", "2", "3", "4")
+		time.Sleep(time.Hour)
+		b.hears()
+		keeps(t, m)
+		sp.wantHeld(t, 0)
+	})
+}
+
 // A server that ends meanwhile leaves it in the spool.
 func TestStorageFailsUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -298,7 +319,9 @@ func TestRecoveryThatFailsHalfWay(t *testing.T) {
 		w := start()
 		sp.wantHeld(t, 1200-512)
 		juliet := w.login("juliet@example.test/a", "")
-		juliet.send("<presence/>").hears(count(1, 512)...) // and are not stored any more
+		juliet.send("<presence/>")
+		time.Sleep(20 * time.Second)   // order yields
+		juliet.hears(count(1, 512)...) // and are not stored any more
 		juliet.send("</stream:stream>")
 		if err := w.k.Shutdown(t.Context()); err != nil {
 			t.Error(err)

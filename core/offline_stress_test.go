@@ -554,3 +554,32 @@ func TestOfflineStressWithStorageThatFails(t *testing.T) {
 		})
 	}
 }
+
+// The same where it fails to store what sessions leave, or does so and does not say it.
+func TestOfflineStressWithCommitsThatFail(t *testing.T) {
+	for clients := 1; clients <= 2; clients++ {
+		t.Run(fmt.Sprint(clients, " at a time"), func(t *testing.T) {
+			seeds(t, 10, func(t *testing.T, seed uint64) {
+				synctest.Test(t, func(t *testing.T) {
+					var lock sync.Mutex
+					r := rand.New(rand.NewPCG(seed, 7))
+					well := 0 // order yields where it fails again and again
+					commits := func() error {
+						lock.Lock()
+						defer lock.Unlock()
+						if well++; well < 4 || r.IntN(3) > 0 {
+							return nil
+						}
+						well = 0
+						return storage.ErrUnavailable
+					}
+					stress(t, seed, clients, func(o *core.Options, m *mailbox) {
+						o.Limits.ResumeTime = 300 * time.Millisecond
+						o.Limits.Unacknowledged = 40
+						m.addAll, m.addedAll = commits, commits
+					}, func(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond) }, time.Hour)
+				})
+			})
+		})
+	}
+}

@@ -29,6 +29,7 @@ type mailbox struct {
 	mu                sync.Mutex
 	add, read, delete func() error // asked before the call, nil for none
 	added             func() error // asked behind it
+	addAll, addedAll  func() error // the same for what is left, besides
 	reads, deletes    int
 	batches           int
 }
@@ -64,13 +65,20 @@ func (m *mailbox) AddOffline(ctx context.Context, owner jid.JID, x storage.Offli
 }
 
 func (m *mailbox) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
-	if err := m.ask(&m.add, &m.batches); err != nil {
-		return err
+	m.mu.Lock()
+	m.batches++
+	m.mu.Unlock()
+	var n int
+	for _, f := range []*func() error{&m.add, &m.addAll} {
+		if err := m.ask(f, &n); err != nil {
+			return err
+		}
 	}
 	err := m.Store.AddOfflineAll(ctx, owner, all)
-	var n int
-	if e := m.ask(&m.added, &n); e != nil {
-		return e
+	for _, f := range []*func() error{&m.added, &m.addedAll} {
+		if e := m.ask(f, &n); e != nil {
+			return e
+		}
 	}
 	return err
 }

@@ -195,7 +195,7 @@ func (o *Offline) read(ctx context.Context, a *account) {
 func (o *Offline) page(ctx context.Context, a *account) (more bool) {
 	o.mu.Lock()
 	f := a.flush
-	if f == nil || !f.s.Outbox().Room() {
+	if f == nil || a.left.holds || !f.s.Outbox().Room() { // unhold asks again
 		o.mu.Unlock()
 		return false
 	}
@@ -238,6 +238,9 @@ func (o *Offline) claim(a *account, f *flush, after uint64, page []storage.Offli
 	}
 	a.gone = nil
 	switch {
+	case a.left.holds: // what it saw may be stored once more
+		a.again = true
+		return nil, false
 	case a.flush != f: // it gave up the gap; whoever has it now asked for a read of its own
 		a.again = true
 		return nil, false

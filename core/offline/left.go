@@ -39,7 +39,7 @@ const (
 // leftovers is what is to be stored for one account, in order; Offline.mu guards it.
 type leftovers struct {
 	queue []*leftover
-	holds bool      // the account, as long as there is something, and order has not yielded
+	holds bool      // the account, as long as there is something, and order has not yielded; nothing is read meanwhile
 	doubt bool      // some of it may be stored already
 	fails int       // in a row
 	since time.Time // when the first of these was
@@ -50,7 +50,8 @@ type leftovers struct {
 type leftover struct {
 	Left
 	brought bool
-	xml     []byte // to be stored; nil for nothing
+	st      *stanza.Stanza // to be stored
+	xml     []byte         // as it is stored; nil for nothing
 }
 
 // Late has something stored that a session of the account left: behind what was left
@@ -96,13 +97,13 @@ func (o *Offline) keep(ctx context.Context, a *account) {
 		doubt := a.left.doubt
 		o.mu.Unlock()
 		page, failed := o.bring(ctx, page)
-		var stored bool
+		var some bool
 		var err error
 		if doubt && known == nil {
 			known, err = o.known(ctx, a.owner)
 		}
 		if err == nil {
-			stored, err = o.addAll(ctx, a.owner, page, known)
+			some, err = o.addAll(ctx, a.owner, page, known)
 		}
 		o.mu.Lock()
 		o.settle(a, page, err == nil)
@@ -113,7 +114,7 @@ func (o *Offline) keep(ctx context.Context, a *account) {
 				l.Done()
 			}
 		}
-		if stored || err != nil { // also if that is not known
+		if some && err == nil {
 			o.stored(a.owner)
 		}
 		if !again {
@@ -137,7 +138,8 @@ func (o *Offline) bring(ctx context.Context, page []*leftover) ([]*leftover, err
 			}
 			l.brought = true
 			if st != nil {
-				l.xml = o.encodeLeft(ctx, &l.Left, Stamped(st, l.At))
+				l.st = Stamped(st, l.At)
+				l.xml = o.encodeLeft(ctx, &l.Left, l.st)
 			}
 		}
 		if bytes += len(l.xml); bytes > leftAtOnceBytes && i > 0 {
@@ -160,21 +162,25 @@ func (o *Offline) encodeLeft(ctx context.Context, l *Left, st *stanza.Stanza) []
 	return xml
 }
 
-// addAll stores those of a page that are to be, and are not known to be stored.
-func (o *Offline) addAll(ctx context.Context, owner jid.JID, page []*leftover, known map[identity]int) (stored bool, err error) {
+// addAll stores those of a page that are to be, and are not known to be stored. It says
+// whether there are some.
+func (o *Offline) addAll(ctx context.Context, owner jid.JID, page []*leftover, known map[identity]int) (some bool, err error) {
 	var all []storage.OfflineMessage
 	for _, l := range page {
 		if l.xml == nil {
 			continue
 		}
-		if id := identify(l.Stanza, l.At); known[id] > 0 {
-			known[id]--
-			continue
+		some = true
+		if known != nil {
+			if id := identify(l.st, l.At); known[id] > 0 {
+				known[id]--
+				continue
+			}
 		}
 		all = append(all, storage.OfflineMessage{Stamp: l.At, XML: l.xml})
 	}
 	if len(all) == 0 {
-		return false, nil
+		return some, nil
 	}
 	err = timed(ctx, func(ctx context.Context) error { return o.Store.AddOfflineAll(ctx, owner, all) })
 	switch {
@@ -185,7 +191,7 @@ func (o *Offline) addAll(ctx context.Context, owner jid.JID, page []*leftover, k
 	case errors.Is(err, storage.ErrNotFound): // there is no such account any more
 		return false, nil
 	}
-	return err == nil, err
+	return some, err
 }
 
 // settle takes out of the queue what has its end; page is the beginning of it.

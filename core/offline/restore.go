@@ -2,11 +2,13 @@ package offline
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
@@ -43,16 +45,19 @@ func (o *Offline) Restore(ctx context.Context, owner jid.JID, left []Left) error
 	}
 }
 
-// identity is what tells a message that was accepted from any other: who sent it,
-// its id, and the microsecond in which it came.
+// identity is what tells a message that was accepted from any other: what it says, who
+// sent it, and the microsecond in which it came.
 type identity struct {
-	from jid.JID
-	id   string
-	at   int64
+	sum [sha256.Size]byte
+	at  int64
 }
 
+// identify takes a message as it is stored when a session leaves it, or as it is when
+// no session took it: the address and the stamp of its time make no difference.
 func identify(st *stanza.Stanza, at time.Time) identity {
-	return identity{st.From, st.ID, at.UnixMicro()}
+	h := st.Header
+	h.To = h.To.Bare()
+	return identity{sha256.Sum256(Stamped(st.With(h), at).Append(nil, jid.JID{}, xmpp.NSClient)), at.UnixMicro()}
 }
 
 // knownSize is how many messages known reads at once.
