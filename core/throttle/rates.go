@@ -14,7 +14,7 @@ type RateOptions struct {
 	Disabled bool
 
 	// Bytes that an account may send a second, for long; default 256 KiB.
-	// BytesBurst may come at once; default 8 MiB.
+	// BytesBurst may come at once; default 2 MiB.
 	Bytes, BytesBurst int
 	// Stanzas that it may send a second, for long; default 300. StanzasBurst may
 	// come at once; default 10,000.
@@ -52,7 +52,7 @@ func NewRates(o RateOptions) *Rates {
 		}
 	}
 	def(&o.Bytes, 256<<10)
-	def(&o.BytesBurst, 8<<20)
+	def(&o.BytesBurst, 2<<20)
 	def(&o.Stanzas, 300)
 	def(&o.StanzasBurst, 10_000)
 	def(&o.Requests, 500)

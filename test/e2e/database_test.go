@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -26,14 +27,17 @@ func TestDatabaseIsLost(t *testing.T) {
 				local := account(t, s, "scribe")
 				scribes[i] = &scribe{Conn: session(t, s, local, ""), local: local}
 			}
-			if _, failed := writeAll(scribes); failed > 0 {
+			told := newTeller(t, s)
+			if _, failed := writeAll(scribes); failed > 0 || !told.tell(t) {
 				t.Fatalf("%d writes failed before anything happened", failed)
 			}
+			from := len(s.Log.String())
 
 			ended := make(chan struct{})
 			go func() { defer close(ended); end() }()
 			for over := false; ; {
 				written, _ := writeAll(scribes)
+				told.tell(t)
 				if over && written == 0 {
 					break
 				}
@@ -44,6 +48,10 @@ func TestDatabaseIsLost(t *testing.T) {
 				}
 			}
 			t.Run("meanwhile", func(t *testing.T) { withoutDatabase(t, s, romeo, juliet, absent) })
+			wantHealth(t, s, http.StatusServiceUnavailable, "storage: ")
+			for range 50 {
+				told.tell(t)
+			}
 
 			pg.Run()
 			for failed := 1; failed > 0; {
@@ -52,6 +60,11 @@ func TestDatabaseIsLost(t *testing.T) {
 			for _, w := range scribes {
 				w.check(t, s)
 			}
+			wellAgain(t, s)
+			for !told.tell(t) {
+			}
+			told.check(t, s)
+			fewLines(t, s.Log.String()[from:])
 			t.Run("afterwards", func(t *testing.T) { withDatabase(t, s, romeo, juliet) })
 		})
 	}

@@ -5,19 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	_ "modernc.org/sqlite" // to hold a lock as another process does
 
 	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/xmppc"
 )
-
-// maxFaultLines is how often one and the same trouble may be told in the log while
-// hundreds of stanzas meet it: 20 times in ten seconds.
-const maxFaultLines = 60
 
 // onSQLite starts a server on SQLite, also where the tests run on PostgreSQL. extra
 // is more configuration.
@@ -151,8 +145,9 @@ func TestDatabaseIsLocked(t *testing.T) {
 	s := onSQLite(t, withoutArchive)
 	romeo := &counted{Conn: online(t, s, account(t, s, "romeo"), "orchard", 0)}
 	absent := account(t, s, "paris")
-	for i := range 20 {
-		s.MustAddUser(t, fmt.Sprint("sender", i, "@", domain), secret)
+	locals := make([]string, 20)
+	for i := range locals {
+		locals[i] = account(t, s, "sender")
 	}
 	db, err := sql.Open("sqlite", filepath.Join(s.Dir, "data", "hexmpp.db"))
 	if err != nil {
@@ -178,8 +173,8 @@ func TestDatabaseIsLocked(t *testing.T) {
 	// Each waits for some seconds, all of them together.
 	var senders []*counted
 	ids := []string{"in time"}
-	for i := range 20 {
-		c := &counted{Conn: session(t, s, fmt.Sprint("sender", i), "")}
+	for i, local := range locals {
+		c := &counted{Conn: session(t, s, local, "")}
 		c.chat(absent+"@"+domain, fmt.Sprint("too long ", i))
 		senders, ids = append(senders, c), append(ids, fmt.Sprint("too long ", i))
 	}
@@ -213,99 +208,4 @@ func TestDatabaseIsLocked(t *testing.T) {
 		}
 	}
 	fewLines(t, s.Log.String()[from:])
-}
-
-// counted counts what a client sends.
-type counted struct {
-	*xmppc.Conn
-	sent uint32
-}
-
-func (c *counted) chat(to, id string) {
-	c.sent++
-	c.Sendf("<message type='chat' id='%s' to='%s'><body>%[1]s</body></message>", id, to)
-}
-
-// told reads the server's next count, and answers when it asks for the client's.
-func (c *counted) told() uint32 {
-	for {
-		if e := c.Next(); e.Is(xmppc.NSSM, "a") {
-			return c.Count(e)
-		}
-		c.Ack(c.Handled)
-	}
-}
-
-// settle waits until all that was sent is safe.
-func (c *counted) settle(t *testing.T) {
-	t.Helper()
-	c.Sendf("<r xmlns='%s'/>", xmppc.NSSM)
-	for h := c.told(); h != c.sent; h = c.told() {
-		if int32(h-c.sent) > 0 {
-			t.Fatalf("%d are counted of %d", h, c.sent)
-		}
-	}
-}
-
-// errors reads what came back.
-func (c *counted) errors() []*xmppc.Element {
-	c.sent++
-	return messages(c.Conn)
-}
-
-// wantError wants these messages to have come back, in order, with an error.
-func wantError(t *testing.T, got []*xmppc.Element, ids []string, condition, typ string) {
-	t.Helper()
-	if len(got) != len(ids) {
-		t.Errorf("%d of %d messages came back", len(got), len(ids))
-		return
-	}
-	for i, e := range got {
-		if e.Attr("type") != "error" || e.Attr("id") != ids[i] || e.Condition() != condition || e.Child(xmppc.NSClient, "error").Attr("type") != typ {
-			t.Errorf("%q came back as %s", ids[i], e.Raw)
-		}
-	}
-}
-
-func wantHealth(t *testing.T, s *harness.Server, status int, lines ...string) {
-	t.Helper()
-	got, body := get(t, s, "/health")
-	for _, line := range lines {
-		if !strings.Contains(body, line) {
-			got = 0
-		}
-	}
-	if got != status {
-		t.Errorf("/health says %q, want %d and %q", body, status, lines)
-	}
-}
-
-// wellAgain waits until the server says so by itself.
-func wellAgain(t *testing.T, s *harness.Server) {
-	t.Helper()
-	if !harness.Eventually(t, time.Minute, func() bool { status, _ := get(t, s, "/health"); return status == http.StatusOK }) {
-		_, body := get(t, s, "/health")
-		t.Fatalf("the server does not recover: %s", body)
-	}
-}
-
-// fewLines checks that no trouble was told without end.
-func fewLines(t *testing.T, log string) {
-	t.Helper()
-	lines := map[string]int{}
-	for line := range strings.Lines(log) {
-		if _, msg, ok := strings.Cut(line, `"msg":"`); ok && !strings.Contains(line, `"level":"info"`) {
-			msg, _, _ = strings.Cut(msg, `"`)
-			lines[msg]++
-		}
-	}
-	if len(lines) == 0 {
-		t.Error("nothing was logged")
-	}
-	for msg, n := range lines {
-		if n > maxFaultLines {
-			t.Errorf("%d times: %s", n, msg)
-		}
-	}
-	t.Log(lines)
 }
