@@ -380,6 +380,35 @@ func (s *spool) left() {
 	s.old = slices.DeleteFunc(s.old, func(r storage.SpoolRecord) bool { _, held := s.held[r.ID]; return !held })
 }
 
+// lookups is a store whose accounts can't be read for a while.
+type lookups struct {
+	storage.Store
+	before *hook
+}
+
+func (l *lookups) Account(ctx context.Context, user jid.JID) (storage.Account, error) {
+	if err := l.before.ask(); err != nil {
+		return storage.Account{}, err
+	}
+	return l.Store.Account(ctx, user)
+}
+
+// So it is where it can't be read whether the account is the one of before.
+func TestRecoveryOfAccountsThatCanNotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{old: old(3)}
+		m := &mailbox{Store: accountsIn(t, "juliet@example.test")}
+		var account hook
+		account.set(func() error { return errors.New("database is away") })
+		spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) { p.Store = &lookups{m, &account} })
+		sp.wantHeld(t, 3)
+		account.set(nil)
+		time.Sleep(time.Minute)
+		sp.wantHeld(t, 0)
+		keeps(t, m, "1", "2", "3")
+	})
+}
+
 // Messages that are the same but for what they say are different ones; those that are
 // stored already are not stored again.
 func TestRecoveryCounts(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -73,18 +74,30 @@ func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
 // restore stores messages that an earlier process had accepted for an account: for
 // that one, and not for another that was made under its name since.
 func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error {
-	account, err := k.ports.Store.Account(ctx, owner)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return fmt.Errorf("core: restore: %w", err)
-	}
-	var left []offline.Left
-	for _, r := range records {
-		if account.Created.After(r.Stamp) {
-			continue
-		}
+	var since *time.Time // when the account was made; for one goroutine at a time
+	left := make([]offline.Left, len(records))
+	for i, r := range records {
 		h := r.Stanza.Header
 		h.To = owner
-		left = append(left, offline.Left{Stanza: r.Stanza.With(h), At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }})
+		st := r.Stanza.With(h)
+		left[i] = offline.Left{Stanza: st, At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }, Bring: func(ctx context.Context) (*stanza.Stanza, error) {
+			if since == nil {
+				ctx, cancel := context.WithTimeout(ctx, lookupTime)
+				defer cancel()
+				account, err := k.ports.Store.Account(ctx, owner)
+				if err != nil && !errors.Is(err, storage.ErrNotFound) {
+					return nil, fmt.Errorf("core: restore: %w", err)
+				}
+				since = &account.Created
+			}
+			if since.After(r.Stamp) {
+				return nil, nil
+			}
+			return st, nil
+		}}
 	}
 	return k.offline.Restore(ctx, owner, left)
 }
+
+// lookupTime is how long it may take to read an account.
+const lookupTime = 30 * time.Second
