@@ -264,3 +264,41 @@ func frames(p []byte) (all []byte) {
 	}
 	return all
 }
+
+// BenchmarkSave and BenchmarkLoad are of 10,000 sessions, each with a presence and two
+// messages that their clients did not acknowledge.
+func BenchmarkSave(b *testing.B) {
+	f, s := New(b.TempDir()), many()
+	for b.Loop() {
+		if err := f.Save(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	f := New(b.TempDir())
+	if err := f.Save(many()); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if s, err := f.Load(); err != nil || len(s.Sessions) != 10_000 {
+			b.Fatal(err)
+		}
+	}
+}
+
+func many() *storage.Saved {
+	s := &storage.Saved{At: stop}
+	presence := stanza.New(stanza.Header{Kind: stanza.Presence, From: juliet}, stanza.El("", "show").WithText("away"))
+	caps := &storage.SavedCaps{XML: "<c/>", Features: []string{"a", "b"}}
+	for i := range 10_000 {
+		one := storage.SavedSession{JID: juliet, ID: fmt.Sprintf("sm-%032d", i), Max: time.Minute, Until: stop, Presence: presence, Caps: caps, Gap: -1}
+		for range 2 {
+			st := message(strings.Repeat("x", 200))
+			one.Queue = append(one.Queue, storage.SavedStanza{Stanza: st, At: stop, Fork: &storage.SavedFork{Message: st, Record: uint64(i + 1), At: stop}})
+		}
+		s.Sessions = append(s.Sessions, one)
+	}
+	return s
+}

@@ -5,7 +5,8 @@
 // order and starts it again: then every session is resumed, and nothing comes twice.
 //
 // HEXMPP_CHAOS_KILLS says how often it is killed (3 if it is not set; 100 for a long
-// run), HEXMPP_CHAOS_RESTARTS how often it is stopped (likewise), and
+// run), HEXMPP_CHAOS_RESTARTS how often it is stopped (likewise),
+// HEXMPP_CHAOS_CUTOFFS how often it is killed amid a stop or behind a start (4), and
 // HEXMPP_CHAOS_PAIRS how many pairs of clients talk (25). A message that comes twice
 // for no good reason behind a kill fails a long run only: the short one, which shares its machine
 // with all other tests, tells of it.

@@ -151,7 +151,7 @@ func limitOptions(l *Limits) []option {
 		{key: "unacknowledged", value: one(&l.Unacknowledged, number(10, 1_000_000)), preset: "1000",
 			doc: "How many stanzas are written to a client ahead of its acknowledgements (XEP-0198). More wait, until twice `outbox-bytes` are unacknowledged or wait; without a connection none do: past it the session ends."},
 		{key: "resume-time", value: one(&l.ResumeTime, duration(0, 24*time.Hour)), preset: "10m",
-			doc: "How long a session whose connection broke waits for the client to resume it (XEP-0198). With 0 it does not."},
+			doc: "How long a session whose connection broke waits for the client to resume it (XEP-0198), also over a planned restart of the server. With 0 it does not."},
 		{key: "roster-items", value: one(&l.RosterItems, number(1, 1_000_000)), preset: "1000",
 			doc: "How many contacts one account may have."},
 		{key: "roster-requests", value: one(&l.RosterRequests, number(1, 1_000_000)), preset: "200",
