@@ -61,9 +61,9 @@ func infoResult(id, content string) string {
 	return "<iq type='result' to='example.test' id='" + id + "'><query xmlns='http://jabber.org/protocol/disco#info'>" + content + "</query></iq>"
 }
 
-// knowing is a world with an extension that shows what sessions can do.
-func knowing(t *testing.T) (w *world, can func(full string) string) {
-	w = newWorld(t, with(answering(true, func(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+// telling is an extension that tells what sessions can do.
+func telling(t *testing.T) extension.Registration {
+	return answering(true, func(_ context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
 		e := stanza.El("urn:x", "a")
 		for _, s := range h.Sessions.Of(jid.MustParse(q.Payload().Attr("of")).Bare()) {
 			if s.JID.String() == q.Payload().Attr("of") {
@@ -74,9 +74,19 @@ func knowing(t *testing.T) (w *world, can func(full string) string) {
 			}
 		}
 		return e, nil
-	})))
+	})
+}
+
+// knowing is a world with it.
+func knowing(t *testing.T) (w *world, can func(full string) string) {
+	w = newWorld(t, with(telling(t)))
+	return w, w.can()
+}
+
+// can asks it.
+func (w *world) can() func(full string) string {
 	asker := w.login("asker@example.test/x", "")
-	return w, func(full string) string {
+	return func(full string) string {
 		asker.send("<iq type='get' id='1' to='example.test'><q xmlns='urn:x' of='" + full + "'/></iq>")
 		_, text, _ := strings.Cut(asker.take(), "<a xmlns='urn:x'>")
 		text, _, _ = strings.Cut(text, "</a>")
@@ -259,4 +269,43 @@ func TestCapsFlood(t *testing.T) {
 	if q := capsQuestion.FindStringSubmatch(juliet.take()); q == nil || juliet.send(infoResult(q[3], pc)) == nil || can("juliet@example.test/y") != "false [urn:b]" {
 		t.Errorf("%v, %s", q, can("juliet@example.test/y"))
 	}
+}
+
+// What clients can do is known behind a planned restart, of the sessions that are
+// back; the next client with the same string is asked for itself.
+func TestCapsOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRestarted(t, with(telling(t)))
+		presence, node := advertise(t, phone, "")
+		romeo, juliet := r.im("romeo@example.test/x"), r.im("juliet@example.test/a")
+		rid := romeo.manage()
+		juliet.manage()
+		for _, c := range []*client{romeo, juliet} {
+			c.send(presence)
+			synctest.Wait()
+			if id := c.question(node); id != "" {
+				c.send(infoResult(id, phone))
+			}
+		}
+		r.restart(romeo, juliet)
+		can := r.can()
+		for _, full := range []string{"romeo@example.test/x", "juliet@example.test/a"} {
+			if got := can(full); got != phoneCan {
+				t.Errorf("%s: %s", full, got)
+			}
+		}
+		romeo = r.resume("romeo@example.test", rid, 0)
+		romeo.take() // the question of before is among what it did not acknowledge
+		romeo.send(presence)
+		synctest.Wait()
+		if id := romeo.question(node); id != "" {
+			t.Error("it was asked once more")
+		}
+		nurse := r.login("nurse@example.test/n", "")
+		nurse.send(presence)
+		synctest.Wait()
+		if nurse.question(node) == "" {
+			t.Error("the next one was not asked")
+		}
+	})
 }

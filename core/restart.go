@@ -127,7 +127,7 @@ func (k *Kernel) takeOver(ctx context.Context) (*left, error) {
 	for _, s := range l.sessions {
 		k.claim(s)
 	}
-	if len(l.sessions) > 0 {
+	if saved != nil && len(saved.Sessions) > 0 {
 		k.observe.Restored(len(l.sessions))
 		k.ports.Log.Info("sessions of before the restart can be resumed", zap.Int("sessions", len(l.sessions)), zap.Int("stanzas", stanzas(saved)),
 			zap.Int("dropped", len(saved.Sessions)-len(l.sessions)), zap.Time("stopped", saved.At))
