@@ -58,7 +58,11 @@ func TestCommandsInDocs(t *testing.T) {
 	parsed := 0
 	for page, text := range pages(t) {
 		for line := range strings.Lines(text) {
-			command, ok := strings.CutPrefix(strings.TrimSpace(line), "go run ./cmd/hexmpp ")
+			line = strings.TrimSpace(line)
+			command, ok := strings.CutPrefix(line, "go run ./cmd/hexmpp ")
+			if !ok {
+				command, ok = strings.CutPrefix(line, "sudo -u hexmpp hexmpp ")
+			}
 			if !ok {
 				continue
 			}

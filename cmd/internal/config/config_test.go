@@ -3,6 +3,8 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,6 +185,34 @@ func TestDefaults(t *testing.T) {
 	}
 	if w := c.Warnings(); len(w) > 0 {
 		t.Errorf("without a file there are warnings: %v", w)
+	}
+}
+
+// TestPagesOfExtensions: each extension has its page, and that names the options
+// as the file wants them.
+func TestPagesOfExtensions(t *testing.T) {
+	first := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|")
+	for _, known := range Known {
+		page, err := os.ReadFile(filepath.Join("../../../docs/extensions", known.Name+".md"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if known.options == nil {
+			continue
+		}
+		var want, got []string
+		for _, o := range known.options(&Config{}) {
+			want = append(want, o.key)
+		}
+		_, text, _ := strings.Cut(string(page), "\n## Options\n")
+		text, _, _ = strings.Cut(text, "\n## ")
+		for _, m := range first.FindAllStringSubmatch(text, -1) {
+			got = append(got, m[1])
+		}
+		if slices.Sort(want); !slices.Equal(want, slices.Sorted(slices.Values(got))) {
+			t.Errorf("the page of %s has the options %q, the file %q", known.Name, got, want)
+		}
 	}
 }
 

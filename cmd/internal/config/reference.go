@@ -25,7 +25,7 @@ func Reference() string {
 		case o.key == "extensions":
 			b.WriteString("\n| Extension | Meaning |\n| --- | --- |\n")
 			for _, e := range o.section {
-				fmt.Fprintf(&b, "| `%s` | %s |\n", e.key, cell(e.doc))
+				fmt.Fprintf(&b, "| [`%s`](extensions/%s.md) | %s |\n", e.key, e.key, cell(e.doc))
 			}
 			b.WriteString("\nEach is a section with these keys:\n")
 			rows(&b, o.section[0].section)
