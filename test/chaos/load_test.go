@@ -111,7 +111,7 @@ func total(all []*pair) (n int) {
 	return n
 }
 
-// awaitProgress waits until so many messages are acknowledged.
+// awaitProgress waits until so many messages are acknowledged, and have come.
 func awaitProgress(t *testing.T, all []*pair, want int) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -124,7 +124,7 @@ func awaitProgress(t *testing.T, all []*pair, want int) {
 			for i, p := range all {
 				p.check(t, i)
 			}
-			t.Fatalf("%d messages are acknowledged, not %d: nothing moves", total(all), want)
+			t.Fatalf("%d messages are acknowledged and have come, not %d: nothing moves", total(all), want)
 		}
 	}
 }
