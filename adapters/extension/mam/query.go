@@ -21,7 +21,7 @@ const (
 // What is counted (XEP-0059 2.2, 2.7): see package archive.
 const (
 	countWithPage = 1_000
-	countAlone    = 100_000
+	countAlone    = 10_000
 )
 
 // query is section 4: results, and then the answer.
