@@ -175,7 +175,7 @@ func prepare(o *Options, p *Ports) error {
 func (k *Kernel) Start(ctx context.Context) error {
 	k.hosts.Start(k.router)
 	if err := k.hosts.LoadIDs(ctx); err != nil {
-		return err
+		return errors.Join(err, k.offline.Stop(ctx))
 	}
 	left, err := k.takeOver(ctx)
 	if err != nil {
