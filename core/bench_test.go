@@ -30,17 +30,20 @@ type pipe struct {
 	s       transport.Stream
 	out     []byte
 	written int
+	again   bool // the kernel wants to go on when others had their turns
 }
 
 func (p *pipe) Flush()              { p.out = p.s.Drain(p.out[:0], 64<<10); p.written += len(p.out) }
 func (p *pipe) StartTLS(string)     {}
-func (p *pipe) Pause(time.Duration) {}
+func (p *pipe) Pause(time.Duration) { p.again = true }
 func (p *pipe) Close()              {}
 
 // feed runs one turn, Waits included.
 func (p *pipe) feed(b *transport.Batch, in []byte) {
-	for wait := p.s.Feed(b, in); wait != nil; wait = p.s.Feed(b, nil) {
-		wait(context.Background())
+	for wait := p.s.Feed(b, in); wait != nil || p.again; wait = p.s.Feed(b, nil) {
+		if p.again = false; wait != nil {
+			wait(context.Background())
+		}
 	}
 	b.Flush()
 }

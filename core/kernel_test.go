@@ -165,6 +165,7 @@ type client struct {
 	gone    bool
 	stuck   bool          // does not read: Flush drains nothing
 	paused  time.Duration // that the kernel has asked for, in all
+	again   bool          // it wants to go on when others had their turns
 }
 
 func (c *client) Flush() {
@@ -176,7 +177,7 @@ func (c *client) Flush() {
 	}
 }
 func (c *client) StartTLS(string)       {}
-func (c *client) Pause(d time.Duration) { c.paused += d }
+func (c *client) Pause(d time.Duration) { c.paused, c.again = c.paused+d, d == 0 }
 func (c *client) Close()                { c.closing = true }
 
 // connect returns a client on an encrypted connection.
@@ -196,10 +197,14 @@ func (c *client) send(xml string) *client {
 	for {
 		wait := c.s.Feed(&b, p)
 		b.Flush()
-		if wait == nil || c.closing {
+		again := c.again
+		c.again = false
+		if wait == nil && !again || c.closing {
 			break
 		}
-		wait(context.Background())
+		if wait != nil {
+			wait(context.Background())
+		}
 		p = nil
 	}
 	c.reap()

@@ -31,8 +31,8 @@ func (c *wire) Flush() {
 	}
 }
 
-func (c *wire) StartTLS(string)     { c.starttls++ }
-func (c *wire) Pause(time.Duration) {}
+func (c *wire) StartTLS(string)       { c.starttls++ }
+func (c *wire) Pause(d time.Duration) { c.client.Pause(d) }
 
 func (c *wire) Close() {
 	if c.other != nil {

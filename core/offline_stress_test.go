@@ -26,6 +26,7 @@ type line struct {
 	s       transport.Stream
 	turns   sync.Mutex // one at a time
 	closing atomic.Bool
+	again   bool // the kernel wants to go on when others had their turns
 
 	mu    sync.Mutex // guards what follows, and that one goroutine drains
 	ready bool
@@ -42,7 +43,7 @@ func (l *line) Flush() {
 	}
 }
 func (l *line) StartTLS(string)     {}
-func (l *line) Pause(time.Duration) {}
+func (l *line) Pause(time.Duration) { l.again = true }
 func (l *line) Close()              { l.closing.Store(true) }
 
 func (l *line) feed(xml string) {
@@ -53,10 +54,12 @@ func (l *line) feed(xml string) {
 	for !l.closing.Load() {
 		wait := l.s.Feed(&b, p)
 		b.Flush()
-		if wait == nil {
+		if wait == nil && !l.again {
 			return
 		}
-		wait(context.Background())
+		if l.again = false; wait != nil {
+			wait(context.Background())
+		}
 		p = nil
 	}
 }

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/throttle"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // paced is a world with low rates, and what was counted.
@@ -202,5 +206,46 @@ func TestNoRoomForSafety(t *testing.T) {
 		sp.full = false
 		romeo.send(say(3))
 		juliet.wantPart(" id='3'")
+	})
+}
+
+// Input that takes long to be worked through is left for a while, so that others have
+// their turns; nothing of it is lost or comes out of order.
+func TestTurnsAreFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, with(extension.Registration{Name: "slow", IQ: []extension.IQHandler{{
+			Space: "urn:slow", Local: "q", Type: stanza.Get, To: extension.ToServer, Inline: true,
+			Handle: func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
+				time.Sleep(100 * time.Microsecond)
+				return nil, nil
+			},
+		}}}))
+		romeo := w.login("romeo@example.test/x", "")
+		var in strings.Builder
+		var want []int
+		for i := range 100 {
+			fmt.Fprintf(&in, "<iq type='get' to='example.test' id='%d'><q xmlns='urn:slow'/></iq>", i)
+			want = append(want, i)
+		}
+		var b transport.Batch
+		var got []int
+		turns := 0
+		for p := []byte(in.String()); turns == 0 || romeo.again; p = nil {
+			romeo.again = false
+			began := time.Now()
+			if wait := romeo.s.Feed(&b, p); wait != nil {
+				t.Fatal("a handler that is inline waits")
+			}
+			clear(p) // what is held is the stream's own
+			b.Flush()
+			turns++
+			if d := time.Since(began); d > 4*time.Millisecond {
+				t.Errorf("turn %d takes %v", turns, d)
+			}
+			got = append(got, numbers(romeo.take())...)
+		}
+		if turns < 3 || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%d turns, answers %v", turns, got)
+		}
 	})
 }

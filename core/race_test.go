@@ -21,6 +21,7 @@ type adapter struct {
 	out   []byte
 	ended chan struct{}
 	once  sync.Once
+	again bool // the kernel wants to go on when others had their turns
 }
 
 func (a *adapter) Flush() {
@@ -31,15 +32,17 @@ func (a *adapter) Flush() {
 	}
 }
 func (a *adapter) StartTLS(string)     {}
-func (a *adapter) Pause(time.Duration) {}
+func (a *adapter) Pause(time.Duration) { a.again = true }
 func (a *adapter) Close()              { a.once.Do(func() { close(a.ended) }) }
 
 // run feeds the stream until the kernel or the script ends it.
 func (a *adapter) run(in []string) {
 	for _, xml := range in {
 		var b transport.Batch
-		for wait := a.s.Feed(&b, []byte(xml)); wait != nil; wait = a.s.Feed(&b, nil) {
-			wait(context.Background())
+		for wait := a.s.Feed(&b, []byte(xml)); wait != nil || a.again; wait = a.s.Feed(&b, nil) {
+			if a.again = false; wait != nil {
+				wait(context.Background())
+			}
 		}
 		b.Flush()
 		select {

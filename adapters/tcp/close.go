@@ -84,10 +84,7 @@ func (c *conn) finish(b *round) outcome {
 		return keep // turnWriter will follow
 	}
 	c.phase = phaseDead
-	if c.alarm != nil {
-		c.alarm.Stop()
-		c.alarm = nil
-	}
+	c.rested()
 	c.table.remove(c.id)
 	c.sock.close()
 	stream := c.stream

@@ -87,6 +87,7 @@ type conn struct {
 	eof      bool          // the peer's FIN was read
 	finDone  bool          // our FIN was sent
 	pause    time.Duration // the kernel asked for a rest in this turn
+	yields   bool          // the kernel asked that others have their turns first
 	alarm    *time.Timer   // ends the rest
 }
 
@@ -199,7 +200,13 @@ func (c *conn) ending() bool {
 func (c *conn) StartTLS(domain string) { c.startTLS, c.domain = true, domain }
 
 // Pause implements transport.Conn.
-func (c *conn) Pause(d time.Duration) { c.pause = d }
+func (c *conn) Pause(d time.Duration) {
+	if d > 0 {
+		c.pause = d
+	} else {
+		c.yields = true
+	}
+}
 
 // Close implements transport.Conn.
 func (c *conn) Close() {

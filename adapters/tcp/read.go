@@ -134,7 +134,10 @@ func (c *conn) feed(b *round, p []byte) (stop bool) {
 		c.rest(c.pause)
 		c.pause = 0
 	}
-	return c.wait != nil || c.startTLS || c.resting.Load() || c.ending()
+	if c.yields {
+		c.turn.Or(turnRested)
+	}
+	return c.wait != nil || c.startTLS || c.yields || c.resting.Load() || c.ending()
 }
 
 // held says what comes after feed has reported true.
@@ -144,6 +147,9 @@ func (c *conn) held() outcome {
 		return wait
 	case c.startTLS && !c.ending():
 		c.beginStartTLS()
+	case c.yields:
+		c.yields = false
+		return yield
 	}
 	return keep // run sees turnClose or turnFail
 }
@@ -207,6 +213,7 @@ func (c *conn) resume(b *round) {
 			b.flush()
 		}
 	}
+	c.yields = false // the end of this turn is near
 	if c.startTLS && !c.ending() {
 		c.beginStartTLS()
 	}

@@ -19,6 +19,15 @@ func (c *conn) rest(d time.Duration) {
 	c.alarm = time.AfterFunc(d, func() { c.post(turnRested) })
 }
 
+// rested ends it.
+func (c *conn) rested() {
+	c.resting.Store(false)
+	if c.alarm != nil {
+		c.alarm.Stop()
+		c.alarm = nil
+	}
+}
+
 // rests says whether the input that bits announce has to wait. A broken connection
 // is told at once, and so is the end of one that is being closed.
 func (c *conn) rests(bits uint32) bool {

@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -23,6 +24,9 @@ func TestPause(t *testing.T) {
 			s.onFeed = func(s *fake, b *transport.Batch, p []byte) transport.Wait {
 				if now := time.Now().UnixNano(); now < until.Load() {
 					t.Errorf("fed %v too early", time.Duration(until.Load()-now))
+				}
+				if len(p) == 0 { // the rest is over
+					return nil
 				}
 				echo(s, b, p)
 				until.Store(time.Now().Add(rest).UnixNano())
@@ -67,6 +71,48 @@ func TestPause(t *testing.T) {
 				c.Close()
 				s.wantClosed() // also while it rests
 			})
+		}
+	})
+}
+
+// A stream that has much to do lets others have their turns, whatever it does, and
+// goes on with what it holds.
+func TestOthersHaveTheirTurns(t *testing.T) {
+	bothBackends(t, func(t *testing.T, portable bool) {
+		var others atomic.Int64
+		want := int64(loopCount()) // so that one of them shares its loop
+		h := start(t, portable, nil, func(s *fake) {
+			busy := false
+			s.onFeed = func(s *fake, b *transport.Batch, p []byte) transport.Wait {
+				switch {
+				case string(p) == "much":
+					busy = true
+					s.conn.Pause(0)
+				case busy && len(p) > 0:
+					t.Errorf("fed %q before it is done", p)
+				case busy && others.Load() < want:
+					s.conn.Pause(0)
+				case busy:
+					busy = false
+					return echo(s, b, []byte("done"))
+				case len(p) > 0:
+					if len(p) == len("other") {
+						others.Add(1)
+					}
+					return echo(s, b, p)
+				}
+				return nil
+			}
+		})
+		busy := h.dialTLS(nil)
+		busy.Write([]byte("much"))
+		busy.Write([]byte("more"))
+		for range want {
+			wantEcho(t, h.dial(h.plain), []byte("other"))
+		}
+		got := make([]byte, 8)
+		if _, err := io.ReadFull(busy, got); err != nil || string(got) != "donemore" {
+			t.Errorf("got %q, %v", got, err)
 		}
 	})
 }

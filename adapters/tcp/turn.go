@@ -128,8 +128,7 @@ func (c *conn) step(b *round, bits uint32) outcome {
 		c.asked = true
 	}
 	if bits&turnRested != 0 {
-		c.resting.Store(false)
-		c.alarm = nil
+		c.rested()
 		bits |= turnRead
 	}
 	switch {
@@ -159,6 +158,9 @@ func (c *conn) step(b *round, bits uint32) outcome {
 		if c.startTLS && c.phase == phaseOpen {
 			c.beginStartTLS()
 		}
+	}
+	if bits&turnRested != 0 && c.phase == phaseOpen && c.feed(b, nil) {
+		return c.held()
 	}
 	if bits&(turnRead|turnHangup|turnReset) != 0 && !c.rests(bits) {
 		return c.read(b)

@@ -14,6 +14,33 @@ import (
 // that is paid back with the next input.
 const leastPause = 10 * time.Millisecond
 
+// turnTime is how long a stream handles its input before others have their turns:
+// some input costs a hundred times as much as other. It is looked at each lookEvery
+// tokens.
+const (
+	turnTime  = time.Millisecond
+	lookEvery = 16
+)
+
+// turn is the time of one Feed.
+type turn struct {
+	tokens int
+	began  time.Time // when it was looked at first
+}
+
+// over says whether it has taken long enough. It is called before each token.
+func (t *turn) over() bool {
+	if t.tokens++; t.tokens%lookEvery != 0 {
+		return false
+	}
+	now := time.Now()
+	if t.began.IsZero() {
+		t.began = now
+		return false
+	}
+	return now.Sub(t.began) >= turnTime
+}
+
 // pace is how much of its account's rates a stream has used, and its rest.
 type pace struct {
 	meter          *throttle.Meter // held from the login to the end; nil without limits
@@ -30,7 +57,7 @@ func (srv *Server) Resting() int { return int(srv.resting.Load()) }
 // is called when the input at hand is used up.
 func (s *Stream) pause() {
 	p := &s.pace
-	if p.meter == nil {
+	if p.meter == nil || p.bytes == 0 && p.stanzas == 0 { // what others owe is theirs
 		return
 	}
 	now := s.srv.Now()

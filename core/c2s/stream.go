@@ -92,7 +92,13 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 		}
 	}
 	s.rd.Feed(p)
+	var turn turn
 	for s.state != ended {
+		if turn.over() { // others first; what is left is held
+			s.rd.Hold()
+			s.conn.Pause(0)
+			return nil
+		}
 		t, ok, err := s.rd.Next()
 		if err != nil {
 			s.fail(b, stream.AsError(err))

@@ -13,7 +13,8 @@
 // of one Stream at once; different Streams are independent. Each turn is given
 // a Batch, and the adapter calls Batch.Flush when it has handed over all the
 // input at hand (at most MaxTurn bytes, for fairness), so that each recipient
-// is written to once. Drain may be called at any time, also during a turn of
+// is written to once. A Stream whose input takes long to be worked through asks by
+// Conn.Pause that others have their turns in between. Drain may be called at any time, also during a turn of
 // the same Stream, but not by two goroutines at once.
 package transport
 
@@ -75,9 +76,11 @@ type Conn interface {
 	StartTLS(domain string)
 
 	// Pause asks for a rest: for a time nothing is read from the connection,
-	// which takes no goroutine meanwhile, and then input is fed again as ever.
-	// Ticks and output go on, and no end of the connection waits for it. It is
-	// called during a Feed that returns no Wait.
+	// which takes no goroutine meanwhile. Then Feed is called, with nil, since
+	// input of before may be held, and with further input as ever. Ticks and
+	// output go on, and no end of the connection waits for it. With no time, other
+	// connections have their turns first. It is called during a Feed that returns
+	// no Wait.
 	Pause(d time.Duration)
 
 	// Close asks to write the pending output, with a deadline, and then to end
