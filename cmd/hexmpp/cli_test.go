@@ -245,7 +245,11 @@ func TestUsers(t *testing.T) {
 				case "add":
 					said = "the account " + strings.ToLower(args[1]) + " was made " + where + "\n"
 				case "passwd":
-					said = "the password of " + args[1] + " was changed " + where + "\n"
+					said = "the password of " + args[1] + " was changed " + where
+					if running {
+						said += "; clients that are logged in stay so"
+					}
+					said += "\n"
 				case "remove":
 					said = "the account " + args[1] + " was removed with all its data " + where + "\n"
 				}

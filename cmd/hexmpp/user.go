@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 type userCmd struct {
 	Add    userAddCmd    `cmd:"" help:"Make an account."`
-	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account. Clients that are logged in stay so until they log out or the server is started again."`
+	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account. Clients that are logged in stay so: a server that is stopped for longer than limits.resume-time ends their sessions."`
 	Remove userRemoveCmd `cmd:"" help:"Remove an account with all its data, and end its sessions."`
 	List   userListCmd   `cmd:"" help:"List accounts."`
 	Show   userShowCmd   `cmd:"" help:"Show one account, and its sessions if the server runs."`
@@ -119,6 +120,9 @@ func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, cre
 	if err != nil {
 		return err
 	}
+	if create == wants && strings.HasPrefix(place, runningServer) {
+		place += "; clients that are logged in stay so"
+	}
 	// The password alone is on standard output, for scripts.
 	fmt.Fprintf(e.err, done+"\n", user, place)
 	if print != "" {
@@ -127,10 +131,12 @@ func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, cre
 	return err
 }
 
+const runningServer = "by the running server, whose data is in "
+
 // placeOf says where what was done is stored.
 func placeOf(u admin.Users, cfg *config.Config) string {
 	if _, running := u.(*adminapi.Client); running {
-		return "by the running server, whose data is in " + cfg.Data
+		return runningServer + cfg.Data
 	}
 	return "in " + wire.Database(cfg)
 }
