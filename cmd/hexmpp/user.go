@@ -120,7 +120,7 @@ func setPassword(ctx context.Context, e *env, a accountArg, f passwordFlags, cre
 	if err != nil {
 		return err
 	}
-	if create == wants && strings.HasPrefix(place, runningServer) {
+	if !create && strings.HasPrefix(place, runningServer) {
 		place += "; clients that are logged in stay so"
 	}
 	// The password alone is on standard output, for scripts.

@@ -25,7 +25,11 @@ func openStore(ctx context.Context, c *config.Config, watch observe.Storage, log
 
 func open(ctx context.Context, o sql.Options, watch observe.Storage, log *zap.Logger) (storage.Store, error) {
 	o.Observe, o.Exclusive = watch, true
-	return sql.New(ctx, o, log.Named("storage"))
+	s, err := sql.New(ctx, o, log.Named("storage"))
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func storeOptions(c *config.Config) (sql.Options, error) {

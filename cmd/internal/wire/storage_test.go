@@ -1,6 +1,7 @@
 package wire
 
 import (
+	dbsql "database/sql"
 	"errors"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/observe"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/test/harness/pgtest"
 )
@@ -40,5 +42,37 @@ func TestPostgres(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A server whose database another one has taken, while its connection was
+// broken, can't go on, and says why.
+func TestDatabaseIsTaken(t *testing.T) {
+	pg := pgtest.Start(t)
+	dsn := pg.DSN("postgres", "")
+	o, _, _ := setup(t, loopback+"storage: {driver: postgres, dsn: \""+dsn+"\"}\n")
+	s := start(t, o)
+	db, err := dbsql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var other storage.Store
+	for other == nil {
+		if _, err := db.Exec("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"); err != nil {
+			t.Fatal(err)
+		}
+		// The first one may be faster: it looks every two seconds. Then once more.
+		if other, err = openStore(t.Context(), o.Config, observe.Storage{}, zap.NewNop()); err != nil && !errors.Is(err, sql.ErrInUse) {
+			t.Fatal(err)
+		}
+	}
+	<-s.Failed()
+	if !errors.Is(s.Cause(), sql.ErrInUse) {
+		t.Errorf("cause %v", s.Cause())
+	}
+	stop(t, s)
+	if err := other.Close(); err != nil {
+		t.Error(err)
 	}
 }
