@@ -92,7 +92,7 @@ func TestStorageDoesNotAnswerWhileASessionEnds(t *testing.T) {
 		_, sp, m, _, juliet := leftWorld(t, 3, nil)
 		m.set(&m.added, func() error { return errors.New("connection lost") })
 		juliet.send("</stream:stream>")
-		keeps(t, m, "1", "2", "3")
+		keepsFirst(t, m, "1", "2", "3")
 		sp.wantHeld(t, 3)
 		m.set(&m.added, nil)
 		time.Sleep(time.Minute)
@@ -107,7 +107,7 @@ func TestStorageDoesNotAnswerAndAnotherSessionComes(t *testing.T) {
 		w, sp, m, romeo, a := leftWorld(t, 3, nil)
 		m.set(&m.added, func() error { return errors.New("connection lost") })
 		a.send("</stream:stream>")
-		keeps(t, m, "1", "2", "3")
+		keepsFirst(t, m, "1", "2", "3")
 		b := w.login("juliet@example.test/b", "")
 		b.send("<presence/>").hears()
 		romeo.send(strings.ReplaceAll(say(4), "/a", "/b"))
@@ -120,6 +120,17 @@ func TestStorageDoesNotAnswerAndAnotherSessionComes(t *testing.T) {
 		keeps(t, m)
 		sp.wantHeld(t, 0)
 	})
+}
+
+// keepsFirst wants the first of these to be stored, at least one: how many of what a
+// session left go into the first transaction depends on when it begins.
+func keepsFirst(t *testing.T, m *mailbox, bodies ...string) {
+	t.Helper()
+	synctest.Wait()
+	got := m.waiting(t, juliet)
+	if len(got) == 0 || len(got) > len(bodies) || !slices.Equal(got, bodies[:len(got)]) {
+		t.Errorf("stored are %q, want the first of %q", got, bodies)
+	}
 }
 
 // A server that ends meanwhile leaves it in the spool.
