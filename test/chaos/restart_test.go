@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/test/harness"
 )
@@ -23,6 +24,10 @@ func TestRestart(t *testing.T) {
 			}
 			resumed += p.resumed
 		}
-		t.Logf("%d messages, %d restarts, %d resumptions", total(all), len(stops), resumed)
+		var away time.Duration
+		for _, d := range stops {
+			away += d.until.Sub(d.at)
+		}
+		t.Logf("%d messages, %d restarts of %v each, %d resumptions", total(all), len(stops), away/time.Duration(len(stops)), resumed)
 	})
 }
