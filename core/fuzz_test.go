@@ -8,6 +8,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
 	"github.com/hexmpp/hexmpp/adapters/extension/csi"
+	"github.com/hexmpp/hexmpp/adapters/extension/mam"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -27,7 +28,7 @@ func fuzzLimits(o *core.Options, p *core.Ports) {
 			Handle: func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				return extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:mark", "m")}}, nil
 			}}},
-	}, carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))(o, p)
+	}, mam.New(mam.Options{}), carbons.New(), csi.New(csi.Options{Presence: true, ChatStates: true, PEP: true}))(o, p)
 	accounts(&source{})(o, p)
 }
 
@@ -56,6 +57,7 @@ func FuzzStream(f *testing.F) {
 	for n, in := range []string{
 		toUs, toUs + plain("romeo", "pw") + toUs + bindX, toUs + starttls + toUs + plain("romeo", "pw") + toUs + bindX + "<presence/>" + chatBadly + end,
 		plain("romeo", "no") + plain("romeo", "pw"), authBy("SCRAM-SHA-256", b64([]byte("n,,n=romeo,r=abc"))) + response("biws") + "<abort " + nsSASL + "/>",
+		"<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2' queryid='q'><set xmlns='http://jabber.org/protocol/rsm'><before/></set><flip-page/></query></iq><iq type='set' id='2'><prefs xmlns='urn:xmpp:mam:2' default='roster'/></iq>",
 		"<iq type='get' id='1'><q xmlns='urn:x'/></iq>" + end, bind("\u0009") + bind("a&lt;b") + bind("y"), "<message to='juliet@example.test/a'><body>hi</body></message>",
 		"<presence><priority>5</priority></presence><presence type='unavailable'/><presence to='juliet@example.test'/><presence type='subscribe' to='juliet@example.test'/>",
 		"<iq type='set' id='1' to='example.test'><q xmlns='urn:x'><a/>text</q></iq><iq type='result' id='1' to='juliet@example.test/a'/><message from='a@b@c'/>",
