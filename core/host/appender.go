@@ -7,18 +7,30 @@ import (
 	"hash/maphash"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// Bounds of one commit of rows. How much may wait is bounded by who waits: streams
-// and workers, each for one.
+// Bounds of one commit of rows.
 const (
 	maxAppendRows  = 512
 	maxAppendBytes = 8 << 20
 )
+
+// Bounds of what waits for storage: who sends more meanwhile is told to wait.
+const (
+	maxQueued      = 32_768
+	maxQueuedBytes = 64 << 20
+)
+
+// errBehind: too much waits already.
+var errBehind = fmt.Errorf("%w: too much waits for it already", storage.ErrUnavailable)
+
+// errGivenUp: what was queued was not begun in time, and is never written.
+var errGivenUp = fmt.Errorf("%w: nothing was written: given up while it waited for its turn", storage.ErrUnavailable)
 
 // errLate: another row of the same archive, with a greater ID, was queued first. The
 // handlers are run again, and have new IDs. It costs no look into storage.
@@ -37,6 +49,7 @@ type appender struct {
 	mu       sync.Mutex
 	last     [4096]uint64 // greatest ID that was queued, by hash of the archive's owner
 	queue    []*pending
+	bytes    int           // of what is in the queue
 	done     chan struct{} // closed when the goroutine ends; nil if there is none
 	stopping bool
 }
@@ -44,13 +57,33 @@ type appender struct {
 // pending is what was queued.
 type pending struct {
 	writes
+	bytes  int
+	state  atomic.Int32
 	result chan error // one place
 }
+
+// States of a pending: its commit has begun, or who waits for it has given up.
+const (
+	queued = iota
+	begun
+	givenUp
+)
 
 // writes are what handlers write.
 type writes struct {
 	ops  []storage.Op
 	rows []storage.Row
+}
+
+// size is what they take in memory, about.
+func (w *writes) size() (n int) {
+	for i := range w.ops {
+		n += len(w.ops[i].Value)
+	}
+	for i := range w.rows {
+		n += len(w.rows[i].XML)
+	}
+	return n
 }
 
 func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.rows) == 0 }
@@ -66,13 +99,17 @@ func (a *appender) place(owner jid.JID) *uint64 {
 	return &a.last[maphash.String(a.seed, owner.String())%uint64(len(a.last))]
 }
 
-// add queues writes: errLate if a row has no place any more. It never waits.
+// add queues writes: errLate if a row has no place any more, errBehind if there is no
+// room. It never waits.
 func (a *appender) add(w writes) (*pending, error) {
-	p := &pending{writes: w, result: make(chan error, 1)}
+	p := &pending{writes: w, bytes: w.size(), result: make(chan error, 1)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopping {
 		return nil, fmt.Errorf("%w: the server is shutting down", storage.ErrUnavailable)
+	}
+	if len(a.queue) > 0 && (len(a.queue) >= maxQueued || a.bytes+p.bytes > maxQueuedBytes) {
+		return nil, errBehind
 	}
 	for i := range w.rows {
 		if w.rows[i].ID <= *a.place(w.rows[i].Owner) {
@@ -84,6 +121,7 @@ func (a *appender) add(w writes) (*pending, error) {
 		*last = max(*last, w.rows[i].ID)
 	}
 	a.queue = append(a.queue, p)
+	a.bytes += p.bytes
 	if a.done == nil {
 		a.done = make(chan struct{})
 		go a.run(a.done)
@@ -91,13 +129,25 @@ func (a *appender) add(w writes) (*pending, error) {
 	return p, nil
 }
 
-// wait returns what became of the commit. If ctx ends first that is not known.
+// wait returns what became of the commit. What has not begun when ctx ends never does.
+// What has is waited for a while longer, since it ends by itself, within maxWorkTime: a
+// sender who is told of a failure sends again.
 func (p *pending) wait(ctx context.Context) error {
 	select {
 	case err := <-p.result:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", storage.ErrUnavailable, ctx.Err())
+	}
+	if p.state.CompareAndSwap(queued, givenUp) {
+		return fmt.Errorf("%w: %w", errGivenUp, ctx.Err())
+	}
+	last := time.NewTimer(maxWorkTime)
+	defer last.Stop()
+	select {
+	case err := <-p.result:
+		return err
+	case <-last.C:
+		return fmt.Errorf("%w: whether it was written is not known: %w", storage.ErrUnavailable, ctx.Err())
 	}
 }
 
@@ -116,32 +166,33 @@ func (a *appender) run(done chan struct{}) {
 }
 
 // take takes what comes next: either something with ops, by itself, since they may
-// fail, or as many rows as there are; nil if nothing waits.
-func (a *appender) take() []*pending {
+// fail, or as many rows as there are; nil if nothing waits. What was given up it drops.
+func (a *appender) take() (group []*pending) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n, rows, bytes := 0, 0, 0
-	for ; n < len(a.queue); n++ {
-		p := a.queue[n]
+	rows, bytes := 0, 0
+	for len(a.queue) > 0 {
+		p := a.queue[0]
+		given := p.state.Load() == givenUp
+		full := len(p.ops) > 0 || rows+len(p.rows) > maxAppendRows || bytes+p.bytes > maxAppendBytes
+		if !given && len(group) > 0 && full {
+			return group
+		}
+		a.queue[0] = nil
+		a.queue = a.queue[1:]
+		a.bytes -= p.bytes
+		if given || !p.state.CompareAndSwap(queued, begun) {
+			continue
+		}
+		group = append(group, p)
 		rows += len(p.rows)
-		for i := range p.rows {
-			bytes += len(p.rows[i].XML)
-		}
-		if n > 0 && (len(p.ops) > 0 || rows > maxAppendRows || bytes > maxAppendBytes) {
-			break
-		}
+		bytes += p.bytes
 		if len(p.ops) > 0 {
-			n++
-			break
+			return group
 		}
 	}
-	if n == 0 {
-		a.queue, a.done = nil, nil
-		return nil
-	}
-	group := a.queue[:n:n]
-	if a.queue = a.queue[n:]; len(a.queue) == 0 {
-		a.queue = nil
+	if a.queue = nil; group == nil {
+		a.done = nil
 	}
 	return group
 }

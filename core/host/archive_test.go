@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	memory "github.com/hexmpp/hexmpp/adapters/storage/memory"
@@ -183,18 +184,131 @@ func TestOneOfAGroupFails(t *testing.T) {
 // What comes with ops is a commit of its own, in its place; groups are bounded.
 func TestGroupsOfRows(t *testing.T) {
 	a := &appender{}
-	row := func(n int) *pending {
-		return &pending{writes: writes{rows: slices.Repeat([]storage.Row{{XML: "x"}}, n)}}
+	wait := func(w writes) *pending { return &pending{writes: w, bytes: w.size()} }
+	row := func(n int) *pending { return wait(writes{rows: slices.Repeat([]storage.Row{{XML: "x"}}, n)}) }
+	ops := func() *pending { return wait(writes{ops: make([]storage.Op, 1), rows: make([]storage.Row, 1)}) }
+	large := func() *pending {
+		return wait(writes{rows: []storage.Row{{XML: strings.Repeat("x", maxAppendBytes)}}})
 	}
-	ops := &pending{writes: writes{ops: make([]storage.Op, 1), rows: make([]storage.Row, 1)}}
-	large := &pending{writes: writes{rows: []storage.Row{{XML: strings.Repeat("x", maxAppendBytes)}}}}
-	a.queue = []*pending{row(2), row(1), ops, row(1), ops, ops, row(maxAppendRows), row(1), row(1), large, large}
+	gone := row(maxAppendRows)
+	gone.state.Store(givenUp)
+	a.queue = []*pending{row(2), gone, row(1), ops(), row(1), ops(), ops(), row(maxAppendRows), row(1), row(1), large(), large(), gone}
 	var got []int
 	for g := a.take(); g != nil; g = a.take() {
 		got = append(got, len(g))
 	}
 	if want := []int{2, 1, 1, 1, 1, 1, 2, 1, 1}; !slices.Equal(got, want) {
 		t.Errorf("groups of %v, want %v", got, want)
+	}
+}
+
+// hung is an appender whose commits hang until it is told to go on.
+func hung(ctx context.Context) (a *appender, written *notes[storage.Row], goOn chan error) {
+	written, goOn = &notes[storage.Row]{}, make(chan error)
+	return newAppender(ctx, func(ctx context.Context, w writes) error {
+		select {
+		case err := <-goOn:
+			if err == nil {
+				for _, r := range w.rows {
+					written.add(r)
+				}
+			}
+			return err
+		case <-ctx.Done():
+			return storage.ErrUnavailable
+		}
+	}, nil), written, goOn
+}
+
+// Who waits for a storage that hangs, and gives up, is told so, and what was given up is
+// never written.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		a, written, goOn := hung(ctx)
+		add := func(id uint64) *pending {
+			t.Helper()
+			p, err := a.add(writes{rows: []storage.Row{archiveRow(romeo.Bare(), id)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return p
+		}
+		short, end := context.WithTimeout(ctx, time.Second)
+		defer end()
+		first, given, kept := add(1), add(2), add(3)
+		if err := given.wait(short); !errors.Is(err, errGivenUp) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		time.AfterFunc(2*time.Second, func() { goOn <- nil; goOn <- nil })
+		if err := first.wait(short); err != nil { // it has begun: its end is waited for
+			t.Error(err)
+		}
+		if err := kept.wait(ctx); err != nil {
+			t.Error(err)
+		}
+		var ids []uint64
+		for _, r := range written.take() {
+			ids = append(ids, r.ID)
+		}
+		if !slices.Equal(ids, []uint64{1, 3}) {
+			t.Errorf("written: %v", ids)
+		}
+		// What is written by now has not failed, and of what never ends nobody knows.
+		done := add(4)
+		goOn <- nil
+		a.stop()
+		for range 100 {
+			if err := done.wait(short); err != nil {
+				t.Fatal(err)
+			}
+			done.result <- nil
+		}
+		lost := &pending{result: make(chan error, 1)}
+		lost.state.Store(begun)
+		if err := lost.wait(short); !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, errGivenUp) {
+			t.Error(err)
+		}
+	})
+}
+
+// What waits for a storage that hangs has a bound, and who is beyond is told to wait.
+func TestBehind(t *testing.T) {
+	for name, c := range map[string]struct{ bytes, fit int }{"rows": {10, maxQueued}, "bytes": {1 << 20, maxQueuedBytes >> 20}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				a, written, goOn := hung(ctx)
+				xml := strings.Repeat("x", c.bytes)
+				id := uint64(0)
+				add := func() error {
+					id++
+					_, err := a.add(writes{rows: []storage.Row{{Owner: romeo.Bare(), ID: id, XML: xml}}})
+					return err
+				}
+				if err := add(); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // the first has begun
+				for i := range c.fit {
+					if err := add(); err != nil {
+						t.Fatalf("%d: %v", i, err)
+					}
+				}
+				err := add()
+				if told, ok := StoreError(err).(*stanza.Error); !ok || told.Condition != stanza.ResourceConstraint || !errors.Is(err, storage.ErrUnavailable) {
+					t.Errorf("one more: %v", err)
+				}
+				close(goOn)
+				a.stop()
+				if n := len(written.take()); n != c.fit+1 || a.bytes != 0 {
+					t.Errorf("%d written, %d bytes wait", n, a.bytes)
+				}
+				cancel()
+			})
+		})
 	}
 }
 

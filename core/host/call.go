@@ -151,6 +151,8 @@ func StoreError(err error) error {
 		return stanza.Err(stanza.ItemNotFound, "")
 	case errors.Is(err, storage.ErrConflict):
 		return stanza.Err(stanza.ResourceConstraint, "too many changes at once")
+	case errors.Is(err, errBehind):
+		return stanza.Err(stanza.ResourceConstraint, "storage is behind; send it again later")
 	}
 	return fmt.Errorf("commit: %w", err)
 }
