@@ -21,8 +21,10 @@ const Nodes = 1 << nodeBits
 // latest is the last microsecond that has IDs, in the year 2112.
 const latest = math.MaxInt64 >> nodeBits
 
-// slack is how far IDs may be ahead of the clock for Between to find them.
-const slack = 24 * time.Hour
+// slack is how much further IDs may be ahead of the clock than is known for Between to
+// find them: before this start, or at another node. A query with an end looks at all
+// that came in that time.
+const slack = time.Hour
 
 // IDs makes them. Any goroutine may use it.
 type IDs struct {
@@ -67,7 +69,7 @@ func Before(t time.Time) uint64 {
 // Between returns bounds, both excluded, of the IDs of what was stamped between two
 // times, both included; a zero time, and a bound of 0, are none. The stamp is the
 // clock's of when the ID was made, or a moment before. If the clock was set back by
-// more than a day what came then may be beyond the second bound.
+// more than an hour, before this start, what came then may be beyond the second bound.
 func (x *IDs) Between(start, end time.Time) (after, before uint64) {
 	if !start.IsZero() {
 		after = max(Before(start), 1) - 1
@@ -76,7 +78,7 @@ func (x *IDs) Between(start, end time.Time) (after, before uint64) {
 		x.mu.Lock()
 		ahead := time.Duration(x.ahead) * time.Microsecond
 		x.mu.Unlock()
-		before = max(Before(end.Add(max(slack, ahead+time.Hour))), 1)
+		before = max(Before(end.Add(ahead+slack)), 1)
 	}
 	return after, before
 }

@@ -115,6 +115,9 @@ func TestBetween(t *testing.T) {
 	if after, before := x.Between(time.Unix(-5, 0), time.Unix(-1e9, 0)); after != 0 || before != 1 {
 		t.Error(after, before)
 	}
+	if _, before := x.Between(noon, noon); before > Before(noon.Add(time.Hour+time.Second)) {
+		t.Error("it reaches further than an hour, and the clock was never set back")
+	}
 	x.Above(Before(noon.AddDate(1, 0, 0))) // a clock that was a year ahead
 	if _, before := x.Between(noon, noon); before <= x.Next() {
 		t.Error("what was made since is not found")

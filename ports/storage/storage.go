@@ -23,6 +23,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -38,6 +39,8 @@ var (
 	ErrConflict = errors.New("storage: revision conflict")
 	// ErrUnavailable: disk full, database gone, lock held.
 	ErrUnavailable = errors.New("storage: unavailable")
+	// ErrBusy, an ErrUnavailable: too much of its kind is under way.
+	ErrBusy = fmt.Errorf("%w: busy", ErrUnavailable)
 )
 
 // Key is one stored SCRAM key set of an account.

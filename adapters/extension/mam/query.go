@@ -2,9 +2,12 @@ package mam
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/archive"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -24,6 +27,27 @@ const (
 	countAlone    = 10_000
 )
 
+// queryTime bounds a query, and the time for which it keeps others from reading archives.
+const queryTime = 5 * time.Second
+
+// look has f look into an archive, in time. Who asks for too much, or while too many
+// others ask, is told to wait.
+func look(ctx context.Context, f func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	err := f(bounded)
+	var told *stanza.Error
+	switch {
+	case err == nil, errors.As(err, &told):
+		return err
+	case errors.Is(err, storage.ErrBusy):
+		return stanza.Err(stanza.ResourceConstraint, "too many read their archives; ask again later")
+	case bounded.Err() != nil && ctx.Err() == nil:
+		return stanza.Err(stanza.ResourceConstraint, "this takes too long; ask for less, or later")
+	}
+	return err
+}
+
 // query is section 4: results, and then the answer.
 func (k *keeper) query(ctx context.Context, h *extension.Host, iq extension.IQ) (*stanza.Element, error) {
 	if iq.Origin.Session.IsZero() { // an extension asks on behalf of the account
@@ -41,11 +65,14 @@ func (k *keeper) query(ctx context.Context, h *extension.Host, iq extension.IQ) 
 		return nil, stanza.Err(stanza.ResourceConstraint, "read first what was sent")
 	}
 	owner := iq.From.Bare()
-	page, err := k.archive(h, owner).Query(ctx, q, archive.Limits{
-		Default: min(defaultPage, k.options.MaxPage), Most: k.options.MaxPage, Bytes: min(maxPageBytes, room/pageShare),
-		Count: countWithPage, CountAlone: countAlone,
-	})
-	if err != nil {
+	var page *archive.Page
+	if err := look(ctx, func(ctx context.Context) (err error) {
+		page, err = k.archive(h, owner).Query(ctx, q, archive.Limits{
+			Default: min(defaultPage, k.options.MaxPage), Most: k.options.MaxPage, Bytes: min(maxPageBytes, room/pageShare),
+			Count: countWithPage, CountAlone: countAlone,
+		})
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	head := stanza.Header{Kind: stanza.Message, From: owner, To: iq.From}
@@ -68,6 +95,10 @@ func form(context.Context, *extension.Host, extension.IQ) (*stanza.Element, erro
 }
 
 // metadata is section 5.
-func (k *keeper) metadata(ctx context.Context, h *extension.Host, iq extension.IQ) (*stanza.Element, error) {
-	return k.archive(h, iq.From.Bare()).Metadata(ctx)
+func (k *keeper) metadata(ctx context.Context, h *extension.Host, iq extension.IQ) (answer *stanza.Element, err error) {
+	err = look(ctx, func(ctx context.Context) (err error) {
+		answer, err = k.archive(h, iq.From.Bare()).Metadata(ctx)
+		return err
+	})
+	return answer, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -17,7 +18,7 @@ func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage
 		err = s.read(ctx)
 	}
 	if err == nil && r.archive.there() && p.Limit > 0 {
-		err = r.fill(ctx)
+		err = s.look(ctx, func() error { return r.fill(ctx) })
 	}
 	if err != nil {
 		return nil, false, s.dialect.wrap("read the archive of "+owner.String(), err)
@@ -26,6 +27,29 @@ func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage
 		slices.Reverse(r.rows)
 	}
 	return r.rows, r.more, nil
+}
+
+// lookWait is how long a look into archives waits for its place.
+const lookWait = 2 * time.Second
+
+// look calls f, which reads archives. However slow that is, and however many ask for it,
+// it leaves others half of the connections.
+func (s *Store) look(ctx context.Context, f func() error) error {
+	select {
+	case s.looks <- struct{}{}:
+	default:
+		last := time.NewTimer(lookWait)
+		defer last.Stop()
+		select {
+		case s.looks <- struct{}{}:
+		case <-last.C:
+			return errLooks
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { <-s.looks }()
+	return f()
 }
 
 // rowReader fills a page.
@@ -125,14 +149,17 @@ func (s *Store) count(ctx context.Context, a archiveKey, f *storage.Filter, limi
 	if err := s.read(ctx); err != nil || !a.there() {
 		return 0, err
 	}
-	if f.IDs != nil {
-		r := rowReader{store: s, archive: a, filter: f, page: storage.Page{Limit: limit}, count: true}
-		err = r.fillByID(ctx)
-		return len(r.rows), err
-	}
-	q := queryFor(f)
-	q.count = true
-	err = s.queries.archive[q].QueryRowContext(ctx, q.args(a, f, limit)...).Scan(&n)
+	err = s.look(ctx, func() error {
+		if f.IDs != nil {
+			r := rowReader{store: s, archive: a, filter: f, page: storage.Page{Limit: limit}, count: true}
+			err := r.fillByID(ctx)
+			n = len(r.rows)
+			return err
+		}
+		q := queryFor(f)
+		q.count = true
+		return s.queries.archive[q].QueryRowContext(ctx, q.args(a, f, limit)...).Scan(&n)
+	})
 	return n, err
 }
 

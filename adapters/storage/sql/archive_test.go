@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -29,6 +31,50 @@ func archivedIDs(t *testing.T, s *Store, owner jid.JID) (ids []uint64) {
 		ids = append(ids, r.ID)
 	}
 	return ids
+}
+
+// Looks into archives leave half of the connections to others; who finds no place in
+// time is told that it is busy.
+func TestLooks(t *testing.T) {
+	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "hexmpp.db"), Readers: 5})
+	if n := cap(s.looks); n != 2 {
+		t.Errorf("%d looks at once", n)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for range cap(s.looks) {
+		s.looks <- struct{}{}
+	}
+	if _, _, err := s.Rows(ended, "a", romeo, storage.Filter{}, storage.Page{Limit: 1}); !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrBusy) {
+		t.Error(err)
+	}
+	if _, err := s.Account(t.Context(), romeo); !errors.Is(err, storage.ErrNotFound) { // nobody else waits
+		t.Error(err)
+	}
+	for range cap(s.looks) {
+		<-s.looks
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := &Store{looks: make(chan struct{}, 2)}
+		hold := make(chan struct{})
+		none := func() error { return nil }
+		for range 2 {
+			go func() { _ = s.look(t.Context(), func() error { <-hold; return nil }) }()
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := s.look(t.Context(), none); !errors.Is(err, storage.ErrBusy) || !errors.Is(err, storage.ErrUnavailable) || time.Since(began) != lookWait {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		time.AfterFunc(time.Second, func() { close(hold) })
+		if err := s.look(t.Context(), none); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := len(s.looks); n != 0 {
+			t.Errorf("%d places are taken", n)
+		}
+	})
 }
 
 // testGroupedRows has rows of many jobs in one transaction.

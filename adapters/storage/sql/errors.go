@@ -10,6 +10,7 @@ import (
 
 var (
 	errClosed    = errors.New("the store is closed")
+	errLooks     = fmt.Errorf("%w: archives are read by as many as may, and stayed so", storage.ErrBusy)
 	errQueueFull = errors.New("the queue of writes is full, and stayed so")
 	errUnwritten = errors.New("not written: given up while it waited for its turn")
 	errInDoubt   = errors.New("lost while it was committed; whether it was is not known")
@@ -42,7 +43,7 @@ func (d *dialect) wrap(op string, err error) error {
 // hint is what the administrator may do about an error, ready to be put into
 // a message; mostly empty.
 func (d *dialect) hint(err error) string {
-	for _, ours := range []error{ErrInUse, ErrMissing, errLingers, errClosed, errQueueFull, errUnwritten, errUnknown, context.Canceled, context.DeadlineExceeded} {
+	for _, ours := range []error{ErrInUse, ErrMissing, errLingers, errClosed, errLooks, errQueueFull, errUnwritten, errUnknown, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, ours) {
 			return ""
 		}

@@ -60,7 +60,8 @@ type Options struct {
 	// migrations take the time they need. Default 30 s.
 	StatementTimeout time.Duration
 	// Readers is the number of connections that read. Default 4, with
-	// PostgreSQL 8. One more connection writes.
+	// PostgreSQL 8. One more connection writes. Archives are read by half of
+	// them at a time: what a client asks of its own may take long.
 	Readers int
 	// QueueLength is how many writes may wait; more wait for a place in the
 	// queue, as long as their context allows. Default 4,096.
@@ -142,6 +143,7 @@ type Store struct {
 	dialect dialect
 	readers *sqlx.DB
 	queries *queries
+	looks   chan struct{} // a place for each look into archives that is under way
 	writer  *writer
 	claim   *claim // nil: not exclusive
 	closed  atomic.Bool
@@ -166,7 +168,7 @@ func New(ctx context.Context, o Options, log *zap.Logger) (*Store, error) {
 }
 
 func open(ctx context.Context, d dialect, o Options, log *zap.Logger) (_ *Store, err error) {
-	s := &Store{dialect: d, queries: newQueries(&d)}
+	s := &Store{dialect: d, queries: newQueries(&d), looks: make(chan struct{}, max(1, o.Readers/2))}
 	if err := s.takeClaim(ctx, o); err != nil {
 		return nil, err
 	}
