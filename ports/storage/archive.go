@@ -69,8 +69,9 @@ type Archive interface {
 	// there are no more than n.
 	CountRows(ctx context.Context, space string, owner jid.JID, f Filter, most int) (n int, all bool, err error)
 	// ExpireRows deletes, of all archives of a space, rows with IDs below the
-	// given one: the oldest of an archive first, at most limit in all. It returns
-	// how many. Less than limit says that none are left.
+	// given one: the oldest of an archive first, at most limit in all. What is
+	// left of accounts that were removed, of all spaces, goes before, and counts.
+	// It returns how many. Less than limit says that none are left.
 	ExpireRows(ctx context.Context, space string, below uint64, limit int) (n int, err error)
 	// LastRow returns the largest ID of all archives, 0 if there are no rows.
 	LastRow(ctx context.Context) (uint64, error)

@@ -27,8 +27,11 @@ func (k *keeper) expire(ctx context.Context, h *extension.Host, _ extension.Time
 		before = h.Now().Add(-k.options.Retention)
 	}
 	pause := pauseMore
-	for range expireBatches {
+	for i := range expireBatches {
 		n, err := h.Archive.Expire(ctx, before, expireRows)
+		if err != nil && i > 0 && ctx.Err() != nil {
+			break // its time is over: it goes on when others had theirs
+		}
 		if err != nil {
 			h.Log.Error("messages that are past their retention can't be deleted; it is tried again", "error", err)
 			pause = pauseFailed

@@ -98,7 +98,7 @@ func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
 		return err
 	})
 	if err == nil {
-		_ = s.purge(ctx) // the account is gone in any case; what is left now, the next purge deletes
+		_, _ = s.purge(ctx, purgedAtOnce) // the account is gone in any case; what is left ExpireRows deletes
 	}
 	return err
 }

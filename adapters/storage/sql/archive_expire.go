@@ -2,8 +2,6 @@ package sql
 
 import (
 	"context"
-	dbsql "database/sql"
-	"errors"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
@@ -27,11 +25,12 @@ func (s *Store) ExpireRows(ctx context.Context, space string, below uint64, limi
 	if err := s.read(ctx); err != nil {
 		return 0, s.dialect.wrap(op, err)
 	}
-	if err := s.purge(ctx); err != nil {
-		return 0, err
-	}
-	if below == 0 || limit < 1 {
+	if limit < 1 {
 		return 0, nil
+	}
+	purged, err := s.purge(ctx, limit)
+	if limit -= purged; err != nil || limit == 0 || below == 0 {
+		return purged, err
 	}
 	last := int64(min(below-1, storage.MaxID))
 	var archives []int64
@@ -39,7 +38,7 @@ func (s *Store) ExpireRows(ctx context.Context, space string, below uint64, limi
 		return 0, s.dialect.wrap(op, err)
 	}
 	if len(archives) == 0 {
-		return 0, nil
+		return purged, nil
 	}
 	deleted := 0 // not the result of this call: the job may still run when it has given up
 	err = s.write(ctx, op, func(t *tx) error {
@@ -59,7 +58,7 @@ func (s *Store) ExpireRows(ctx context.Context, space string, below uint64, limi
 	if err != nil {
 		return 0, err
 	}
-	return deleted, nil
+	return purged + deleted, nil
 }
 
 // deleteRows deletes the oldest rows of an archive.
@@ -68,32 +67,44 @@ func (t *tx) deleteRows(archive, last int64, limit int) (int, error) {
 	return int(n), err
 }
 
-// purgedAtOnce is how many rows of an archive whose owner was removed one
-// transaction deletes: others wait for it.
+// purgedAtOnce is how many rows the removal of an account deletes of its archives: most
+// have no more, and nobody waits for the rest.
 const purgedAtOnce = 1000
 
-// purge deletes the archives of removed accounts. Nothing is appended to them any
-// more: whoever appends holds a lock on the archive before its owner is gone. What
-// is left when it is cut short, the next call deletes.
-func (s *Store) purge(ctx context.Context) error {
-	for {
-		var archive int64
-		err := s.readers.GetContext(ctx, &archive, s.readers.Rebind(selectAbandoned), 1)
-		if errors.Is(err, dbsql.ErrNoRows) {
-			return nil
-		}
-		const op = "delete the archive of a removed account"
-		if err != nil {
-			return s.dialect.wrap(op, err)
-		}
-		if err := s.write(ctx, op, func(t *tx) error {
-			n, err := t.deleteRows(archive, storage.MaxID, purgedAtOnce)
-			if err == nil && n < purgedAtOnce {
-				_, err = t.exec(deleteArchive, archive)
-			}
-			return err
-		}); err != nil {
-			return err
-		}
+// purge deletes what there is of removed accounts, at most limit rows by one transaction,
+// which others wait for, and returns how many; limit if there may be more. Nothing is
+// appended to their archives any more: whoever appends holds a lock on the archive before
+// its owner is gone.
+func (s *Store) purge(ctx context.Context, limit int) (n int, err error) {
+	const op = "delete archives of removed accounts"
+	var archives []int64
+	if err := s.readers.SelectContext(ctx, &archives, s.readers.Rebind(selectAbandoned), limit); err != nil {
+		return 0, s.dialect.wrap(op, err)
 	}
+	if len(archives) == 0 {
+		return 0, nil
+	}
+	deleted := 0 // as in ExpireRows
+	if err := s.write(ctx, op, func(t *tx) error {
+		deleted = 0
+		for _, archive := range archives {
+			n, err := t.deleteRows(archive, storage.MaxID, limit-deleted)
+			if err != nil {
+				return err
+			}
+			if deleted += n; deleted == limit {
+				return nil
+			}
+			if _, err := t.exec(deleteArchive, archive); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	if len(archives) == limit {
+		return limit, nil
+	}
+	return deleted, nil
 }

@@ -185,14 +185,29 @@ func testAbandonedArchive(t *testing.T, s *Store) {
 	if err := s.Commit(t.Context(), nil, archiveRow(romeo, 1)); err != nil {
 		t.Error(err)
 	}
-	if n, err := s.ExpireRows(t.Context(), "another", 1, 1); err != nil || n != 0 {
-		t.Errorf("%d, %v", n, err)
+	for _, c := range []struct{ limit, want, left int }{{0, 0, len(rows) + 3}, {purgedAtOnce, purgedAtOnce, len(rows) + 3 - purgedAtOnce}, {len(rows), len(rows) - purgedAtOnce, 2}, {10, 0, 2}} {
+		if n, err := s.ExpireRows(t.Context(), "another", 1, c.limit); err != nil || n != c.want || left() != c.left {
+			t.Errorf("at most %d: %d, %v, %d are left, want %+v", c.limit, n, err, left(), c)
+		}
 	}
 	if n := left(); n != 2 {
 		t.Errorf("%d rows are left", n)
 	}
 	if ids := archivedIDs(t, s, romeo); !slices.Equal(ids, []uint64{1}) {
 		t.Errorf("the new account has %v", ids)
+	}
+	// A removal waits for one transaction, however much there is.
+	for i := range rows {
+		rows[i].ID += 10
+	}
+	if err := s.Commit(t.Context(), nil, rows...); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveAccount(t.Context(), romeo); err != nil {
+		t.Error(err)
+	}
+	if n := left(); n != len(rows)+2-purgedAtOnce {
+		t.Errorf("%d rows are left by the removal", n)
 	}
 }
 
