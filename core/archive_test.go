@@ -251,10 +251,11 @@ func TestLateRowsAreDecidedAnew(t *testing.T) {
 		rows    bool
 		want    string
 	}{
-		"it passes again":    {extension.Verdict{}, true, "2 rows, 1 came, 0 back"},
-		"it is refused":      {extension.Verdict{Action: extension.Refuse}, true, "1 rows, 0 came, 1 back"},
-		"it is kept no more": {extension.Verdict{}, false, "1 rows, 1 came, 0 back"},
-		"it is dropped":      {extension.Verdict{Action: extension.Drop}, true, "1 rows, 0 came, 0 back"},
+		"it passes again":    {extension.Verdict{}, true, "2 rows, 1 came, 0 marked, 0 back"},
+		"it is marked now":   {extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:x", "mark")}}, true, "2 rows, 1 came, 1 marked, 0 back"},
+		"it is refused":      {extension.Verdict{Action: extension.Refuse}, true, "1 rows, 0 came, 0 marked, 1 back"},
+		"it is kept no more": {extension.Verdict{}, false, "1 rows, 1 came, 0 marked, 0 back"},
+		"it is dropped":      {extension.Verdict{Action: extension.Drop}, true, "1 rows, 0 came, 0 marked, 0 back"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runs := 0
@@ -307,7 +308,9 @@ func TestLateRowsAreDecidedAnew(t *testing.T) {
 				}
 				return n
 			}
-			got := fmt.Sprintf("%d rows, %d came, %d back", count("romeo@example.test")-1+count("juliet@example.test"), strings.Count(juliet.take(), "<body>"), strings.Count(romeo.take(), "type='error'"))
+			came := juliet.take()
+			got := fmt.Sprintf("%d rows, %d came, %d marked, %d back", count("romeo@example.test")-1+count("juliet@example.test"),
+				strings.Count(came, "<body>"), strings.Count(came, "<mark"), strings.Count(romeo.take(), "type='error'"))
 			if got != second.want || runs != 2 {
 				t.Errorf("%s in %d runs, want %s in 2", got, runs, second.want)
 			}

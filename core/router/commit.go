@@ -53,10 +53,12 @@ func (r *Router) again(ctx context.Context, p *passage) error {
 		if err := r.rerun(ctx, p.sent); err != nil {
 			return err
 		}
-		if r.join(p.sent) == nil {
+		d := r.join(p.sent)
+		if d == nil {
 			*p = *p.sent
 			return p.Effects.Commit(ctx)
 		}
+		p.Envelope, p.original = d.Envelope, d.Envelope.Stanza
 	}
 	if err := r.rerun(ctx, p); err != nil {
 		return err
