@@ -61,6 +61,7 @@ func TestParseQuery(t *testing.T) {
 		{"XEP-0313 4.1.1 example 6: with", query("", formType+field("with", "JULIET@capulet.lit"), ""), mam.Query{With: jid.MustParse("juliet@capulet.lit"), Set: none}},
 		{"XEP-0313 4.1.2 example 7: start and end", query("", formType+field("start", "2010-06-07T00:00:00Z")+field("end", "2010-07-07T13:23:54.5+01:00"), ""),
 			mam.Query{Start: at("2010-06-07T00:00:00Z"), End: at("2010-07-07T12:23:54.5Z"), Set: none}},
+		{"XEP-0313 4.1.2 the first moment of all is a bound, too", query("", formType+field("end", "0001-01-01T00:00:00Z"), ""), mam.Query{End: at("0001-01-01T00:00:00.000001Z"), Set: none}},
 		{"XEP-0313 4.1.3 example 10: between two", query("", formType+field("after-id", "28482-98726-73623")+field("before-id", "09af3-cc343-b409f"), ""),
 			mam.Query{AfterID: "28482-98726-73623", BeforeID: "09af3-cc343-b409f", Set: none}},
 		{"XEP-0313 4.1.3 example 11: ids, each once", query("", formType+field("ids", "a", "b", "a"), ""), mam.Query{IDs: []string{"a", "b"}, Set: none}},

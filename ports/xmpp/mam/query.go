@@ -106,6 +106,9 @@ func (q *Query) take(v form.Values) *stanza.Error {
 		if !ok {
 			return stanza.Err(stanza.BadRequest, fmt.Sprintf("the field %q is no time, such as 2010-08-07T00:00:00Z", name))
 		}
+		if t.IsZero() { // Go's word for no bound
+			t = t.Add(time.Microsecond)
+		}
 		*to = t
 	}
 	q.BeforeID, q.AfterID = v.Get(fieldBefore), v.Get(fieldAfter)
