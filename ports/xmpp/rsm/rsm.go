@@ -33,7 +33,7 @@ type Request struct {
 
 // Parse reads the <set/> of a request; nil asks for nothing. What the schema does
 // not have is an error: a number that is none or negative, an element that is there
-// twice, an empty <after/>. Elements that have no meaning in a request are ignored.
+// twice. An empty <after/> is none, as some clients send it for the first page. Elements that have no meaning in a request are ignored.
 func Parse(set *stanza.Element) (Request, *stanza.Error) {
 	r := Request{Max: None, Index: None}
 	if set == nil {
@@ -55,8 +55,8 @@ func Parse(set *stanza.Element) (Request, *stanza.Error) {
 		case "index":
 			r.Index, ok = number(e.Text())
 		case "after":
-			r.After, r.HasAfter = e.Text(), true
-			ok = r.After != ""
+			r.After = e.Text()
+			r.HasAfter = r.After != ""
 		case "before":
 			r.Before, r.HasBefore = e.Text(), true
 		}

@@ -34,6 +34,7 @@ func TestParse(t *testing.T) {
 		{"nothing is asked for", "", none},
 		{"XEP-0059 2.1 example 1: max", "<max>10</max>", with(func(r *rsm.Request) { r.Max = 10 })},
 		{"XEP-0059 2.2 example 5: after", "<max>10</max><after>peter@pixyland.org</after>", with(func(r *rsm.Request) { r.Max, r.After, r.HasAfter = 10, "peter@pixyland.org", true })},
+		{"an empty after is none", "<max>10</max><after/>", with(func(r *rsm.Request) { r.Max = 10 })},
 		{"XEP-0059 2.3 example 8: before", "<before>a b&lt;</before>", with(func(r *rsm.Request) { r.Before, r.HasBefore = "a b<", true })},
 		{"XEP-0059 2.5 example 11: the last page", "<max>10</max><before/>", with(func(r *rsm.Request) { r.Max, r.HasBefore = 10, true })},
 		{"XEP-0059 2.6 example 12: by index", "<index>371</index>", with(func(r *rsm.Request) { r.Index = 371 })},
@@ -57,7 +58,7 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for _, content := range []string{"<max/>", "<max>-1</max>", "<max>1.5</max>", "<max>1 2</max>", "<max>+</max>", "<max>١</max>", "<index>x</index>",
-		"<after/>", "<max>1</max><max>1</max>", "<before/><before>1</before>", "<after>1</after><after>2</after>"} {
+		"<after/><after/>", "<max>1</max><max>1</max>", "<before/><before>1</before>", "<after>1</after><after>2</after>"} {
 		if got, err := rsm.Parse(parse(t, set(content))); err == nil || err.Condition != stanza.BadRequest {
 			t.Errorf("%s: %+v, %v", content, got, err)
 		}
