@@ -67,10 +67,23 @@ func (fx *Effects) Rows() bool {
 	return any
 }
 
+// together returns what one commit writes: what deciders asked for and, unless these have
+// rows, what observers did. Rows have their place in their archives once: they can't be
+// written a second time, without the observer whose write failed. apart says that
+// observers are left to be written.
+func (fx *Effects) together() (w writes, observed, apart bool) {
+	w, observed = fx.writes(false)
+	if len(w.rows) == 0 && observed {
+		w, _ = fx.writes(true)
+		return w, true, false
+	}
+	return w, observed, observed
+}
+
 // Queue takes the place of rows in the order of their archives, if there are some,
 // and has the writing begin. It does not wait. What comes too late Commit finds out.
 func (fx *Effects) Queue() {
-	if w, _ := fx.writes(true); len(w.rows) > 0 {
+	if w, _, _ := fx.together(); len(w.rows) > 0 {
 		fx.queued, _ = fx.hosts().appender.add(w)
 	}
 }
@@ -83,25 +96,23 @@ func (fx *Effects) Commit(ctx context.Context) error {
 	if !fx.Pending() {
 		return nil
 	}
-	w, observed := fx.writes(true)
+	w, observed, apart := fx.together()
 	err := fx.commit(ctx, w)
-	if err == nil || !observed {
+	switch {
+	case err == nil && !apart:
+		fx.written(true)
+		return nil
+	case err != nil && (apart || !observed):
 		return err
-	}
-	// Whose writes failed is not known: those of deciders by themselves.
-	if w, _ = fx.writes(false); !w.empty() {
-		if err := fx.hosts().commit(ctx, w); err != nil {
-			return err
+	case err != nil: // Whose writes failed is not known: those of deciders by themselves.
+		if w, _ = fx.writes(false); !w.empty() {
+			if err := fx.hosts().commit(ctx, w); err != nil {
+				return err
+			}
 		}
 	}
-	fx.txs = slices.DeleteFunc(fx.txs, func(s *staged) bool {
-		if !s.observer {
-			s.writes = writes{}
-			return false
-		}
-		return !s.settle(ctx)
-	})
-	fx.carriedWritten()
+	fx.written(false)
+	fx.txs = slices.DeleteFunc(fx.txs, func(s *staged) bool { return s.observer && !s.settle(ctx) })
 	return nil
 }
 
@@ -113,33 +124,26 @@ func (fx *Effects) hosts() *Hosts {
 	return fx.txs[0].g.hosts
 }
 
-// commit writes everything.
-func (fx *Effects) commit(ctx context.Context, w writes) (err error) {
+// commit writes w, of which rows may be queued already.
+func (fx *Effects) commit(ctx context.Context, w writes) error {
 	if p := fx.queued; p != nil {
 		fx.queued = nil
-		err = fx.hosts().await(ctx, p)
-	} else {
-		err = fx.hosts().commit(ctx, w)
+		return fx.hosts().await(ctx, p)
 	}
-	if err != nil {
-		return err
-	}
-	for _, s := range fx.txs {
-		s.writes = writes{}
-	}
-	fx.carriedWritten()
-	return nil
+	return fx.hosts().commit(ctx, w)
 }
 
-// carriedWritten notes that what Carry was given is written.
-func (fx *Effects) carriedWritten() {
-	if fx.carried == nil {
-		return
+// written notes what is: all, or all of deciders, and what Carry was given.
+func (fx *Effects) written(observers bool) {
+	for _, s := range fx.txs {
+		if observers || !s.observer {
+			s.writes = writes{}
+		}
 	}
-	for _, s := range fx.carried.txs {
-		s.writes = writes{}
+	if fx.carried != nil {
+		fx.carried.written(true)
+		fx.carried = nil
 	}
-	fx.carried = nil
 }
 
 // settle writes what one handler asked for, by itself.

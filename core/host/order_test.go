@@ -357,3 +357,39 @@ func TestObserversDoNotRefuse(t *testing.T) {
 		stop(t, h)
 	}
 }
+
+// Rows of deciders are written once, whatever becomes of the writes of observers: their
+// place in the archive can't be taken a second time.
+func TestObserversDoNotRefuseRows(t *testing.T) {
+	for _, queued := range []bool{false, true} {
+		h, _ := newHosts(1)
+		withAccounts(t, h.Store, romeo)
+		g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
+		var fx Effects
+		for _, fn := range []struct {
+			observer bool
+			do       func(h *extension.Host)
+		}{
+			{false, func(h *extension.Host) { h.Archive.Append(archiveRow(romeo, h.Archive.NewID())) }},
+			{true, func(h *extension.Host) { h.Store.Swap(jid.JID{}, "observes", nil, 77) }},
+			{true, func(h *extension.Host) { h.Archive.Append(archiveRow(romeo, h.Archive.NewID())) }},
+			{true, func(h *extension.Host) { h.Store.Put(jid.JID{}, "observes well", nil) }},
+		} {
+			if err := fx.Collect(g, nil, fn.observer, func(_ context.Context, h *extension.Host) error { fn.do(h); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+		if queued {
+			fx.Queue()
+		}
+		if err := fx.Commit(t.Context()); err != nil || fx.Pending() {
+			t.Errorf("queued %v: %v, pending %v", queued, err, fx.Pending())
+		}
+		rows, _, err := h.Store.Rows(t.Context(), "test", romeo.Bare(), storage.Filter{}, storage.Page{Limit: 10})
+		list, failed := h.Store.Scan(t.Context(), "test", jid.JID{}, "", "", 10)
+		if err != nil || failed != nil || len(rows) != 2 || len(list) != 1 {
+			t.Errorf("queued %v: %v, %v, %d rows, %d entries", queued, err, failed, len(rows), len(list))
+		}
+		stop(t, h)
+	}
+}
