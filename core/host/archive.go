@@ -17,6 +17,10 @@ type archive struct{ t *tx }
 func (x archive) NewID() uint64 { return x.t.g.hosts.ids.Next() }
 
 func (x archive) Append(row storage.Row) {
+	if row.ID == 0 || row.ID > x.t.g.hosts.ids.Last() { // nothing could be appended behind it
+		x.t.err = errors.Join(x.t.err, fmt.Errorf("host: a row has the ID %d, which NewID has not returned", row.ID))
+		return
+	}
 	row.Space = x.t.g.Reg.Name
 	row.Owner = account(row.Owner)
 	x.t.rows = append(x.t.rows, row)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	memory "github.com/hexmpp/hexmpp/adapters/storage/memory"
+	"github.com/hexmpp/hexmpp/core/ids"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -87,6 +88,27 @@ func TestArchive(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// IDs that were not given out have no place: nothing could be appended behind them.
+func TestAppendOfOtherIDs(t *testing.T) {
+	h, _ := newHosts(1)
+	defer stop(t, h)
+	withAccounts(t, h.Store, romeo)
+	g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
+	for name, make := range map[string]func(uint64) uint64{
+		"none": func(uint64) uint64 { return 0 }, "not yet": func(id uint64) uint64 { return id + ids.Nodes }, "never": func(uint64) uint64 { return storage.MaxID },
+	} {
+		if err := run(t, g, func(_ context.Context, h *extension.Host) error {
+			h.Archive.Append(archiveRow(romeo, make(h.Archive.NewID())))
+			return nil
+		}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if last, err := h.Store.LastRow(t.Context()); err != nil || last != 0 {
+		t.Error(last, err)
 	}
 }
 

@@ -51,6 +51,13 @@ func (x *IDs) Next() uint64 {
 	return uint64(x.last)<<nodeBits | x.node
 }
 
+// Last returns an ID that no ID is above which Next has returned, or Above was given.
+func (x *IDs) Last() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return uint64(x.last)<<nodeBits | (Nodes - 1)
+}
+
 // Above has Next return what is greater than an ID that was found: at start, all
 // stored ones; later, those of other nodes.
 func (x *IDs) Above(id uint64) {

@@ -15,7 +15,13 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 123_456_789, time.UTC)
 func TestNext(t *testing.T) {
 	now := noon
 	x := New(7, func() time.Time { return now })
+	if x.Last() >= Nodes {
+		t.Error(x.Last())
+	}
 	first := x.Next()
+	if n := x.Last(); n < first || n >= first+Nodes {
+		t.Errorf("the last one is %d, not %d", n, first)
+	}
 	if first>>nodeBits != uint64(noon.UnixMicro()) || first%Nodes != 7 || first > math.MaxInt64 {
 		t.Errorf("%x", first)
 	}

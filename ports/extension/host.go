@@ -102,7 +102,8 @@ type Archive interface {
 	// Append is a write, of a row with an ID of NewID and a Stamp of when that was
 	// called, or of a moment before. Those that come too late for their place in the
 	// archive let the handler run again, as a Swap does. A row of an account that is
-	// not there is left out. Reads do not see it.
+	// not there is left out. Reads do not see it. An ID that was not given out yet
+	// fails the handler.
 	Append(row storage.Row)
 	// Rows and Count are those of storage.Archive.
 	Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) (rows []storage.Row, more bool, err error)
