@@ -7,8 +7,9 @@
 //   - before and after together (4.3.2) are both bounds of a page that is filled
 //     backwards;
 //   - a page by index (XEP-0059 2.6) is feature-not-implemented;
-//   - the index of a page is told where it costs nothing, and not of pages that are
-//     filled backwards: slixmpp takes the last page for the end of its way then;
+//   - the index of a page is told of a first page alone, where it is 0 whatever else is
+//     written or deleted meanwhile, and not of pages that are filled backwards: slixmpp
+//     takes the last page for the end of its way then;
 //   - how many messages there are is told if they are few (Limits.Count), or if that is
 //     what was asked for and they are not too many (Limits.CountAlone): an exact number
 //     takes a look at each of them;
@@ -115,12 +116,8 @@ func (a *Archive) place(ctx context.Context, p *Page, q *mam.Query, all, f stora
 	if exact && count >= n {
 		p.Fin.Count = count
 	}
-	switch {
-	case q.Set.HasBefore:
-	case !q.Set.HasAfter:
+	if !q.Set.HasBefore && !q.Set.HasAfter {
 		p.Fin.Index = 0
-	case p.Fin.Count != rsm.None && !more:
-		p.Fin.Index = count - n
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func TestQuery(t *testing.T) {
 		{"XEP-0313 4.1.2 end alone", mam.Query{End: minute(5).Add(-1), Set: last(2)}, "3 4 3-4 of 5"},
 		{"XEP-0313 4.1.2 a span that is none", mam.Query{Start: minute(5), End: minute(3), Set: set(rsm.None)}, "complete index 0 of 0"},
 		{"XEP-0313 4.1 together", mam.Query{With: romeo.Bare(), Start: minute(1), End: minute(7), Set: set(3)}, "1 3 4 1-4 index 0 of 5"},
-		{"XEP-0313 4.1 together, the next page", mam.Query{With: romeo.Bare(), Start: minute(1), End: minute(7), Set: after(3, 4)}, "6 7 complete 6-7 index 3 of 5"},
+		{"XEP-0313 4.1 together, the next page", mam.Query{With: romeo.Bare(), Start: minute(1), End: minute(7), Set: after(3, 4)}, "6 7 complete 6-7 of 5"},
 		{"XEP-0313 4.1.3 example 9: after-id", mam.Query{AfterID: text(8), Set: set(2)}, "9 10 9-10 index 0 of 3"},
 		{"XEP-0313 4.1.3 example 10: between", mam.Query{AfterID: text(3), BeforeID: text(7), Set: set(rsm.None)}, "4 5 6 complete 4-6 index 0 of 3"},
 		{"XEP-0313 4.1.3 before-id does not page backwards", mam.Query{BeforeID: text(7), Set: set(2)}, "0 1 0-1 index 0 of 7"},
