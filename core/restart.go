@@ -185,24 +185,45 @@ func (k *Kernel) hasSince(ctx context.Context, user jid.JID, at time.Time) (bool
 }
 
 // remember has sessions known by their SM-IDs: those that are back, and the counts of
-// others that have ended.
+// others that have ended. Of the two counts that there may be the later one is true:
+// what was saved may be older than a record that the disk has since, and the spool is
+// told only of what a client is told, or of a message.
 func (k *Kernel) remember(l *left, saved *storage.Saved, senders []storage.SpoolSession) {
-	known := map[string]bool{}
-	if saved != nil { // it has more recent counts than the spool
-		for i := range saved.Sessions {
-			known[saved.Sessions[i].ID] = true
+	spooled := make(map[string]storage.SpoolSession, len(senders))
+	for _, s := range senders {
+		spooled[s.ID] = s
+	}
+	for i, s := range l.saved {
+		if x, has := spooled[s.ID]; has {
+			l.sessions[i].Reached(later(s.Handled, x.Handled))
+		}
+	}
+	if saved != nil {
+		for i := range saved.Sessions { // also those of accounts that are gone
+			delete(spooled, saved.Sessions[i].ID)
 		}
 		for _, e := range saved.Ended {
-			known[e.ID] = true
+			if s, has := spooled[e.ID]; has {
+				e.Handled = later(e.Handled, s.Handled)
+				delete(spooled, e.ID)
+			}
 			k.c2s.Resumables.Past(e.ID, e.User, e.Handled)
 		}
 	}
 	for _, s := range senders {
-		if !known[s.ID] {
+		if _, has := spooled[s.ID]; has {
 			k.c2s.Resumables.Past(s.ID, s.User, s.Handled)
 		}
 	}
 	k.c2s.Resumables.Return(l.sessions)
+}
+
+// later returns the later one of two counts (XEP-0198 4: modulo 2^32).
+func later(a, b uint32) uint32 {
+	if int32(b-a) > 0 {
+		return b
+	}
+	return a
 }
 
 // holdRoster gives an available session its roster: probes are answered by it.

@@ -217,6 +217,14 @@ func (v *Restoring) Session(saved *storage.SavedSession) *Session {
 	return s
 }
 
+// Reached notes the count of a restored session, if that is not the saved one.
+func (s *Session) Reached(handled uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.resumption
+	r.handled, r.told, r.noted = handled, handled, handled-1
+}
+
 func (v *Restoring) outbox(saved *storage.SavedSession) *Outbox {
 	o := NewOutbox(nil, v.Limits)
 	o.managed = &managed{acked: saved.Acked}
