@@ -19,7 +19,7 @@ import (
 
 type userCmd struct {
 	Add    userAddCmd    `cmd:"" help:"Make an account."`
-	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account. Clients that are logged in stay so: a server that is stopped for longer than limits.resume-time ends their sessions."`
+	Passwd userPasswdCmd `cmd:"" help:"Change the password of an account. Clients that are logged in stay so until their connection ends, or the server restarts; behind that they need the new one."`
 	Remove userRemoveCmd `cmd:"" help:"Remove an account with all its data, and end its sessions."`
 	List   userListCmd   `cmd:"" help:"List accounts."`
 	Show   userShowCmd   `cmd:"" help:"Show one account, and its sessions if the server runs."`
