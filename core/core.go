@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -191,16 +192,34 @@ func (k *Kernel) Start(ctx context.Context) error {
 	return k.goOn(ctx, left)
 }
 
-// How long the extensions may take to start, and to stop, all together.
+// How long the extensions may take to start, and to stop, all together; and what each
+// part of the end has at least.
 const (
 	startTime = time.Minute
 	stopTime  = 5 * time.Second
 )
 
+// atLeast gives a part of the end some time of its own, where ctx has less: whoever came
+// before may have used all of it.
+func atLeast(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, bounded := ctx.Deadline()
+	if ctx.Err() == nil && (!bounded || time.Until(end) > stopTime) {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+}
+
+// within runs a part of the end in such a time.
+func within(ctx context.Context, part func(context.Context) error) error {
+	ctx, cancel := atLeast(ctx)
+	defer cancel()
+	return part(ctx)
+}
+
 // stop waits for the end of all handlers, which are cut off when ctx ends, and
 // stops extensions, the last one first.
 func (k *Kernel) stop(ctx context.Context, guests []*host.Guest) error {
-	errs := []error{k.hosts.Stop(ctx)}
+	errs := []error{within(ctx, k.hosts.Stop)}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
 	for i := len(guests) - 1; i >= 0; i-- {
@@ -260,8 +279,10 @@ func (k *Kernel) closeEmpty() {
 
 // Shutdown ends all streams, waits until they are gone or ctx ends, stops the
 // extensions, and saves the sessions that can be resumed; all others have ended with
-// system-shutdown, behind what was queued for them (RFC 6120 4.9.3.20). It takes at
-// most 15 seconds longer than ctx.
+// system-shutdown, behind what was queued for them (RFC 6120 4.9.3.20). What is queued
+// for clients that have not read it when ctx ends goes where what ended sessions leave
+// goes. Each part of the end has stopTime at least, so that it takes at most 35 seconds
+// longer than ctx.
 func (k *Kernel) Shutdown(ctx context.Context) error {
 	k.mu.Lock()
 	k.closing = true
@@ -284,14 +305,27 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	case <-k.empty:
 	case <-ctx.Done():
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
+		k.buryLate()
 	}
 	quiet := k.quiet(ctx)
 	if k.ports.Saved == nil {
 		k.c2s.Resumables.Stop()
 	}
-	err := errors.Join(late, k.offline.Settle(ctx), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
+	err := errors.Join(late, within(ctx, k.offline.Settle), k.stop(ctx, k.registry.Guests()), within(ctx, k.offline.Stop))
 	if k.ports.Saved != nil {
 		k.save(quiet)
 	}
 	return err
+}
+
+// buryLate gives up streams that have ended and whose clients do not read the rest.
+func (k *Kernel) buryLate() {
+	k.mu.Lock()
+	late := slices.Collect(maps.Keys(k.streams))
+	k.mu.Unlock()
+	var b transport.Batch
+	for _, s := range late {
+		s.GiveUp(&b)
+	}
+	b.Flush()
 }

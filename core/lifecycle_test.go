@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -76,6 +80,58 @@ func TestShutdownThatIsCutOff(t *testing.T) {
 	c.want(faultText("system-shutdown", "the server is shutting down"))
 	c.reap()
 	w.empty()
+}
+
+// punctual is a store in which nothing is stored while it is down, or too late.
+type punctual struct {
+	storage.Store
+	down atomic.Bool
+}
+
+func (p *punctual) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
+	if p.down.Load() {
+		return errors.New("down")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return p.Store.AddOfflineAll(ctx, owner, all)
+}
+
+// A client that reads nothing takes all the time that a stop has: what ended sessions
+// left is tried once more all the same, and what the client did not get is stored.
+func TestStopWithAClientThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var store *punctual
+		r := newRestarted(t, func(_ *core.Options, p *core.Ports) {
+			store = &punctual{Store: p.Store}
+			p.Store, p.Spool, p.Saved = store, nil, nil
+		})
+		romeo, juliet, nurse := r.im("romeo@example.test/x"), r.im("juliet@example.test/a"), r.im("nurse@example.test/n")
+		store.down.Store(true)
+		nurse.manage()
+		romeo.send("<message to='nurse@example.test/n' type='chat' id='1'><body>left</body></message>")
+		nurse.send("</stream:stream>")
+		synctest.Wait()
+		store.down.Store(false) // it is not tried again for a while
+		juliet.stuck = true
+		romeo.send(say(1) + say(2))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		ended := make(chan error)
+		go func() { ended <- r.k.Shutdown(ctx) }()
+		synctest.Wait()
+		romeo.reap()
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "cut off") {
+			t.Error(err)
+		}
+		juliet.drop() // what it left is not left again
+		for owner, n := range map[string]int{"nurse@example.test": 1, "juliet@example.test": 2} {
+			if all, err := r.store.OfflineMessages(t.Context(), jid.MustParse(owner), 0, 10); err != nil || len(all) != n {
+				t.Errorf("%s: stored %d, want %d: %v", owner, len(all), n, err)
+			}
+		}
+	})
 }
 
 func TestDomainsAreChecked(t *testing.T) {

@@ -237,6 +237,14 @@ func (s *Stream) Closed(b *transport.Batch, err error) {
 	s.srv.Gone(s)
 }
 
+// GiveUp writes nothing more of what a session left that has ended: it goes where it
+// would go if the connection were gone. Any goroutine may call it.
+func (s *Stream) GiveUp(b *transport.Batch) {
+	if sess := s.session.Load(); sess != nil {
+		sess.Bury(b)
+	}
+}
+
 // end answers the client's end of the stream (RFC 6120 4.4).
 func (s *Stream) end(b *transport.Batch) {
 	s.state = ended

@@ -41,7 +41,7 @@ type Options struct {
 // Bounds of start and stop, behind what the configuration allows for the stop.
 const (
 	startTime = time.Minute // of each part, but for what takes what it takes: migrations, and messages of before a kill
-	stopTime  = 30 * time.Second
+	stopTime  = 40 * time.Second
 	lockTime  = 10 * time.Second // that a command may hold the data folder
 )
 
