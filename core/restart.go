@@ -120,6 +120,7 @@ func (k *Kernel) takeOver(ctx context.Context) (*left, error) {
 	if err != nil {
 		return nil, err
 	}
+	restoring.Match()
 	k.remember(l, saved, senders)
 	if err := k.inParallel(ctx, len(l.sessions), func(ctx context.Context, i int) error { return k.holdRoster(ctx, l.sessions[i]) }); err != nil {
 		return nil, err

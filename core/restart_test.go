@@ -540,6 +540,40 @@ func TestForksOverARestart(t *testing.T) {
 	})
 }
 
+// Spool and file of sessions disagree: the spool was not told in time that a client
+// has a message, or has lost a record, whose number is another one's then.
+func TestSpoolThatDisagrees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRestarted(t, nil)
+		romeo := r.login("romeo@example.test/x", "")
+		romeo.manage()
+		a, b := r.online("juliet@example.test/a"), r.online("juliet@example.test/b")
+		aid, bid := a.manage(), b.manage()
+		romeo.send(strings.Replace(say(1), "juliet@example.test/a", "juliet@example.test", 1) + strings.Replace(say(2), "juliet@example.test/a", "juliet@example.test", 1))
+		first := r.spool.held[1]
+		a.take()
+		a.send(ack(1))
+		r.stop(romeo, a, b)
+		r.spool.held[1] = first // it was not told
+		delete(r.spool.held, 2) // it is damaged
+		r.spool.last = 1
+		r.start()
+		r.spool.wantHeld(t, 0)
+		juliet := r.online("juliet@example.test/c")
+		romeo = r.login("romeo@example.test/y", "")
+		romeo.manage()
+		juliet.manage()
+		romeo.send("<message to='juliet@example.test/c' type='chat' id='3'><body>3</body></message>") // it has the number of the lost one
+		r.spool.wantHeld(t, 1)
+		a = r.resume("juliet@example.test", aid, 1)
+		a.wantPart("<body>2</body>")
+		a.send(ack(2))
+		r.spool.wantHeld(t, 1)
+		r.resume("juliet@example.test", bid, 2)
+		r.spool.wantHeld(t, 1)
+	})
+}
+
 // What is in hand at the stop is finished first, and counts.
 func TestStopWaitsForWhatIsInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

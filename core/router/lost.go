@@ -77,7 +77,7 @@ func (r *Router) leaving(to jid.JID, l *session.Lost) *leaving {
 	case l.Fork != nil:
 		st = l.Fork.Message // this may have been a copy of it
 	}
-	if l.Fork != nil && l.Fork.Receipt.Spool != nil {
+	if l.Fork != nil && !l.Fork.Receipt.At.IsZero() {
 		x.receipt = l.Fork.Receipt
 		x.at = x.receipt.At
 	}

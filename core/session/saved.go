@@ -156,8 +156,8 @@ func (v *saving) fork(f *cluster.Fork) *storage.SavedFork {
 	saved := v.forks[f]
 	if saved == nil {
 		saved = &storage.SavedFork{Message: f.Message, Taken: f.Taken()}
-		if f.Receipt.Spool != nil {
-			saved.Record, saved.At = f.Receipt.ID, f.Receipt.At
+		if saved.At = f.Receipt.At; f.Receipt.Spool != nil {
+			saved.Record = f.Receipt.ID
 		}
 		v.forks[f] = saved
 	}
@@ -187,7 +187,7 @@ type Restoring struct {
 	Spool      storage.Spool // nil for none
 
 	forks   map[*storage.SavedFork]*cluster.Fork
-	records map[uint64]struct{} // of the spool, that forks have
+	records map[uint64]bool // that forks have; true for those that the spool has, too
 	caps    caps.Restoring
 }
 
@@ -195,7 +195,7 @@ type Restoring struct {
 // has claimed its JID, and can be resumed behind Resumables.Return.
 func (v *Restoring) Session(saved *storage.SavedSession) *Session {
 	if v.forks == nil {
-		v.forks, v.records, v.caps = map[*storage.SavedFork]*cluster.Fork{}, map[uint64]struct{}{}, caps.Restoring{}
+		v.forks, v.records, v.caps = map[*storage.SavedFork]*cluster.Fork{}, map[uint64]bool{}, caps.Restoring{}
 	}
 	s := New(saved.JID, nil, v.outbox(saved), v.Pipeline, v.Kernel)
 	s.interested, s.presence, s.priority = saved.Interested, saved.Presence, saved.Priority
@@ -282,10 +282,10 @@ func (v *Restoring) item(saved *storage.SavedStanza) item {
 	}
 	it.fork = v.forks[saved.Fork]
 	if it.fork == nil {
-		var receipt cluster.Receipt
+		receipt := cluster.Receipt{At: saved.Fork.At}
 		if saved.Fork.Record != 0 && v.Spool != nil {
 			receipt = cluster.Receipt{ID: saved.Fork.Record, At: saved.Fork.At, Spool: v.Spool}
-			v.records[saved.Fork.Record] = struct{}{}
+			v.records[saved.Fork.Record] = false
 		}
 		it.fork = cluster.RestoreFork(saved.Fork.Message, receipt, saved.Fork.Taken)
 		v.forks[saved.Fork] = it.fork
@@ -295,10 +295,29 @@ func (v *Restoring) item(saved *storage.SavedStanza) item {
 }
 
 // Has says whether a restored session has a message of this record of the spool on
-// its way.
+// its way. It is asked for each record that there is, by one goroutine.
 func (v *Restoring) Has(record uint64) bool {
 	_, has := v.records[record]
+	if has {
+		v.records[record] = true
+	}
 	return has
+}
+
+// Match makes restored sessions and spool agree, when Has was asked for all records
+// and before anything is delivered. What a client has is done, also if the spool was
+// not told in time. A record that the spool does not know (its file was damaged, or is
+// gone) is nobody's: the next one may get its number.
+func (v *Restoring) Match() {
+	for _, f := range v.forks {
+		switch {
+		case f.Receipt.Spool == nil:
+		case !v.records[f.Receipt.ID]:
+			f.Receipt = cluster.Receipt{At: f.Receipt.At}
+		case f.Taken():
+			f.Receipt.Done()
+		}
+	}
 }
 
 // Adopt returns the IDs of the stored messages that are on their way to the client

@@ -86,8 +86,8 @@ type Delivery struct {
 	Stranger bool
 }
 
-// Receipt says that a message is in a spool until a client has it. The zero value
-// says that it is in none.
+// Receipt says that a message is in a spool until a client has it; without Spool it is
+// in none.
 type Receipt struct {
 	ID    uint64
 	At    time.Time   // when the message was received
