@@ -11,24 +11,28 @@ import (
 
 // Bounds of the notices that wait for one extension.
 const (
-	maxNotices     = 100_000
-	maxNoticeBytes = 64 << 20
-	noticeBatch    = 64 // notices whose writes share a commit
+	maxNotices          = 100_000
+	maxNoticesOfAccount = 100 // then the newest takes the place of the one before
+	maxNoticeBytes      = 64 << 20
+	noticeBatch         = 64 // notices whose writes share a commit
 )
 
-// notices are what a guest has still to be told, in order.
+// notices are what a guest has still to be told: in order for each account, and the
+// accounts in turns, so that one of which there is much to tell holds up no other.
 type notices struct {
-	queue   []extension.Notice
-	bytes   int
-	running bool
-	full    bool                // something was dropped since it was empty
+	ring    []jid.JID           // accounts of which something waits; the first one's turn is next
 	untold  map[jid.JID]*untold // by account: what waits, or is being written
+	n       int                 // that wait
+	bytes   int                 // of these
+	running bool
+	full    bool // something was dropped since it was empty
 }
 
-// untold counts the notices of an account.
+// untold are the notices of an account.
 type untold struct {
-	n    int
-	done chan struct{} // closed when there is none; made by who waits for it
+	queue []extension.Notice // that wait
+	n     int                // with those that are being written
+	done  chan struct{}      // closed when there is none; made by who waits for it
 }
 
 // cost is what a notice takes, about.
@@ -51,28 +55,42 @@ func (h *Hosts) Notify(n extension.Notice) {
 }
 
 func (g *Guest) notify(n extension.Notice) {
-	h, q, size := g.hosts, &g.notices, cost(&n)
+	h, q, size, account := g.hosts, &g.notices, cost(&n), n.Session.Bare()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	full := len(q.queue) >= maxNotices || q.bytes+size > maxNoticeBytes
+	u := q.untold[account]
+	var last *extension.Notice // to be replaced
+	if u != nil && len(u.queue) >= maxNoticesOfAccount {
+		last = &u.queue[len(u.queue)-1]
+		size -= cost(last)
+	}
+	full := last == nil && q.n >= maxNotices || q.bytes+size > maxNoticeBytes
 	if full || !q.running && !h.begin(g.tell) {
 		if !q.full {
-			g.log.Error("notices are dropped: too many wait, or the server has ended", "waiting", len(q.queue))
+			g.log.Error("notices are dropped: too many wait, or the server has ended", "waiting", q.n)
 		}
 		q.full = true
 		return
 	}
 	q.running = true
-	q.queue = append(q.queue, n)
 	q.bytes += size
-	account := n.Session.Bare()
-	if q.untold[account] == nil {
+	if last != nil {
+		*last = n
+		return
+	}
+	if u == nil {
 		if q.untold == nil {
 			q.untold = map[jid.JID]*untold{}
 		}
-		q.untold[account] = &untold{}
+		u = &untold{}
+		q.untold[account] = u
 	}
-	q.untold[account].n++
+	if len(u.queue) == 0 {
+		q.ring = append(q.ring, account)
+	}
+	u.queue = append(u.queue, n)
+	u.n++
+	q.n++
 }
 
 // caughtUp waits until the guest was told of what happened to an account, and has
@@ -128,7 +146,7 @@ func (g *Guest) tell(ctx context.Context) {
 	transport.Run(ctx, fx.Apply)
 	g.hosts.mu.Lock()
 	defer g.hosts.mu.Unlock()
-	if len(g.notices.queue) == 0 || !g.hosts.begin(g.tell) {
+	if g.notices.n == 0 || !g.hosts.begin(g.tell) {
 		g.notices = notices{}
 	}
 }
@@ -139,17 +157,19 @@ func (g *Guest) take() (batch []extension.Notice) {
 	g.hosts.mu.Lock()
 	defer g.hosts.mu.Unlock()
 	q := &g.notices
-	accounts := map[jid.JID]bool{}
-	for len(q.queue) > 0 && len(batch) < noticeBatch {
-		n := q.queue[0]
-		if accounts[n.Session.Bare()] {
-			break
+	for range min(len(q.ring), noticeBatch) {
+		account := q.ring[0]
+		q.ring[0] = jid.JID{}
+		q.ring = q.ring[1:]
+		u := q.untold[account]
+		n := u.queue[0]
+		u.queue[0] = extension.Notice{}
+		if u.queue = u.queue[1:]; len(u.queue) > 0 {
+			q.ring = append(q.ring, account)
 		}
-		accounts[n.Session.Bare()] = true
 		batch = append(batch, n)
+		q.n--
 		q.bytes -= cost(&n)
-		q.queue[0] = extension.Notice{}
-		q.queue = q.queue[1:]
 	}
 	return batch
 }

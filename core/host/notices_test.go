@@ -186,6 +186,41 @@ func TestNoticesWithoutStore(t *testing.T) {
 	})
 }
 
+// An account of which there is more to tell than can be told holds up no other, and
+// nothing of others is dropped: what it is last is what counts.
+func TestNoticesOfOneAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNoticed(t, noticeBatch)
+		n.s.goOn = make(chan struct{})
+		n.gone(accountN(1), "x", "first")
+		synctest.Wait() // it waits for its commit
+		const many = maxNotices + 10
+		for i := range many {
+			n.gone(accountN(0), "x", fmt.Sprint(i))
+		}
+		for i := 1; i < noticeBatch; i++ {
+			n.gone(accountN(i), "x", "other")
+		}
+		n.s.goOn <- struct{}{}
+		synctest.Wait() // the next batch
+		if got := n.told.take(); len(got) != 1+noticeBatch {
+			t.Errorf("%d were told", len(got))
+		}
+		close(n.s.goOn)
+		synctest.Wait()
+		if got := n.told.take(); len(got) != maxNoticesOfAccount-1 || !strings.HasSuffix(got[len(got)-1], fmt.Sprint(" ", many-1)) {
+			t.Errorf("%d were told: %q", len(got), got)
+		}
+		if got := n.stored(t, accountN(0)); got != fmt.Sprint(many-1) {
+			t.Error(got)
+		}
+		stop(t, n.h)
+		if n.log.Len() > 0 {
+			t.Error(n.log)
+		}
+	})
+}
+
 // The bounds, in notices and in bytes: more are dropped, said once, and there is
 // room again when those have been told.
 func TestNoticesAreBounded(t *testing.T) {
@@ -204,10 +239,10 @@ func TestNoticesAreBounded(t *testing.T) {
 				synctest.Wait() // it waits for its commit, and takes no room
 				presence := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable}, stanza.El("", "status").WithText(row.status))
 				for i := range row.most + 5 {
-					n.h.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: accountN(i % noticeBatch), Presence: presence})
+					n.h.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: accountN(i), Presence: presence})
 				}
 				n.h.mu.Lock()
-				waiting := len(n.h.noticed[0].notices.queue)
+				waiting := n.h.noticed[0].notices.n
 				n.h.mu.Unlock()
 				if waiting > row.most || waiting < row.most-2 {
 					t.Errorf("%d wait", waiting)
@@ -304,7 +339,7 @@ func TestRequestsComeBehindNotices(t *testing.T) {
 			t.Errorf("saw %q and %q", a, b)
 		}
 		synctest.Wait()
-		if g.notices.untold != nil || len(g.notices.queue) != 0 {
+		if g.notices.untold != nil || g.notices.n != 0 {
 			t.Error("something is left:", g.notices)
 		}
 		n.s.goOn = make(chan struct{})

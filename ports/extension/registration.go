@@ -199,7 +199,8 @@ const (
 // other, in the order of the events. But a handler of requests that may wait, and
 // reads what is stored of an account, reads what notices about it wrote. Of those
 // that wait for an extension there are at most 100,000 (64 MiB); more are dropped,
-// with an error in the log.
+// with an error in the log. Of one account there are at most 100: then the newest
+// takes the place of the one before. Accounts take turns.
 type Notice struct {
 	Event    Event
 	Session  jid.JID
