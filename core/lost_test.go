@@ -248,6 +248,35 @@ func TestUndeliveredFailsWhileASessionEnds(t *testing.T) {
 	})
 }
 
+// A handler that fails for good holds up what sessions of the account leave for some
+// minutes, and no longer; only while storage works.
+func TestRecallFailsForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var commit hook
+		_, sp, m, romeo, juliet := leftWorld(t, 2, recalling(&commit))
+		commit.set(func() error { return errors.New("no luck") })
+		m.set(&m.add, func() error { return errors.New("database is away") })
+		romeo.send("<message to='juliet@example.test/a' type='chat' id='3'><body>3</body><no-store xmlns='urn:xmpp:hints'/></message>" +
+			"<iq to='juliet@example.test/a' type='get' id='q'><query xmlns='urn:example:question'/></iq>" + say(4))
+		sp.sync(sp.last)
+		juliet.send("</stream:stream>")
+		synctest.Wait()
+		romeo.take()
+		time.Sleep(9 * time.Minute)
+		m.set(&m.add, nil)
+		time.Sleep(30 * time.Second)
+		sp.wantHeld(t, 3)
+		keeps(t, m)
+		m.set(&m.add, func() error { return errors.New("database is away") })
+		time.Sleep(10 * time.Minute)
+		sp.wantHeld(t, 3)
+		m.set(&m.add, nil)
+		time.Sleep(2 * time.Minute)
+		keeps(t, m, "1", "2", "4")
+		sp.wantHeld(t, 0)
+	})
+}
+
 // The quota is for what is not accepted yet; and what is left is stored by few commits.
 func TestNoQuotaForWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,6 +22,9 @@ type Left struct {
 	// is to be stored, nil for nothing. After an error nothing is decided, and it is
 	// called again.
 	Bring func(ctx context.Context) (*stanza.Stanza, error)
+	// Anyway: where Bring fails for longer than bringTime, and storage does not, the
+	// stanza is stored as it is, or dropped if it is none that is stored.
+	Anyway bool
 	// Refused, if it is not nil, is told why it can't be stored, ever.
 	Refused func(ctx context.Context, err *stanza.Error)
 	// Done, if it is not nil, is called when it is stored, or is not to be.
@@ -35,6 +38,10 @@ const (
 	leftAtOnceBytes = 4 << 20
 	maxLeft         = 20_000
 )
+
+// bringTime is how long what a session left waits for who should have a say: behind it
+// all that the account is left waits, too.
+const bringTime = 10 * time.Minute
 
 // leftovers is what is to be stored for one account, in order; Offline.mu guards it.
 type leftovers struct {
@@ -50,6 +57,7 @@ type leftovers struct {
 type leftover struct {
 	Left
 	brought bool
+	anyway  bool           // Bring has failed for too long: it is called again if storage fails, too
 	st      *stanza.Stanza // to be stored
 	xml     []byte         // as it is stored; nil for nothing
 }
@@ -95,8 +103,9 @@ func (o *Offline) keep(ctx context.Context, a *account) {
 			return
 		}
 		doubt := a.left.doubt
+		anyway := a.left.fails > 0 && o.Now().Sub(a.left.since) >= bringTime
 		o.mu.Unlock()
-		page, failed := o.bring(ctx, page)
+		page, failed := o.bring(ctx, page, anyway)
 		var some bool
 		var err error
 		if doubt && known == nil {
@@ -124,19 +133,25 @@ func (o *Offline) keep(ctx context.Context, a *account) {
 }
 
 // bring takes a page where it goes, and returns the part of it that may be settled
-// now: the rest has no room in one transaction, or the first of it has failed.
-func (o *Offline) bring(ctx context.Context, page []*leftover) ([]*leftover, error) {
+// now: the rest has no room in one transaction, or the first of it has failed. anyway
+// says that it has failed for too long.
+func (o *Offline) bring(ctx context.Context, page []*leftover, anyway bool) ([]*leftover, error) {
 	bytes := 0
 	for i, l := range page {
-		if !l.brought {
+		if !l.brought || l.anyway {
 			st := l.Stanza
 			if l.Bring != nil {
 				var err error
-				if st, err = l.Bring(ctx); err != nil {
+				st, err = l.Bring(ctx)
+				l.anyway = err != nil
+				if err != nil && !(anyway && l.Anyway) {
 					return page[:i], err
 				}
+				if err != nil {
+					st = o.asItIs(l, err)
+				}
 			}
-			l.brought = true
+			l.brought, l.xml = true, nil
 			if st != nil {
 				l.st = Stamped(st, l.At)
 				l.xml = o.encodeLeft(ctx, &l.Left, l.st)
@@ -147,6 +162,18 @@ func (o *Offline) bring(ctx context.Context, page []*leftover) ([]*leftover, err
 		}
 	}
 	return page, nil
+}
+
+// asItIs returns what is stored where nobody can say what becomes of it.
+func (o *Offline) asItIs(l *leftover, err error) *stanza.Stanza {
+	st := l.Stanza
+	stored := st.Kind == stanza.Message && o.Fate(st) == Keep
+	o.Log.Error("what an extension has to say of a message that a session left fails for too long: it is done without",
+		zap.Stringer("from", st.From), zap.Stringer("account", st.To), zap.Bool("stored", stored), zap.Error(err))
+	if !stored {
+		return nil
+	}
+	return st
 }
 
 // encodeLeft returns what is to be stored; nil if it can't be, ever.

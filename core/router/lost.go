@@ -40,7 +40,7 @@ func (r *Router) Lost(b *transport.Batch, to jid.JID, all []session.Lost) {
 			continue
 		}
 		waits = true
-		r.Offline.Late(to.Bare(), offline.Left{Stanza: l.e.Stanza, At: l.at, Bring: l.bring, Refused: l.refused, Done: l.done})
+		r.Offline.Late(to.Bare(), offline.Left{Stanza: l.e.Stanza, At: l.at, Bring: l.bring, Anyway: true, Refused: l.refused, Done: l.done})
 	}
 }
 
