@@ -68,3 +68,37 @@ func TestSessionsOfAnAccountShareABound(t *testing.T) {
 		}
 	})
 }
+
+// So it is with many that hold little.
+func TestManySessionsOfAnAccountShareABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const outbox, sessions = 64 << 10, 80
+		w, _ := offlineWorld(t, func(o *core.Options, _ *core.Ports) {
+			o.Limits.OutboxBytes, o.Offline = outbox, offline.Options{Messages: 10_000}
+			o.Rates.Disabled = true
+		})
+		var all []*client
+		for i := range sessions {
+			c := w.login(fmt.Sprintf("juliet@example.test/%d", i), "")
+			c.manage()
+			all = append(all, c)
+		}
+		romeo := w.login("romeo@example.test/x", "")
+		body := strings.Repeat("x", 1000)
+		for i := range all {
+			for range 12 { // less than a fifth of what one may hold
+				romeo.send(fmt.Sprintf("<message to='juliet@example.test/%d' type='chat'><body>%s</body></message>", i, body))
+			}
+		}
+		synctest.Wait()
+		open := 0
+		for _, c := range all {
+			if !c.closing {
+				open++
+			}
+		}
+		if most := 8 * outbox / 12_000; open > most+5 || open < most/2 {
+			t.Errorf("%d sessions hold 12 kB each", open)
+		}
+	})
+}

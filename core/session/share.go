@@ -1,9 +1,9 @@
 package session
 
 // What all sessions of an account may hold together for clients that do not read or do
-// not acknowledge, in OutboxLimits.Bytes: as much as four of them alone. It is counted
-// only of those that hold much, and looked at as they grow: sixteen times until they
-// hold these Bytes.
+// not acknowledge, in OutboxLimits.Bytes: as much as four of them alone. It is looked at
+// as they grow, sixteen times until they hold these Bytes; those that hold less than one
+// such step are not counted.
 const (
 	accountShare = 8
 	shareSteps   = 16
@@ -12,11 +12,8 @@ const (
 // crowded says whether n bytes more are too many for the account. o.mu is held.
 func (o *Outbox) crowded(n int) bool {
 	held := o.held()
-	if held+n < o.limits.Bytes/4 || held == 0 || o.of == nil {
-		return false
-	}
-	step := max(1, o.limits.Bytes/shareSteps)
-	if (held+n)/step == held/step {
+	step := o.step()
+	if held == 0 || o.of == nil || (held+n)/step == held/step {
 		return false
 	}
 	o.large.Store(int64(held + n))
@@ -27,12 +24,14 @@ func (o *Outbox) crowded(n int) bool {
 func (o *Outbox) shrunk() {
 	if o.large.Load() != 0 {
 		held := int64(o.held())
-		if o.closed || held < int64(o.limits.Bytes/4) {
+		if o.closed || held < int64(o.step()) {
 			held = 0
 		}
 		o.large.Store(held)
 	}
 }
+
+func (o *Outbox) step() int { return max(1, o.limits.Bytes/shareSteps) }
 
 // held is what the bound of a single Outbox is for. o.mu is held.
 func (o *Outbox) held() int {

@@ -145,7 +145,7 @@ func limitOptions(l *Limits) []option {
 		{key: "bind-attempts", value: one(&l.BindAttempts, number(1, 100)), preset: "10",
 			doc: "How many times one connection may ask for a resource and be refused."},
 		{key: "outbox-bytes", value: one(&l.OutboxBytes, size(64<<10, most)), preset: "4MiB",
-			doc: "How much may wait for a client that reads too slowly, twice as much with what it did not acknowledge (XEP-0198), and eight times as much for all sessions of an account; past it the session ends."},
+			doc: "How much may wait for a client that reads too slowly, twice as much with what it did not acknowledge (XEP-0198), and eight times as much for those sessions of an account that hold a sixteenth or more; past it the session ends."},
 		{key: "sessions-per-account", value: one(&l.SessionsPerAccount, number(1, 10_000)), preset: "100",
 			doc: "How many sessions one account may have at a time."},
 		{key: "unacknowledged", value: one(&l.Unacknowledged, number(10, 1_000_000)), preset: "1000",
