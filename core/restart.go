@@ -150,6 +150,11 @@ func (k *Kernel) load() (*storage.Saved, error) {
 	case err != nil:
 		return nil, fmt.Errorf("core: %w", err)
 	}
+	if saved != nil {
+		for _, err := range saved.Spoiled {
+			k.ports.Log.Error("a session of before the restart can't be resumed: its client logs in anew, and gets what was acknowledged and did not reach it as after a kill", zap.Error(err))
+		}
+	}
 	return saved, nil
 }
 

@@ -215,9 +215,21 @@ type reading struct {
 	forks   []*storage.SavedFork
 	follows *storage.SavedFork // gets the next stanza
 	head    bool
+	spoiled map[int]error // sessions with a stanza that is none, by their places in saved
 }
 
-// read reads what write has written: all of it, or an error.
+// spoil notes that the session that is being read can't be used.
+func (r *reading) spoil(err error) {
+	if r.spoiled == nil {
+		r.spoiled = map[int]error{}
+	}
+	if last := len(r.saved.Sessions) - 1; r.spoiled[last] == nil {
+		r.spoiled[last] = err
+	}
+}
+
+// read reads what write has written: all of it, or an error. A stanza that can't be
+// read, in a frame that is whole, costs the sessions that have it only.
 func read(in io.Reader, size int64) (*storage.Saved, error) {
 	frames := frame.NewReader(in, size)
 	var r reading
@@ -245,11 +257,18 @@ func (r *reading) end(f *frame.Fields, n uint64, frames *frame.Reader) (*storage
 	if f.Err != nil || want != n || behind != io.EOF || !r.head || r.follows != nil {
 		return nil, fmt.Errorf("%w: not what was written", frame.ErrFrame)
 	}
-	for i := range r.saved.Sessions {
-		s := &r.saved.Sessions[i]
+	all := r.saved.Sessions
+	r.saved.Sessions = all[:0]
+	for i, s := range all {
+		if err := r.spoiled[i]; err != nil {
+			r.saved.Ended = append(r.saved.Ended, storage.SpoolSession{ID: s.ID, User: s.JID.Bare(), Handled: s.Handled})
+			r.saved.Spoiled = append(r.saved.Spoiled, fmt.Errorf("session of %s: %w", s.JID, err))
+			continue
+		}
 		if s.Written > len(s.Queue) || s.Gap > len(s.Queue) || s.Gap >= 0 && s.Gap < s.Written {
 			return nil, fmt.Errorf("%w: a queue that is none", frame.ErrFrame)
 		}
+		r.saved.Sessions = append(r.saved.Sessions, s)
 	}
 	return &r.saved, nil
 }
@@ -277,7 +296,7 @@ func (r *reading) frame(kind byte, f *frame.Fields) error {
 	case kindSession:
 		return r.session(f)
 	case kindFork:
-		r.fork(f)
+		return r.fork(f)
 	case kindStanza:
 		return r.stanza(f)
 	case kindEnded:
@@ -310,31 +329,43 @@ func (r *reading) session(f *frame.Fields) error {
 	}
 	written, gap := f.Uint(), f.Int()
 	s.Written, s.Gap = int(min(written, maxQueue)), int(min(max(gap, -1), maxQueue))
+	if f.Err != nil {
+		return f.Err
+	}
 	if flags&sessionAvailable != 0 {
 		s.Presence = f.Stanza()
 	}
 	r.saved.Sessions = append(r.saved.Sessions, s)
-	return f.Err
+	if f.Err != nil {
+		r.spoil(f.Err)
+	}
+	return nil
 }
 
 // maxQueue is more stanzas than a queue can have.
 const maxQueue = 1<<31 - 1
 
-func (r *reading) fork(f *frame.Fields) {
+// fork reads one; nil stands for one whose message can't be read.
+func (r *reading) fork(f *frame.Fields) error {
 	flags := f.Byte()
 	fork := &storage.SavedFork{Taken: flags&forkTaken != 0, Record: f.Uint(), At: readTime(f)}
 	switch {
+	case f.Err != nil:
+		return f.Err
 	case flags&forkFollows != 0:
 		r.follows = fork
 	case flags&forkHas != 0:
-		fork.Message = f.Stanza()
+		if fork.Message = f.Stanza(); f.Err != nil {
+			fork = nil
+		}
 	}
 	r.forks = append(r.forks, fork)
+	return nil
 }
 
 func (r *reading) stanza(f *frame.Fields) error {
 	fork := f.Uint()
-	q := storage.SavedStanza{Stored: f.Uint(), At: readTime(f), To: f.AnyJID(), Stanza: f.Stanza()}
+	q := storage.SavedStanza{Stored: f.Uint(), At: readTime(f), To: f.AnyJID()}
 	if f.Err != nil {
 		return f.Err
 	}
@@ -344,10 +375,21 @@ func (r *reading) stanza(f *frame.Fields) error {
 	if fork > 0 {
 		q.Fork = r.forks[fork-1]
 	}
-	if r.follows != nil {
-		if q.Fork != r.follows {
-			return frame.ErrFrame
+	if r.follows != nil && q.Fork != r.follows {
+		return frame.ErrFrame
+	}
+	q.Stanza = f.Stanza()
+	switch {
+	case f.Err != nil:
+		r.spoil(f.Err)
+		if r.follows != nil {
+			r.forks[fork-1], r.follows = nil, nil
 		}
+		return nil
+	case fork > 0 && q.Fork == nil:
+		r.spoil(fmt.Errorf("%w: a copy of a message that can't be read", frame.ErrFrame))
+		return nil
+	case r.follows != nil:
 		r.follows.Message, r.follows = q.Stanza, nil
 	}
 	s := &r.saved.Sessions[len(r.saved.Sessions)-1]

@@ -211,6 +211,56 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
+// A stanza that can't be read, in a frame that is whole, costs the sessions that have it.
+func TestStanzaThatCanNotBeRead(t *testing.T) {
+	for what, row := range map[string]struct {
+		old, broken string
+		left        string // the SM-IDs of what is left
+	}{
+		"of one session":          {"<body>second</body>", "<body>second</bodx>", "sm-2 sm-3"},
+		"a presence":              {"<priority>-5</priority>", "<priority>-5</prioritx>", "sm-2 sm-3"},
+		"the last one":            {"<body>carbon</body>", "<body>carbon</bodx>", "sm-1 sm-3"},
+		"a message and its copy":  {"<body>first</body>", "<body>first</bodx>", "sm-3"},
+		"a message, and no copy":  {"<body>copied</body>", "<body>copied</bodx>", "sm-3"},
+		"nothing is wrong at all": {"<body>nowhere", "", "sm-1 sm-2 sm-3"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			var whole bytes.Buffer
+			if err := write(&whole, example()); err != nil {
+				t.Fatal(err)
+			}
+			var p []byte
+			for rest := whole.Bytes(); len(rest) > 0; {
+				kind, fields, behind, err := frame.Next(rest, 1<<20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p = frame.Append(p, kind, func(dst []byte) []byte {
+					return append(dst, bytes.ReplaceAll(fields, []byte(row.old), []byte(row.broken))...)
+				})
+				rest = behind
+			}
+			s, err := read(bytes.NewReader(p), int64(len(p)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			for _, one := range s.Sessions {
+				left = append(left, one.ID)
+			}
+			if got := strings.Join(left, " "); got != row.left {
+				t.Errorf("left: %s, want %s", got, row.left)
+			}
+			if lost := 3 - len(left); len(s.Spoiled) != lost || len(s.Ended) != 1+lost {
+				t.Errorf("told of %v, and the counts %v", s.Spoiled, s.Ended)
+			}
+			if row.left == "sm-2 sm-3" && (s.Ended[1].ID != "sm-1" || s.Ended[1].Handled != 1<<31) {
+				t.Error(s.Ended)
+			}
+		})
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	var whole bytes.Buffer
 	if err := write(&whole, example()); err != nil {

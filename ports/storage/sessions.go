@@ -33,6 +33,9 @@ type Saved struct {
 	// Ended are sessions that can't be resumed any more, and whose count can still
 	// be told.
 	Ended []SpoolSession
+	// Spoiled says why sessions that were saved, too, can't be read; set by Load. They
+	// are among Ended.
+	Spoiled []error
 }
 
 // SavedSession is a session that can be resumed.
