@@ -91,8 +91,8 @@ func TestAcks(t *testing.T) { // XEP-0198 4
 	juliet.wantPart("</message>" + askAck) // and for 16 of anything
 	juliet.send("<a xmlns='urn:xmpp:sm:3' h='18'/>").want("")
 	juliet.send("<a xmlns='urn:xmpp:sm:3' h='19'/>").want("<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>" +
-		"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>more was acknowledged than was sent</text>" +
-		"<handled-count-too-high xmlns='urn:xmpp:sm:3' h='19'/></stream:error></stream:stream>")
+		"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>h is more than was sent, or less than was acknowledged before</text>" +
+		"<handled-count-too-high xmlns='urn:xmpp:sm:3' h='19' send-count='18'/></stream:error></stream:stream>")
 }
 
 func TestResume(t *testing.T) { // XEP-0198 5

@@ -13,8 +13,10 @@ import (
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
 
-// Load implements storage.Spool. What can't be read is left out, and nothing else:
-// the file is kept then (segment.damaged).
+// Load implements storage.Spool. What can't be read is left out, and the file is kept
+// then (segment.damaged): all of its bytes, but for that nothing reads them any more.
+// Whole records behind damage are found, as far as the bound of the search goes. That a
+// message is done may be among what is lost: it comes a second time then.
 func (s *Spool) Load(f func(storage.SpoolRecord) error) ([]storage.SpoolSession, error) {
 	l := loading{records: map[uint64]loaded{}}
 	for _, seg := range s.segments {

@@ -50,14 +50,16 @@ func (s *Stream) acknowledged(b *transport.Batch, sess *session.Session, e *stan
 		return
 	}
 	if err := sess.Ack(b, h); err != nil {
-		s.fail(b, tooHigh(h))
+		s.fail(b, wrongCount(h, sess))
 	}
 }
 
-// tooHigh is the stream error for an h above what was sent (XEP-0198 4).
-func tooHigh(h uint32) *stream.Error {
-	e := stream.Err(stream.UndefinedCondition, "more was acknowledged than was sent")
-	e.App = stanza.El(session.NSManagement, "handled-count-too-high", stanza.At("h", strconv.FormatUint(uint64(h), 10)))
+// wrongCount is the stream error for an h above what was sent, or below what was
+// acknowledged before: modulo 2^32 that is the same (XEP-0198 4).
+func wrongCount(h uint32, sess *session.Session) *stream.Error {
+	e := stream.Err(stream.UndefinedCondition, "h is more than was sent, or less than was acknowledged before")
+	e.App = stanza.El(session.NSManagement, "handled-count-too-high",
+		stanza.At("h", strconv.FormatUint(uint64(h), 10)), stanza.At("send-count", strconv.FormatUint(uint64(sess.Outbox().Sent()), 10)))
 	return e
 }
 
@@ -161,7 +163,7 @@ func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	}
 	if errors.Is(err, session.ErrAck) { // this stream is wrong; the session can be resumed by another
 		s.state = ended
-		mine.Finish(b, s.Closing(tooHigh(h)))
+		mine.Finish(b, s.Closing(wrongCount(h, sess)))
 		return
 	}
 	if err != nil && !sess.Ended() { // it goes on without this stream

@@ -25,20 +25,15 @@ const (
 // turn is the time of one Feed.
 type turn struct {
 	tokens int
-	began  time.Time // when it was looked at first
+	began  time.Time // at the first of them
 }
 
 // over says whether it has taken long enough. It is called before each token.
 func (t *turn) over() bool {
-	if t.tokens++; t.tokens%lookEvery != 0 {
-		return false
+	if t.tokens++; t.tokens == 1 {
+		t.began = time.Now()
 	}
-	now := time.Now()
-	if t.began.IsZero() {
-		t.began = now
-		return false
-	}
-	return now.Sub(t.began) >= turnTime
+	return t.tokens%lookEvery == 0 && time.Since(t.began) >= turnTime
 }
 
 // pace is how much of its account's rates a stream has used, and its rest.

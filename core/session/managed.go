@@ -95,7 +95,7 @@ func (o *Outbox) Manage(b *transport.Batch, enabled string) {
 	}
 }
 
-// ErrAck: the client acknowledged more than it was sent.
+// ErrAck: the client acknowledged more than it was sent, or less than before.
 var ErrAck = errors.New("session: handled count too high")
 
 // Ack takes the client's h (XEP-0198 4): a count modulo 2^32.
@@ -114,6 +114,17 @@ func (o *Outbox) Ack(b *transport.Batch, h uint32) error {
 		wake()
 	}
 	return err
+}
+
+// Sent returns how many stanzas were written since stream management began, modulo 2^32;
+// 0 without it.
+func (o *Outbox) Sent() uint32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.managed == nil {
+		return 0
+	}
+	return o.managed.acked + uint32(len(o.managed.kept))
 }
 
 // ack says whether h acknowledges more than before.

@@ -1,6 +1,6 @@
 // Package frame is the form of what adapters keep in files of the node: frames,
-// each with a checksum, and fields in them. The spool and the file of sessions
-// consist of it.
+// each with a checksum, and fields in them. The file of sessions consists of it. (The
+// spool has frames of the same form, and code of its own: it goes on behind damage.)
 //
 // A frame is four bytes of length, four of checksum (CRC-32C of the rest), and the
 // body: a byte that says what it is, and its fields. Numbers are varints, strings
