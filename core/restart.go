@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/core/roster"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
@@ -86,6 +89,7 @@ func stanzas(saved *storage.Saved) (n int) {
 
 // left is what a start takes over from the process before.
 type left struct {
+	all      *storage.Saved // nil for nothing
 	saved    []*storage.SavedSession
 	sessions []*session.Session // made of saved, in the same order
 	owners   []jid.JID          // accounts for which messages of the spool were stored
@@ -99,7 +103,7 @@ func (k *Kernel) takeOver(ctx context.Context) (*left, error) {
 	if err != nil {
 		return nil, err
 	}
-	if saved != nil {
+	if l.all = saved; saved != nil {
 		if l.saved, err = k.known(ctx, saved); err != nil {
 			return nil, err
 		}
@@ -257,6 +261,40 @@ func (k *Kernel) claim(s *session.Session) {
 	}
 }
 
+// exorcise tells restored sessions of those whose accounts are gone, as far as they saw
+// them: nobody else will.
+func (k *Kernel) exorcise(l *left) {
+	if l.all == nil {
+		return
+	}
+	var b transport.Batch
+	defer b.Flush()
+	back := 0 // l.saved has them in the order of l.all
+	for i := range l.all.Sessions {
+		ghost := &l.all.Sessions[i]
+		if back < len(l.saved) && l.saved[back] == ghost {
+			back++
+			continue
+		}
+		gone := stanza.New(stanza.Header{Kind: stanza.Presence, Type: stanza.Unavailable, From: ghost.JID})
+		for _, s := range l.sessions {
+			if ghost.Presence != nil && s.Presence() != nil && subscribed(s, ghost.JID.Bare()) || slices.Contains(ghost.Directed, s.JID) {
+				s.Deliver(&b, cluster.Delivery{Stanza: gone, To: s.JID.Bare()})
+			}
+		}
+	}
+}
+
+// subscribed says whether a session sees the presence of an account.
+func subscribed(s *session.Session, contact jid.JID) bool {
+	r := s.Roster()
+	if r == nil {
+		return false
+	}
+	it := r.Snapshot().Get(contact)
+	return it.State.Has(roster.To)
+}
+
 // goOn drops what was saved, and lets the sessions live from then on.
 func (k *Kernel) goOn(ctx context.Context, l *left) error {
 	if k.ports.Saved != nil {
@@ -272,6 +310,7 @@ func (k *Kernel) goOn(ctx context.Context, l *left) error {
 			k.offline.Restored(owner)
 		}
 	}
+	k.exorcise(l)
 	k.c2s.Resumables.Go(l.sessions)
 	return nil
 }

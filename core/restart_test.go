@@ -340,10 +340,13 @@ func TestAccountIsGoneBehindARestart(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRestarted(t, nil)
 			romeo, juliet := r.im("romeo@example.test/x"), r.im("juliet@example.test/a")
-			romeo.manage()
-			id := juliet.manage()
+			nurse := r.im("nurse@example.test/n")
+			rid, nid, id := romeo.manage(), nurse.manage(), juliet.manage()
+			juliet.send("<presence to='nurse@example.test/n'/>")
+			nurse.take()
+			nurse.send(ack(1))
 			romeo.send(say(1))
-			r.stop(romeo, juliet)
+			r.stop(romeo, juliet, nurse)
 			if err := r.store.RemoveAccount(t.Context(), jid.MustParse("juliet@example.test")); err != nil {
 				t.Fatal(err)
 			}
@@ -352,8 +355,14 @@ func TestAccountIsGoneBehindARestart(t *testing.T) {
 				r.create("juliet", time.Now())
 			}
 			r.start()
-			if s := r.k.Gauges(); s.Sessions != 1 {
+			if s := r.k.Gauges(); s.Sessions != 2 {
 				t.Errorf("%+v", s)
+			}
+			for who, id := range map[string]string{"romeo": rid, "nurse": nid} { // who saw it sees that it is gone
+				got := r.resume(who+"@example.test", id, map[string]int{"nurse": 1}[who])
+				if out := got.take(); strings.Count(out, "<presence from='juliet@example.test/a' to='"+who+"@example.test' type='unavailable'/>") != 1 {
+					t.Errorf("%s got %s", who, out)
+				}
 			}
 			r.resume("juliet@example.test", id, 0).wantPart("<item-not-found ")
 			r.login("juliet@example.test/b", "").send("<presence/>").hears()
