@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/storage/frame"
 )
 
 // Load implements storage.Spool. What can't be read is left out, and the file is kept
@@ -106,11 +107,11 @@ func (s *Spool) scan(seg *segment, p []byte, l *loading) error {
 // isCut says whether p, which does not begin with a whole frame, can be all that a
 // process wrote of one, or that a file had grown by when the power failed.
 func isCut(p []byte) bool {
-	if len(p) <= frameHead {
+	if len(p) <= frame.Head {
 		return true
 	}
 	if n := binary.LittleEndian.Uint32(p); n > 0 {
-		return n <= maxBody && int64(n) > int64(len(p)-frameHead)
+		return n <= maxBody && int64(n) > int64(len(p)-frame.Head)
 	}
 	return !slices.ContainsFunc(p, func(c byte) bool { return c != 0 })
 }
@@ -123,9 +124,9 @@ type search struct{ left int }
 // frame returns where the first whole frame begins at from or behind it, len(p) if
 // there is none.
 func (s *search) frame(p []byte, from int) int {
-	for at := from; at+frameHead < len(p) && s.left > 0; at++ {
+	for at := from; at+frame.Head < len(p) && s.left > 0; at++ {
 		n := int64(binary.LittleEndian.Uint32(p[at:]))
-		if kind := p[at+frameHead]; n == 0 || n > maxBody || n > int64(len(p)-at-frameHead) || kind < kindMessage || kind > lastKind {
+		if kind := p[at+frame.Head]; n == 0 || n > maxBody || n > int64(len(p)-at-frame.Head) || kind < kindMessage || kind > lastKind {
 			continue
 		}
 		s.left -= int(n)
@@ -147,10 +148,10 @@ func (s *Spool) apply(l *loading, kind byte, body []byte, where place) error {
 		s.next = max(s.next, r.ID)
 		s.handled(r.Sender, r.Handled)
 	case kindDone:
-		for f := (fields{p: body}); len(f.p) > 0; {
-			id := f.uint()
-			if f.err != nil {
-				return f.err
+		for f := (frame.Fields{P: body}); len(f.P) > 0; {
+			id := f.Uint()
+			if f.Err != nil {
+				return f.Err
 			}
 			delete(l.records, id)
 			s.next = max(s.next, id)
@@ -173,11 +174,11 @@ func (s *Spool) apply(l *loading, kind byte, body []byte, where place) error {
 			where.seg.head = min(int64(where.n)+behind, where.seg.size)
 		}
 	case kindLast:
-		f := fields{p: body}
-		s.next = max(s.next, f.uint())
-		return f.err
+		f := frame.Fields{P: body}
+		s.next = max(s.next, f.Uint())
+		return f.Err
 	default:
-		return fmt.Errorf("%w: kind %d", errFrame, kind)
+		return fmt.Errorf("%w: kind %d", frame.ErrFrame, kind)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/storage/frame"
 )
 
 // three returns the file of a log with the messages m0, m1 and m2 in it, and where
@@ -81,7 +82,7 @@ func TestDamage(t *testing.T) {
 		for name, damage := range map[string]func(frame []byte){
 			"a bit of the content":   func(p []byte) { p[len(p)/2] ^= 1 },
 			"the checksum":           func(p []byte) { p[5] ^= 0x80 },
-			"what it is":             func(p []byte) { p[frameHead] = 99 },
+			"what it is":             func(p []byte) { p[frame.Head] = 99 },
 			"all of it":              func(p []byte) { copy(p, bytes.Repeat([]byte{0xAA}, len(p))) },
 			"zeros":                  func(p []byte) { clear(p) },
 			"a length that is short": func(p []byte) { p[0] -= 9 },
@@ -122,11 +123,11 @@ func TestCutIsNoDamage(t *testing.T) {
 func TestSenselessRecords(t *testing.T) {
 	file, frames := three(t)
 	for name, frame := range map[string][]byte{
-		"no stanza":       appendFrame(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x12juliet@example.org\x00\x00<mess"...) }),
-		"no recipient":    appendFrame(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x01@\x00\x00<message/>"...) }),
-		"IDs cut off":     appendFrame(nil, kindDone, func(p []byte) []byte { return append(p, 0x80) }),
-		"a session":       appendFrame(nil, kindSession, func(p []byte) []byte { return append(p, 200, 'x') }),
-		"of another kind": appendFrame(nil, 200, func(p []byte) []byte { return append(p, "hello"...) }),
+		"no stanza":       frame.Append(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x12juliet@example.org\x00\x00<mess"...) }),
+		"no recipient":    frame.Append(nil, kindMessage, func(p []byte) []byte { return append(p, "\x09\x00\x01@\x00\x00<message/>"...) }),
+		"IDs cut off":     frame.Append(nil, kindDone, func(p []byte) []byte { return append(p, 0x80) }),
+		"a session":       frame.Append(nil, kindSession, func(p []byte) []byte { return append(p, 200, 'x') }),
+		"of another kind": frame.Append(nil, 200, func(p []byte) []byte { return append(p, "hello"...) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			with := slices.Concat(file[:frames[1][0]], frame, file[frames[1][0]:])
@@ -275,7 +276,7 @@ func TestIDsOfWhatIsNotWritten(t *testing.T) {
 // What a newer version wrote is not guessed at.
 func TestNewerFormat(t *testing.T) {
 	dir := t.TempDir()
-	newer := appendFrame(nil, kindHead, func(p []byte) []byte { return append(p, format+1, 99, 99, 99) })
+	newer := frame.Append(nil, kindHead, func(p []byte) []byte { return append(p, format+1, 99, 99, 99) })
 	if err := os.WriteFile(segmentPath(dir, 1), append(newer, "whatever"...), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/storage/frame"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -202,8 +203,8 @@ func TestManyDone(t *testing.T) {
 		if err != nil || kind != kindDone || len(body) > 1<<20 {
 			t.Fatal(kind, len(body), err)
 		}
-		for f := (fields{p: body}); len(f.p) > 0; n++ {
-			if id := f.uint(); n >= len(ids) || id != ids[n] {
+		for f := (frame.Fields{P: body}); len(f.P) > 0; n++ {
+			if id := f.Uint(); n >= len(ids) || id != ids[n] {
 				t.Fatalf("number %d is %d", n, id)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/ports/storage/frame"
 )
 
 // maxBuffer is how much room for output is kept from one turn to the next.
@@ -184,7 +186,7 @@ func (s *Spool) encode(batch []waiting) (dirty bool) {
 		}
 		at := len(s.buf)
 		s.buf = appendMessage(s.buf, &w.SpoolRecord)
-		if n := len(s.buf) - at - frameHead; n > maxBody { // an extension built it: nothing else lets it in
+		if n := len(s.buf) - at - frame.Head; n > maxBody { // an extension built it: nothing else lets it in
 			s.log.Error("spool: a message is too long to be kept; it is lost if the server is killed", zap.Stringer("to", w.To), zap.Int("bytes", n))
 			s.buf = s.buf[:at]
 			s.forget(w.ID, seg)

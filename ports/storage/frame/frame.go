@@ -1,6 +1,6 @@
 // Package frame is the form of what adapters keep in files of the node: frames,
-// each with a checksum, and fields in them. The file of sessions consists of it. (The
-// spool has frames of the same form, and code of its own: it goes on behind damage.)
+// each with a checksum, and fields in them. The spool and the file of sessions consist
+// of it.
 //
 // A frame is four bytes of length, four of checksum (CRC-32C of the rest), and the
 // body: a byte that says what it is, and its fields. Numbers are varints, strings
@@ -21,7 +21,8 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
-const head = 8
+// Head is how many bytes a frame has in front of its body.
+const Head = 8
 
 // ErrFrame: the bytes are no frame, or only a part of one, or not one of the kind
 // that they claim to be.
@@ -34,7 +35,7 @@ func Append(dst []byte, kind byte, fill func([]byte) []byte) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, kind)
 	dst = fill(dst)
-	body := dst[start+head:]
+	body := dst[start+Head:]
 	binary.LittleEndian.PutUint32(dst[start:], uint32(len(body)))
 	binary.LittleEndian.PutUint32(dst[start+4:], checksum(body))
 	return dst
@@ -43,18 +44,18 @@ func Append(dst []byte, kind byte, fill func([]byte) []byte) []byte {
 // Next cuts a frame off p; no body is longer than most. What it returns is a part
 // of p.
 func Next(p []byte, most int) (kind byte, fields, rest []byte, err error) {
-	if len(p) < head+1 {
+	if len(p) < Head+1 {
 		return 0, nil, nil, ErrFrame
 	}
 	n := binary.LittleEndian.Uint32(p)
-	if n == 0 || int64(n) > int64(most) || int64(n) > int64(len(p)-head) {
+	if n == 0 || int64(n) > int64(most) || int64(n) > int64(len(p)-Head) {
 		return 0, nil, nil, ErrFrame
 	}
-	body := p[head : head+int(n)]
+	body := p[Head : Head+int(n)]
 	if checksum(body) != binary.LittleEndian.Uint32(p[4:]) {
 		return 0, nil, nil, ErrFrame
 	}
-	return body[0], body[1:], p[head+int(n):], nil
+	return body[0], body[1:], p[Head+int(n):], nil
 }
 
 // Reader reads frame by frame.
@@ -74,7 +75,7 @@ func (r *Reader) Next() (kind byte, fields []byte, err error) {
 	if r.left == 0 {
 		return 0, nil, io.EOF
 	}
-	var h [head]byte
+	var h [Head]byte
 	if err := r.fill(h[:]); err != nil {
 		return 0, nil, err
 	}
