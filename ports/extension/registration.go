@@ -62,6 +62,10 @@ type Registration struct {
 	Notice  func(ctx context.Context, h *Host, n Notice) error
 	Notices []Event
 
+	// Remote, if it is not nil, is where the handlers run: the functions of this
+	// struct are not called, but for Start and Stop.
+	Remote Remote
+
 	// Start is called once, before any other handler; an error stops the
 	// server. Stop is called after the last handler has returned.
 	Start func(ctx context.Context, h *Host) error

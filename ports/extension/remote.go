@@ -1,0 +1,150 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Remote carries what happens to where the handlers of a registration run: a
+// process of its own (adapters/pluginhost). The kernel matches as ever, and instead
+// of calling a handler function, which may be nil then, it dispatches a RemoteEvent and
+// is given an Outcome later. Any goroutine may call the methods.
+type Remote interface {
+	// Attach gives what may be asked of the kernel. It is called once, before
+	// Registration.Start and before the first Dispatch.
+	Attach(k Kernel)
+	// Dispatch takes an event. It never waits, and calls no method of the event's
+	// Owner before it has returned. ErrFull: too much waits for the extension.
+	// ErrDown: nothing handles its events, and nothing is expected to soon. What was
+	// taken has one end, whatever becomes of processes: an Apply that succeeded, or a
+	// Fail.
+	Dispatch(e *RemoteEvent) error
+	// Reset says that what the handlers asked for in events of this key was not
+	// applied in the end, though Apply succeeded: what they know by heart of it is void.
+	Reset(key string)
+}
+
+var (
+	// ErrFull is wrapped where a bounded queue takes no more: the sender of a message
+	// or an iq is answered with resource-constraint, type wait.
+	ErrFull = errors.New("extension: too much waits for it")
+	// ErrDown is wrapped where nothing handles events: senders are answered with
+	// service-unavailable, type wait.
+	ErrDown = errors.New("extension: it is down")
+	// ErrConflict is wrapped where a Swap of an outcome, or the order of an archive,
+	// failed: nothing of it was applied, and the event is to be handled again, after
+	// what its handler knows of the key by heart was reset.
+	ErrConflict = errors.New("extension: somebody else has written in between")
+	// ErrUnavailable is wrapped where storage does not answer: nothing was applied,
+	// and the event is to be handled again a while later.
+	ErrUnavailable = errors.New("extension: storage is not available")
+)
+
+// EventKind says what happened, and which fields of a RemoteEvent are set.
+type EventKind uint8
+
+const (
+	ToComponent EventKind = iota + 1 // Component.Handle: Handler, Envelope
+	ItemsAsked                       // Component.Items: Handler, IQ
+	Asked                            // IQHandler.Handle: Handler, Component, IQ
+	Staged                           // StageHandler.Handle: Handler, Envelope, Residents
+	ElementSent                      // ElementHandler.Handle: Handler, Session, Element
+	Replied                          // Registration.Reply: Reply
+	Fired                            // Registration.Timer: Timer
+	Noticed                          // Registration.Notice: Notice
+)
+
+// RemoteEvent is something that happened, for a Remote. It is not changed once it was
+// dispatched.
+type RemoteEvent struct {
+	Kind EventKind
+	// Handler is the index of the handler in its list of the Registration; of Asked,
+	// in Components[Component].IQ if Component is not negative.
+	Handler, Component int
+	// Key: events of one key are handled one after the other, in the order in which
+	// they were dispatched; those of others do not wait for them.
+	Key string
+	At  time.Time // of receipt
+	// Observed: nobody waits for the outcome. Where too many wait, the oldest are
+	// dropped, and counted.
+	Observed bool
+	// Deadline is how long a process may take for it, while it has it; 0: whatever
+	// is usual. Behind it Fail is called with ErrDown, and an outcome that comes
+	// later is void.
+	Deadline time.Duration
+
+	Envelope  Envelope
+	Residents []Entry // of Envelope.Account, those that the registration names
+	IQ        IQ
+	Session   jid.JID
+	Element   *stanza.Element
+	Reply     Reply
+	Timer     Timer
+	Notice    Notice
+
+	Owner Owner
+}
+
+// Stanza returns the stanza that the event is about, nil if it is about none.
+func (e *RemoteEvent) Stanza() *stanza.Stanza {
+	switch e.Kind {
+	case ToComponent, Staged:
+		return e.Envelope.Stanza
+	case ItemsAsked, Asked:
+		return e.IQ.Stanza
+	case Replied:
+		return e.Reply.Answer
+	case Noticed:
+		return e.Notice.Presence
+	}
+	return nil
+}
+
+// Owner is who dispatched an event: the kernel.
+type Owner interface {
+	// Apply applies an outcome as a whole, and calls done once: within the call, or
+	// later, on any goroutine. It never waits. What it sends joins the batch of the
+	// caller, who flushes it. done is given nil when all is applied, and committed
+	// where it stores; ErrConflict or ErrUnavailable when nothing was, and the event
+	// is to be handled again; any other error when nothing was and the event is at its
+	// end: its sender has been answered, and the key is to be reset.
+	//
+	// Of one key, Apply is called for one event after the other, each behind the done
+	// of the one before.
+	Apply(b *transport.Batch, o *Outcome, done func(err error))
+	// Fail says that there will be no outcome: ErrDown, ErrFull, or a *stanza.Error
+	// for the sender. It never waits.
+	Fail(b *transport.Batch, err error)
+}
+
+// Outcome is what a handler did: its answer, and all that it asked for.
+type Outcome struct {
+	// Err: the handler failed, and nothing is applied. A *stanza.Error is the sender's
+	// answer; any other becomes internal-server-error and a line in the log.
+	Err     error
+	Verdict Verdict         // Staged
+	Result  *stanza.Element // Asked: payload of the answer, nil for an empty one
+	Items   []Item          // ItemsAsked
+	// Effects asks a Host for what the handler asked for, in its order, and returns
+	// the first error. It waits for nothing, reads nothing, and may be called more
+	// than once. nil: it asked for nothing.
+	Effects func(h *Host) error
+}
+
+// Kernel is what a Remote may ask of the kernel besides.
+type Kernel interface {
+	// Reader returns a Host for reading, on behalf of the extension: its effects are
+	// errors. Calls may wait, as they do in handlers.
+	Reader() *Host
+	// Apply is Owner.Apply for effects that no event asked for.
+	Apply(b *transport.Batch, effects func(h *Host) error, done func(err error))
+	// NewIDs returns n IDs for rows of archives, in order.
+	NewIDs(n int) []uint64
+	// Context ends with the kernel.
+	Context() context.Context
+}
