@@ -9,12 +9,21 @@ import (
 )
 
 // accounts implements extension.Accounts: the port of package auth for guests
-// with the permission ManageAccounts. Its calls take effect at once.
+// with the permission ManageAccounts, or, to read, ListAccounts. Its calls take
+// effect at once.
 type accounts struct{ g *Guest }
 
 // granted returns the accounts if the guest may use them.
 func (x accounts) granted() (Accounts, error) {
 	return x.g.hosts.Accounts, x.g.permit(extension.ManageAccounts)
+}
+
+// listed returns the accounts if the guest may look at them.
+func (x accounts) listed() (Accounts, error) {
+	if x.g.permit(extension.ManageAccounts) == nil {
+		return x.g.hosts.Accounts, nil
+	}
+	return x.g.hosts.Accounts, x.g.permit(extension.ListAccounts)
 }
 
 func (x accounts) VerifyPassword(ctx context.Context, user jid.JID, password string) error {
@@ -50,7 +59,7 @@ func (x accounts) Remove(ctx context.Context, user jid.JID) error {
 }
 
 func (x accounts) Get(ctx context.Context, user jid.JID) (auth.Account, error) {
-	a, err := x.granted()
+	a, err := x.listed()
 	if err != nil {
 		return auth.Account{}, err
 	}
@@ -58,7 +67,7 @@ func (x accounts) Get(ctx context.Context, user jid.JID) (auth.Account, error) {
 }
 
 func (x accounts) List(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
-	a, err := x.granted()
+	a, err := x.listed()
 	if err != nil {
 		return nil, err
 	}

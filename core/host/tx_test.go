@@ -150,21 +150,21 @@ func TestAccountsNeedThePermission(t *testing.T) {
 			return err
 		},
 	}
-	for _, permitted := range []bool{false, true} {
-		var granted []extension.Permission
-		if permitted {
-			granted = []extension.Permission{extension.ManageAccounts}
-		}
-		g := h.NewGuest(&extension.Registration{Name: "test"}, granted, nil)
-		a.calls = nil
+	for _, row := range []struct {
+		granted []extension.Permission
+		may     []bool // by call
+	}{
+		{nil, []bool{false, false, false, false, false, false}},
+		{[]extension.Permission{extension.ManageAccounts}, []bool{true, true, true, true, true, true}},
+		{[]extension.Permission{extension.ListAccounts}, []bool{false, false, false, false, true, true}},
+	} {
+		g := h.NewGuest(&extension.Registration{Name: "test"}, row.granted, nil)
 		for i, call := range calls {
+			a.calls = nil
 			err := run(t, g, func(ctx context.Context, h *extension.Host) error { return call(ctx, h.Accounts) })
-			if permitted && err != nil || !permitted && !errors.Is(err, extension.ErrPermission) {
-				t.Errorf("call %d, permitted %v: %v", i, permitted, err)
+			if row.may[i] && err != nil || !row.may[i] && !errors.Is(err, extension.ErrPermission) || (len(a.calls) == 1) != row.may[i] {
+				t.Errorf("%v, call %d: %v, %v", row.granted, i, err, a.calls)
 			}
-		}
-		if want := len(calls); permitted && len(a.calls) != want || !permitted && len(a.calls) != 0 {
-			t.Errorf("permitted %v: %v", permitted, a.calls)
 		}
 	}
 }

@@ -199,7 +199,8 @@ type Rosters interface {
 }
 
 // Accounts is the port of package auth. Calls that change something take
-// effect at once, outside of the handler's transaction, and need ManageAccounts.
+// effect at once, outside of the handler's transaction. All need ManageAccounts; for
+// Get and List ListAccounts is enough.
 type Accounts interface {
 	auth.Verifier
 	auth.Accounts

@@ -95,8 +95,10 @@ type Permission string
 const (
 	// SendAsAccount allows Stanzas.SendAs.
 	SendAsAccount Permission = "send-as-account"
-	// ManageAccounts allows the changing calls of Host.Accounts.
+	// ManageAccounts allows all calls of Host.Accounts, and Sessions.End.
 	ManageAccounts Permission = "manage-accounts"
+	// ListAccounts allows Get and List of Host.Accounts.
+	ListAccounts Permission = "list-accounts"
 	// SeeStanzas allows stage handlers.
 	SeeStanzas Permission = "see-stanzas"
 	// ReadRosters allows Host.Rosters.
@@ -106,6 +108,11 @@ const (
 	// TellPresence allows Sessions.Withdraw and Sessions.Announce.
 	TellPresence Permission = "tell-presence"
 )
+
+// Permissions lists all that there are.
+func Permissions() []Permission {
+	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence}
+}
 
 // To says whom an IQ must be addressed to for a handler. The values can be
 // combined.

@@ -48,7 +48,8 @@ type Config struct {
 	CSI          CSI
 	Contact      Contact
 	MAM          MAM
-	Plugins      map[string]*Plugin
+	Plugins      map[string]*Plugin // those that the file names
+	Announce     Announce
 	S2S          S2S
 	Metrics      Metrics
 	Log          Log
@@ -147,18 +148,6 @@ type MAM struct {
 type Version struct {
 	HideVersion bool
 	OS          string
-}
-
-// Plugin configures a plugin. This version reads it and does not use it yet.
-type Plugin struct {
-	Enabled     bool
-	Run         string
-	Command     []string
-	Files       map[string]string
-	Domains     []string
-	Permissions []string
-	Limits      map[string]any
-	Options     map[string]any
 }
 
 // S2S configures federation. This version reads it and does not use it yet.
@@ -266,6 +255,9 @@ func (c *Config) resolve(folder string) error {
 	}
 	c.Data = in(c.Data, "")
 	c.TLS.Certificates = in(c.TLS.Certificates, "certificates")
+	for _, p := range c.Plugins {
+		p.resolve(in)
+	}
 	if c.Storage.Driver == DriverSQLite {
 		c.Storage.DSN = in(c.Storage.DSN, "hexmpp.db")
 	}

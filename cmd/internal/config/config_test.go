@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func TestErrors(t *testing.T) {
 		{"no value", "data:\n", []string{`c.yaml:1: data has no value: want a path; leave the line out for the default`}},
 		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
 		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
-		{"alias in options", "x: &d 1\nplugins: {a: {options: {b: [*d]}}}", []string{
+		{"alias in options", "x: &d 1\nplugins: {a: {command: /a, options: {b: [*d]}}}", []string{
 			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, metrics, log`,
 			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
 		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
@@ -83,8 +84,8 @@ func TestErrors(t *testing.T) {
 		{"one port for two listeners", "listen: {c2s: \":1\", c2s-tls: \":1\"}",
 			[]string{`c.yaml:1: listen.c2s-tls: :1 is an address of listen.c2s already; give each its own port`}},
 		{"postgres", "storage:\n  driver: postgres\n", []string{`c.yaml:2: storage.driver: PostgreSQL needs storage.dsn, such as "host=/run/postgresql dbname=hexmpp user=hexmpp sslmode=disable"`}},
-		{"extension as a process", "extensions:\n  ping:\n    run: process\n",
-			[]string{`c.yaml:3: extensions.ping.run: this version of hexmpp runs extensions inside only; use inside`}},
+		{"an extension that can't be a process", "extensions:\n  ping:\n    run: process\n  mam:\n    run: process\n",
+			[]string{`c.yaml:5: extensions.mam.run: mam runs inside only: every message passes it, or it is part of logins; a process is possible for ping, vcard, private, blocking`}},
 		{"option of an extension without any", "extensions: {ping: {options: {a: 1}}}",
 			[]string{`c.yaml:1: unknown key "a" in extensions.ping.options: nothing can be set here`}},
 		{"option of an extension", "extensions: {version: {options: {hide_version: true}}}",
@@ -93,6 +94,40 @@ func TestErrors(t *testing.T) {
 			[]string{`c.yaml:1: plugins: the name of a plugin is of lower-case letters, digits and hyphens, not "../x"`}},
 		{"digest", "plugins: {muc: {files: {/bin/x: abc}}}",
 			[]string{`c.yaml:1: plugins.muc.files./bin/x: no SHA-256: want a SHA-256 in 64 lower-case hexadecimal digits`}},
+		{"key of a plugin", "plugins:\n  a:\n    comand: /a\n    limits: {memori: 1GiB}\n", []string{
+			`c.yaml:3: unknown key "comand" in plugins.a, did you mean "command"?`,
+			`c.yaml:4: unknown key "memori" in plugins.a.limits, did you mean "memory"?`}},
+		{"limits of a plugin", "plugins: {a: {command: /a, limits: {memory: 1MiB, queue: 0, grace-time: 1h, decide-time: 0s}}}", []string{
+			`c.yaml:1: plugins.a.limits.memory: 1MiB is out of bounds: want bytes from 16MiB to 1024GiB, such as 65536 or 64KiB`,
+			`c.yaml:1: plugins.a.limits.queue: 0 is out of bounds: want a number from 1 to 1000000`,
+			`c.yaml:1: plugins.a.limits.grace-time: 1h is out of bounds: want a duration from 0s to 10m, such as 30s or 1m30s`,
+			`c.yaml:1: plugins.a.limits.decide-time: 0s is out of bounds: want a duration from 1ms to 1m, such as 30s or 1m30s`}},
+		{"a plugin that nobody knows", "plugins:\n  anounce: {}\n  mine: {}\n", []string{
+			`c.yaml:2: plugins.anounce: no plugin of this name is part of hexmpp (did you mean "announce"?): give the command that starts it`,
+			`c.yaml:3: plugins.mine: no plugin of this name is part of hexmpp: give the command that starts it`}},
+		{"an extension among the plugins", "plugins: {ping: {}}", []string{`c.yaml:1: plugins: ping is an extension: it belongs to the section extensions`}},
+		{"a plugin of others inside", "plugins: {mine: {command: /a, run: inside}}",
+			[]string{`c.yaml:1: plugins.mine.run: only plugins that are part of hexmpp can run inside the server: announce`}},
+		{"inside, with a command", "plugins:\n  announce:\n    run: inside\n    command: /a\n    files: {/a: " + strings.Repeat("0", 64) + "}", []string{
+			`c.yaml:4: plugins.announce.command: run is inside: there is nothing to start; leave one of the two out`,
+			`c.yaml:5: plugins.announce.files: run is inside: no files are started`}},
+		{"a command without a path", "plugins:\n  a: {command: [python3, a.py]}\n  b: {command: [\"\"]}\n", []string{
+			`c.yaml:2: plugins.a.command: python3 is no path: name the program by one, such as /usr/bin/python3 or ./python3; it is not searched for`,
+			`c.yaml:3: plugins.b.command: "" is no path`}},
+		{"permissions", "plugins:\n  a: {command: /a, permissions: [read-roster]}\n", []string{
+			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence`}},
+		{"a permission twice", "plugins: {a: {command: /a, permissions: [read-rosters, read-rosters]}}",
+			[]string{`c.yaml:1: plugins.a.permissions: read-rosters is there twice`}},
+		{"domains of a plugin", "domains: [a.test]\nplugins:\n  a: {command: /a, domains: [$domain, \"x@y\", b.$domain, b.a.test]}\n", []string{
+			`c.yaml:3: plugins.a.domains: a.test is a hosted domain; a plugin has domains of its own`,
+			`c.yaml:3: plugins.a.domains: "x@y" is an address, not a domain: want a domain such as a.$domain`,
+			`c.yaml:3: plugins.a.domains: b.a.test is there twice`}},
+		{"options that JSON can't have", "plugins:\n  a:\n    command: /a\n    options: {x: .nan}\n", []string{
+			`c.yaml:4: plugins.a.options: something in it is neither text nor a number, a truth value, a list, or a mapping from text`}},
+		{"options of a bundled plugin", "domains: [a.test]\nplugins:\n  announce:\n    options:\n      max-byte: 1KiB\n", []string{
+			`c.yaml:5: unknown key "max-byte" in plugins.announce.options, did you mean "max-bytes"?`}},
+		{"an administrator of announcements elsewhere", "domains: [a.test]\nplugins:\n  announce:\n    options: {admins: x@b.test}\n", []string{
+			`c.yaml:4: plugins.announce.options.admins: x@b.test is not of a hosted domain`}},
 		{"unauthenticated limit above the other", "limits: {stanza-bytes: 10000, stanza-bytes-unauthenticated: 10001}",
 			[]string{`c.yaml:1: limits.stanza-bytes-unauthenticated: more than stanza-bytes, which is 10000`}},
 	} {
@@ -112,7 +147,7 @@ registration: {mode: open}
 limits: {rates: false, outbox-bytes: 2MiB, unauthenticated-time: 2m}
 admins: [romeo@example.test]
 extensions: {ping: {enabled: false, run: inside, options: {}}}
-plugins: {muc: {enabled: true, run: process, command: [a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [p], limits: {m: 1}, options: {secret: x}}}
+plugins: {muc: {enabled: true, run: process, command: [./a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [read-rosters], limits: {memory: 1GiB}, options: {secret: x}}}
 s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269"}}
 `))
 	if err != nil {
@@ -135,9 +170,13 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"preset", c.Limits.StanzaBytes, 256 << 10},
 		{"ping", c.Extensions["ping"].Enabled, false},
 		{"time extension", c.Extensions["time"].Enabled, true},
-		{"plugin command", strings.Join(c.Plugins["muc"].Command, " "), "a -b"},
+		{"plugin command", strings.Join(c.Plugins["muc"].Command, " "), "/etc/hexmpp/a -b"},
+		{"plugin file", len(c.Plugins["muc"].Files["/x"]), 64},
+		{"plugin permissions", strings.Join(c.Plugins["muc"].Permissions, " "), "read-rosters"},
+		{"plugin memory", c.Plugins["muc"].Limits.Memory, 1 << 30},
+		{"plugin queue", c.Plugins["muc"].Limits.Queue, 10_000},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
-		{"warnings", len(c.Warnings()), 5},
+		{"warnings", len(c.Warnings()), 4},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
@@ -216,6 +255,85 @@ func TestPagesOfExtensions(t *testing.T) {
 	}
 }
 
+// TestPagesOfPlugins is TestPagesOfExtensions for plugins that are part of hexmpp.
+func TestPagesOfPlugins(t *testing.T) {
+	first := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|")
+	for _, b := range Bundled {
+		page, err := os.ReadFile(filepath.Join("../../../docs/plugins", b.Name+".md"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var want, got []string
+		for _, o := range b.options(&Config{}) {
+			want = append(want, o.key)
+		}
+		_, text, _ := strings.Cut(string(page), "\n## Options\n")
+		text, _, _ = strings.Cut(text, "\n## ")
+		for _, m := range first.FindAllStringSubmatch(text, -1) {
+			got = append(got, m[1])
+		}
+		if slices.Sort(want); !slices.Equal(want, slices.Sorted(slices.Values(got))) {
+			t.Errorf("the page of %s has the options %q, the file %q", b.Name, got, want)
+		}
+	}
+}
+
+func TestPlugins(t *testing.T) {
+	c, err := Parse("/etc/c.yaml", []byte("domains: [a.test, b.test]\nadmins: [romeo@a.test]\nplugins: {announce: {}, mine: {command: /m, permissions: [], options: {a: [1, x]}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	announce, mine := c.Plugins["announce"], c.Plugins["mine"]
+	for _, check := range []struct {
+		name      string
+		got, want any
+	}{
+		{"bundled", []bool{announce.Bundled, mine.Bundled}, []bool{true, false}},
+		{"run", announce.Run, RunProcess},
+		{"permissions that are not said", announce.Permissions == nil, true},
+		{"permissions, none", mine.Permissions != nil && len(mine.Permissions) == 0, true},
+		{"limits of both", announce.Limits == mine.Limits && mine.Limits == DefaultPluginLimits(), true},
+		{"options with defaults", optionsText(t, announce), `{"admins":["romeo@a.test"],"max-announcements":10,"max-bytes":10240,"message-of-the-day":false}`},
+		{"options", optionsText(t, mine), `{"a":[1,"x"]}`},
+	} {
+		if !reflect.DeepEqual(check.got, check.want) {
+			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
+		}
+	}
+	if l := DefaultPluginLimits(); l.Memory != 256<<20 || l.GraceTime != 10*time.Second || l.DecideTime != time.Second/2 {
+		t.Errorf("default limits %+v", l)
+	}
+}
+
+func optionsText(t *testing.T, p *Plugin) string {
+	t.Helper()
+	text, err := p.OptionsJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestWarningsOfAnnounce(t *testing.T) {
+	for text, want := range map[string]string{
+		"admins: [a@localhost]": "admins is set, but",
+		"admins: [a@localhost]\nplugins: {announce: {enabled: false}}":        "admins is set, but",
+		"admins: [a@localhost]\nplugins: {announce: {}}":                      "",
+		"plugins: {announce: {}}":                                             "plugins.announce has nobody",
+		"plugins: {announce: {options: {admins: a@localhost}}}":               "",
+		"admins: [a@localhost]\nplugins: {announce: {options: {admins: []}}}": "plugins.announce has nobody",
+	} {
+		c, err := Parse("c.yaml", []byte("listen: {c2s: \"127.0.0.1:0\"}\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Warnings(), "\n"); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: warnings %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestLoadReportsMissingFile(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "there is no configuration file") {
 		t.Errorf("error is %v", err)
@@ -239,7 +357,7 @@ func TestClearTextOnTheNetworkWarns(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
-	c, err := Parse("/c.yaml", []byte("domains: [a.test]\nstorage:\n  dsn: \"hunter2\"\nplugins: {muc: {options: {token: hunter2}}}\nextensions: {ping: {enabled: false}}"))
+	c, err := Parse("/c.yaml", []byte("domains: [a.test]\nstorage:\n  dsn: \"hunter2\"\nplugins: {muc: {command: /m, options: {token: hunter2}}, announce: {}}\nextensions: {ping: {enabled: false}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,6 +377,9 @@ func TestShow(t *testing.T) {
 		"enabled: false # /c.yaml:5",
 		`options: "(set, not shown)" # /c.yaml:4`,
 		"unauthenticated-time: 1m # default",
+		"memory: 256MiB # default",
+		"# permissions: (those that it asks for, if it is part of hexmpp; else none)",
+		"max-bytes: 10KiB # default",
 	} {
 		if !rows[want] {
 			t.Errorf("not shown: %s\nin\n%s", want, out)
@@ -269,7 +390,7 @@ func TestShow(t *testing.T) {
 // What show prints of a configuration without secrets can be read again, and
 // gives the same.
 func TestShowCanBeRead(t *testing.T) {
-	text := "domains: [a.test]\nlimits: {stanza-bytes: 10001}\ns2s: {overrides: {b.test: \"c:1\"}}\nplugins: {x: {domains: [\"$domain\"]}}"
+	text := "domains: [a.test]\nlimits: {stanza-bytes: 10001}\ns2s: {overrides: {b.test: \"c:1\"}}\nplugins: {x: {command: /x, domains: [\"y.$domain\"]}, announce: {limits: {queue: 7}}}"
 	a, err := Parse("/c.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"errors"
-	"maps"
-	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -50,6 +48,9 @@ var Known = []struct {
 	{"register", "Lets users change their password and remove their account, and make one where registration.mode is open (XEP-0077).", nil},
 }
 
+// processes are the extensions that can run in a process of their own.
+var processes = []string{"ping", "vcard", "private", "blocking"}
+
 // options is the table of every option, bound to the fields of c.
 func options(c *Config) []option {
 	return []option{
@@ -84,11 +85,11 @@ func options(c *Config) []option {
 		{key: "limits", section: limitOptions(&c.Limits),
 			doc: "Bounds on what a client can ask of the server."},
 		{key: "admins", value: many(&c.Admins, account), preset: "[]",
-			doc: "Accounts that may administer the server from their client, once a version of hexmpp offers that."},
+			doc: "Accounts that may administer the server from their client: today, those that may use the plugin announce, unless its own options name others."},
 		{key: "extensions", section: extensionOptions(c),
 			doc: "The extensions that are part of hexmpp. All are on unless they are switched off here."},
 		{key: "plugins", entries: pluginEntries(c),
-			doc: "Extensions in processes of their own. This version reads the section and does not start them yet."},
+			doc: "Plugins: extensions with a domain of their own, or made by others. None runs that is not named here."},
 		{key: "s2s", section: s2sOptions(&c.S2S),
 			doc: "Federation with other servers. This version reads the section and does not federate yet."},
 		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{
@@ -193,7 +194,7 @@ func extensionOptions(c *Config) []option {
 			{key: "enabled", value: one(&e.Enabled, boolean), preset: "true",
 				doc: "Whether it runs."},
 			{key: "run", value: one(&e.Run, choice(RunInside, RunProcess)), preset: RunInside,
-				doc: "Where it runs. A process of its own comes with a later version."},
+				doc: "Where it runs: inside the server, or in a process of its own, which may die without taking the server with it. A process is possible for " + strings.Join(processes, ", ") + "."},
 			{key: "options", section: own,
 				doc: "Options of the extension itself."},
 		}}
@@ -268,41 +269,6 @@ func versionOptions(c *Config) []option {
 	}
 }
 
-var pluginName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
-
-func pluginEntries(c *Config) *entries {
-	c.Plugins = map[string]*Plugin{}
-	table := func(name string) []option { return pluginOptions(c.Plugins[name]) }
-	return &entries{
-		name: "NAME",
-		add: func(name string) ([]option, error) {
-			if !pluginName.MatchString(name) {
-				return nil, errors.New("the name of a plugin is of lower-case letters, digits and hyphens, not " + quote(short(name)))
-			}
-			c.Plugins[name] = &Plugin{}
-			return table(name), nil
-		},
-		names: func() []string { return slices.Sorted(maps.Keys(c.Plugins)) },
-		get:   table,
-	}
-}
-
-func pluginOptions(p *Plugin) []option {
-	return []option{
-		{key: "enabled", value: one(&p.Enabled, boolean), preset: "true", doc: "Whether it runs."},
-		{key: "run", value: one(&p.Run, choice(RunProcess, RunInside)), preset: RunProcess, doc: "Where it runs."},
-		{key: "command", value: many(&p.Command, text), preset: "[]",
-			doc: "Program and arguments; without it, the plugin of this name that is part of hexmpp."},
-		{key: "files", value: pairs(&p.Files, path, digest), preset: "{}",
-			doc: "SHA-256 of files that must be as they were when it starts."},
-		{key: "domains", value: many(&p.Domains, text), preset: "[]",
-			doc: "Domains that it answers for; $domain stands for each hosted one."},
-		{key: "permissions", value: many(&p.Permissions, text), preset: "[]", doc: "What it is granted."},
-		{key: "limits", value: free(&p.Limits), preset: "{}", doc: "Bounds on what it may use."},
-		{key: "options", value: free(&p.Options), preset: "{}", doc: "Options of the plugin."},
-	}
-}
-
 func s2sOptions(s *S2S) []option {
 	return []option{
 		{key: "mode", value: one(&s.Mode, choice("open", "allow", "none")), preset: "none",
@@ -347,10 +313,11 @@ func check(c *Config, r *reader) {
 		bad(before, "more than stanza-bytes, which is %s", sizeText(c.Limits.StanzaBytes))
 	}
 	for _, known := range Known {
-		if e := c.Extensions[known.Name]; e.Run == RunProcess {
-			bad("extensions."+known.Name+".run", "this version of hexmpp runs extensions inside only; use %s", RunInside)
+		if e := c.Extensions[known.Name]; e.Run == RunProcess && !slices.Contains(processes, known.Name) {
+			bad("extensions."+known.Name+".run", "%s runs inside only: every message passes it, or it is part of logins; a process is possible for %s", known.Name, strings.Join(processes, ", "))
 		}
 	}
+	checkPlugins(c, bad)
 }
 
 // Hosts reports whether the domain of j is one of ours.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ type option struct {
 	preset string // the default, as YAML; "" if it has none
 	note   string // said in place of the default where that depends on others
 	secret bool   // never printed
+	open   bool   // it means something else to have no value than to have an empty one
 
 	value   value
 	section []option
@@ -39,6 +41,8 @@ type value interface {
 	text() string
 	// kind says what is allowed: "a duration such as 30s".
 	kind() string
+	// plain is the field as JSON has it.
+	plain() any
 }
 
 // setDefaults gives each field the default that the table says.
@@ -77,6 +81,7 @@ type single[T any] struct {
 }
 
 func (s single[T]) text() string { return s.k.text(*s.to) }
+func (s single[T]) plain() any   { return plain(*s.to) }
 func (s single[T]) kind() string { return s.k.what }
 
 func (s single[T]) read(r *reader, path string, n *yaml.Node) {
@@ -91,6 +96,22 @@ type list[T any] struct {
 }
 
 func (l list[T]) kind() string { return l.k.what + ", or a list of them" }
+
+func (l list[T]) plain() any {
+	values := make([]any, len(*l.to))
+	for i, v := range *l.to {
+		values[i] = plain(v)
+	}
+	return values
+}
+
+// plain is a value as JSON has it: what is not text, a number or a truth value is text.
+func plain(v any) any {
+	if s, ok := v.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return v
+}
 
 func (l list[T]) text() string {
 	texts := make([]string, len(*l.to))
@@ -140,6 +161,8 @@ func (m mapping) kind() string {
 	return "a mapping from " + m.name.what + " to " + m.val.what
 }
 
+func (m mapping) plain() any { return *m.to }
+
 func (m mapping) text() string {
 	var b strings.Builder
 	for i, name := range slices.Sorted(maps.Keys(*m.to)) {
@@ -172,6 +195,8 @@ type anything struct{ to *map[string]any }
 
 func (a anything) kind() string { return "a mapping" }
 
+func (a anything) plain() any { return *a.to }
+
 func (a anything) text() string {
 	if len(*a.to) == 0 {
 		return "{}"
@@ -190,5 +215,9 @@ func (a anything) read(r *reader, path string, n *yaml.Node) {
 	}
 	if err := n.Decode(a.to); err != nil {
 		r.fail(n.Line, "%s: %v", path, err)
+		return
+	}
+	if _, err := json.Marshal(*a.to); err != nil { // that is how its owner gets them
+		r.fail(n.Line, "%s: something in it is neither text nor a number, a truth value, a list, or a mapping from text", path)
 	}
 }

@@ -40,7 +40,9 @@ func (c *Config) show(lines *[][2]string, indent, path string, table []option) {
 	add := func(text, origin string) { *lines = append(*lines, [2]string{indent + text, origin}) }
 	for _, o := range table {
 		at := join(path, o.key)
-		switch {
+		switch _, set := c.lines[at]; {
+		case o.open && !set:
+			add("# "+o.key+": ("+o.note+")", "")
 		case o.value != nil:
 			add(o.key+": "+c.shown(at, o), c.origin(at))
 		case o.entries != nil:

@@ -18,9 +18,13 @@ func (c *Config) Warnings() []string {
 	}
 	unused("listen.https", "HTTP over TLS")
 	unused("listen.s2s", "federation")
-	unused("plugins", "plugins")
 	unused("s2s", "federation")
-	unused("admins", "administration from clients")
+	switch announce := c.Plugins["announce"]; {
+	case announce == nil || !announce.Enabled:
+		unused("admins", "other administration from clients than the plugin announce, which is off")
+	case len(c.Announce.Admins) == 0:
+		w = append(w, "plugins.announce has nobody who may use it: name accounts in admins, or in plugins.announce.options.admins")
+	}
 	if len(c.Listen.C2S)+len(c.Listen.C2STLS) == 0 {
 		w = append(w, "listen has neither c2s nor c2s-tls; no client can connect")
 	}

@@ -340,10 +340,28 @@ func TestFailed(t *testing.T) {
 }
 
 func TestWarningsAreLogged(t *testing.T) {
-	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nplugins: {muc: {}}\n")
+	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nadmins: [a@localhost]\n")
 	stop(t, start(t, o))
 	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
 		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())
+	}
+}
+
+// What would need a process is refused, with the line that asks for it.
+func TestProcessesAreRefused(t *testing.T) {
+	o, _, _ := setup(t, "extensions:\n  ping: {run: process}\n  vcard: {enabled: false, run: process}\nplugins:\n  announce: {}\n  x: {command: /x}\n  y: {command: /y, enabled: false}\n")
+	err := Check(o.Config)
+	var got []string
+	for line := range strings.Lines(fmt.Sprint(err)) {
+		_, text, _ := strings.Cut(line, "c.yaml:")
+		got = append(got, strings.TrimSpace(text))
+	}
+	if want := []string{
+		"2: extensions.ping.run: " + errProcess.Error() + ": use inside",
+		"5: plugins.announce: " + errProcess.Error(),
+		"6: plugins.x: " + errProcess.Error(),
+	}; !slices.Equal(got, want) {
+		t.Errorf("errors %q, want %q", got, want)
 	}
 }
 

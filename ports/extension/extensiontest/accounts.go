@@ -172,11 +172,19 @@ func (a *Accounts) List(_ context.Context, domain, after string, limit int) ([]a
 // hostAccounts is Accounts for a handler: it asks for the permission.
 type hostAccounts struct{ t *tx }
 
-// source returns the accounts if the extension may call them. Reading is in
-// the permission, too: who exists is nobody else's business.
+// source returns the accounts if the extension may call them.
 func (x hostAccounts) source(call string) (*Accounts, error) {
 	x.t.waits("Accounts." + call)
 	return x.t.h.Accounts, x.t.h.permit(extension.ManageAccounts)
+}
+
+// listed is source for calls that read: who exists is nobody else's business.
+func (x hostAccounts) listed(call string) (*Accounts, error) {
+	x.t.waits("Accounts." + call)
+	if x.t.h.permit(extension.ManageAccounts) == nil {
+		return x.t.h.Accounts, nil
+	}
+	return x.t.h.Accounts, x.t.h.permit(extension.ListAccounts)
 }
 
 func (x hostAccounts) VerifyPassword(ctx context.Context, user jid.JID, password string) error {
@@ -212,7 +220,7 @@ func (x hostAccounts) Remove(ctx context.Context, user jid.JID) error {
 }
 
 func (x hostAccounts) Get(ctx context.Context, user jid.JID) (auth.Account, error) {
-	a, err := x.source("Get")
+	a, err := x.listed("Get")
 	if err != nil {
 		return auth.Account{}, err
 	}
@@ -220,7 +228,7 @@ func (x hostAccounts) Get(ctx context.Context, user jid.JID) (auth.Account, erro
 }
 
 func (x hostAccounts) List(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
-	a, err := x.source("List")
+	a, err := x.listed("List")
 	if err != nil {
 		return nil, err
 	}

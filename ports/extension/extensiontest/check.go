@@ -33,9 +33,7 @@ func Check(r extension.Registration) error {
 		}
 	}
 	for i, p := range r.Permissions {
-		known := []extension.Permission{extension.SendAsAccount, extension.ManageAccounts, extension.SeeStanzas,
-			extension.ReadRosters, extension.SeePresence, extension.TellPresence}
-		if !slices.Contains(known, p) || slices.Contains(r.Permissions[:i], p) {
+		if !slices.Contains(extension.Permissions(), p) || slices.Contains(r.Permissions[:i], p) {
 			c.fault("permission %q is unknown or named twice", p)
 		}
 	}

@@ -1,0 +1,294 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Plugin configures a plugin.
+type Plugin struct {
+	Bundled bool // it is part of hexmpp
+	Enabled bool
+	Run     string
+	// Command is the program, absolute, and its arguments; empty for a bundled
+	// plugin that is to run as what is in the binary of the server.
+	Command []string
+	Files   map[string]string // absolute path -> SHA-256
+	// Domains are as they were written, "announce.$domain"; empty for those that the
+	// plugin asks for.
+	Domains []string
+	// Permissions are what it is granted; nil, of a bundled plugin: what it asks for.
+	Permissions []string
+	Limits      PluginLimits
+	Options     map[string]any // of bundled plugins: all of them, with defaults
+}
+
+// OptionsJSON is Options as the plugin is given them.
+func (p *Plugin) OptionsJSON() ([]byte, error) {
+	text, err := json.Marshal(p.Options)
+	if err != nil {
+		return nil, fmt.Errorf("config: options of a plugin: %w", err)
+	}
+	return text, nil
+}
+
+// PluginLimits bound what a plugin in a process of its own may use.
+type PluginLimits struct {
+	Memory        int // bytes
+	Queue         int // events that wait for it
+	QueueBytes    int
+	InFlight      int // events that it was given and has not answered
+	InFlightBytes int
+	GraceTime     time.Duration // that events wait while it is down
+	StartTime     time.Duration
+	DecideTime    time.Duration // of a verdict on a stanza
+	LogLines      int           // a second
+}
+
+// DefaultPluginLimits are those that hold where the file does not say otherwise, and
+// those of extensions in processes of their own.
+func DefaultPluginLimits() PluginLimits {
+	p := Plugin{}
+	setDefaults(pluginLimitOptions(&p.Limits))
+	return p.Limits
+}
+
+// Announce has the options of the plugin announce.
+type Announce struct {
+	Admins           []jid.JID // bare; those of the server unless the file says otherwise
+	MaxBytes         int
+	MaxAnnouncements int
+	MessageOfTheDay  bool
+}
+
+// Bundled lists the plugins that are part of hexmpp: what each is for, the domains
+// that it has unless it is told others, and the options of its own.
+var Bundled = []struct {
+	Name, Doc string
+	Domains   string
+	options   func(c *Config) []option
+}{
+	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", announceOptions},
+}
+
+func announceOptions(c *Config) []option {
+	return []option{
+		{key: "admins", value: many(&c.Announce.Admins, account), note: "`admins` of the server",
+			doc: "Accounts that may send announcements."},
+		{key: "max-bytes", value: one(&c.Announce.MaxBytes, size(100, 64<<10)), preset: "10KiB",
+			doc: "The longest announcement."},
+		{key: "max-announcements", value: one(&c.Announce.MaxAnnouncements, number(1, 100)), preset: "10",
+			doc: "How many announcements may be under way at a time."},
+		{key: "message-of-the-day", value: one(&c.Announce.MessageOfTheDay, boolean), preset: "false",
+			doc: "Whether there may be a message of the day, which each account gets once, when it is online. It costs a look-up each time that a client becomes available."},
+	}
+}
+
+var pluginName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+func bundled(name string) int {
+	for i := range Bundled {
+		if Bundled[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func pluginEntries(c *Config) *entries {
+	c.Plugins = map[string]*Plugin{}
+	table := func(name string) []option { return pluginOptions(c, name, c.Plugins[name]) }
+	return &entries{
+		name: "NAME",
+		add: func(name string) ([]option, error) {
+			if !pluginName.MatchString(name) {
+				return nil, errors.New("the name of a plugin is of lower-case letters, digits and hyphens, not " + quote(short(name)))
+			}
+			for _, known := range Known {
+				if known.Name == name {
+					return nil, fmt.Errorf("%s is an extension: it belongs to the section extensions", name)
+				}
+			}
+			c.Plugins[name] = &Plugin{Bundled: bundled(name) >= 0}
+			return table(name), nil
+		},
+		names: func() []string { return slices.Sorted(maps.Keys(c.Plugins)) },
+		get:   table,
+	}
+}
+
+// pluginOptions is the table of one plugin; name is "" for one that is not bundled.
+func pluginOptions(c *Config, name string, p *Plugin) []option {
+	own := option{key: "options", value: free(&p.Options), preset: "{}", doc: "Options of the plugin itself."}
+	if i := bundled(name); i >= 0 {
+		own = option{key: "options", section: Bundled[i].options(c), doc: own.doc}
+	}
+	return []option{
+		{key: "enabled", value: one(&p.Enabled, boolean), preset: "true", doc: "Whether it runs."},
+		{key: "run", value: one(&p.Run, choice(RunProcess, RunInside)), preset: RunProcess,
+			doc: "Where it runs: in a process of its own, or, if it is part of hexmpp, inside the server."},
+		{key: "command", value: many(&p.Command, text), preset: "[]",
+			doc: "Program and arguments. The program is a path: absolute, or relative to the folder of the file. A plugin that is part of hexmpp needs none."},
+		{key: "files", value: pairs(&p.Files, path, digest), preset: "{}",
+			doc: "SHA-256 of files that must be as they were when it starts, by their paths."},
+		{key: "domains", value: many(&p.Domains, text), note: "those that it asks for", open: true,
+			doc: "Domains that it answers for; with $domain in it a name stands for one of each hosted domain."},
+		{key: "permissions", value: many(&p.Permissions, choice(permissions()...)), note: "those that it asks for, if it is part of hexmpp; else none", open: true,
+			doc: "What it may do besides answering for its own domains. A plugin that asks for more does not start, and says what is missing."},
+		{key: "limits", section: pluginLimitOptions(&p.Limits),
+			doc: "Bounds on what its process may use."},
+		own,
+	}
+}
+
+func pluginLimitOptions(l *PluginLimits) []option {
+	const most = 1 << 30
+	return []option{
+		{key: "memory", value: one(&l.Memory, size(16<<20, 1<<40)), preset: "256MiB",
+			doc: "How much memory it may have, with all processes that it starts. Past it, it is ended and started again."},
+		{key: "queue", value: one(&l.Queue, number(1, 1_000_000)), preset: "10000",
+			doc: "How many events may wait for it. What comes then is answered with resource-constraint, of type wait."},
+		{key: "queue-bytes", value: one(&l.QueueBytes, size(64<<10, most)), preset: "16MiB",
+			doc: "How many bytes of them; otherwise as queue."},
+		{key: "in-flight", value: one(&l.InFlight, number(1, 100_000)), preset: "1000",
+			doc: "How many events it is given before it has answered the first of them. A plugin may ask for less."},
+		{key: "in-flight-bytes", value: one(&l.InFlightBytes, size(64<<10, most)), preset: "4MiB",
+			doc: "How many bytes of them; otherwise as in-flight."},
+		{key: "grace-time", value: one(&l.GraceTime, duration(0, 10*time.Minute)), preset: "10s",
+			doc: "How long events wait while it does not run. After that requests and messages are answered with service-unavailable, of type wait."},
+		{key: "start-time", value: one(&l.StartTime, duration(time.Second, 5*time.Minute)), preset: "10s",
+			doc: "How long it may take until it is ready. One that takes longer is ended and tried again."},
+		{key: "decide-time", value: one(&l.DecideTime, duration(time.Millisecond, time.Minute)), preset: "500ms",
+			doc: "How long it may take for a verdict on a stanza on its way, unless the plugin itself sets less. After that its policy holds: the stanza goes on, or is refused."},
+		{key: "log-lines", value: one(&l.LogLines, number(1, 100_000)), preset: "100",
+			doc: "How many lines it may log a second; more are counted and left out."},
+	}
+}
+
+func permissions() []string {
+	var words []string
+	for _, p := range extension.Permissions() {
+		words = append(words, string(p))
+	}
+	return words
+}
+
+// resolve makes paths absolute.
+func (p *Plugin) resolve(in func(path, preset string) string) {
+	if len(p.Command) > 0 {
+		p.Command = slices.Clone(p.Command)
+		p.Command[0] = in(p.Command[0], "")
+	}
+	files := make(map[string]string, len(p.Files))
+	for path, sum := range p.Files {
+		files[in(path, "")] = sum
+	}
+	p.Files = files
+}
+
+// checkPlugins finds what is wrong in plugins though each value by itself is right,
+// and completes what depends on other sections.
+func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
+	const admins = "plugins.announce.options.admins"
+	_, set := c.lines[admins]
+	for _, a := range c.Announce.Admins {
+		if !c.Hosts(a) {
+			bad(admins, "%s is not of a hosted domain", a)
+		}
+	}
+	if !set {
+		c.Announce.Admins = c.Admins
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
+		p, at := c.Plugins[name], "plugins."+name
+		if p.Bundled {
+			p.Options = map[string]any{}
+			for _, o := range Bundled[bundled(name)].options(c) {
+				p.Options[o.key] = o.value.plain()
+			}
+		}
+		switch {
+		case !p.Bundled && len(p.Command) == 0:
+			bad(at, "no plugin of this name is part of hexmpp%s: give the command that starts it", suggestPlugin(name))
+		case !p.Bundled && p.Run == RunInside:
+			bad(at+".run", "only plugins that are part of hexmpp can run inside the server: %s", strings.Join(bundledNames(), ", "))
+		case p.Run == RunInside && len(p.Command) > 0:
+			bad(at+".command", "run is %s: there is nothing to start; leave one of the two out", RunInside)
+		case len(p.Command) > 0 && (p.Command[0] == "" || strings.ContainsRune(p.Command[0], 0)):
+			bad(at+".command", "%q is no path", short(p.Command[0]))
+		case len(p.Command) > 0 && filepath.Base(p.Command[0]) == p.Command[0]:
+			bad(at+".command", "%s is no path: name the program by one, such as /usr/bin/%s or ./%s; it is not searched for", quote(short(p.Command[0])), p.Command[0], p.Command[0])
+		}
+		if p.Run == RunInside && len(p.Files) > 0 {
+			bad(at+".files", "run is %s: no files are started", RunInside)
+		}
+		checkPluginDomains(c, name, p, bad)
+		for i, word := range p.Permissions {
+			if slices.Contains(p.Permissions[:i], word) {
+				bad(at+".permissions", "%s is there twice", word)
+			}
+		}
+	}
+}
+
+// domainsOf returns what a domain of a plugin stands for.
+func (c *Config) domainsOf(written string) (list []string, err error) {
+	hosted := c.Domains
+	if !strings.Contains(written, "$domain") {
+		hosted = []string{""}
+	}
+	for _, d := range hosted {
+		name, err := domain.parse(strings.ReplaceAll(written, "$domain", d))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, name)
+	}
+	return list, nil
+}
+
+func checkPluginDomains(c *Config, name string, p *Plugin, bad func(path, format string, args ...any)) {
+	at := "plugins." + name + ".domains"
+	taken := map[string]bool{}
+	for _, written := range p.Domains {
+		list, err := c.domainsOf(written)
+		if err != nil {
+			bad(at, "%v: want a domain such as %s.$domain", err, name)
+			continue
+		}
+		for _, d := range list {
+			switch {
+			case slices.Contains(c.Domains, d):
+				bad(at, "%s is a hosted domain; a plugin has domains of its own", d)
+			case taken[d]:
+				bad(at, "%s is there twice", d)
+			}
+			taken[d] = true
+		}
+	}
+}
+
+func bundledNames() []string {
+	var names []string
+	for _, b := range Bundled {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+func suggestPlugin(name string) string {
+	if n := nearest(name, bundledNames()); n != "" {
+		return fmt.Sprintf(" (did you mean %q?)", n)
+	}
+	return ""
+}
