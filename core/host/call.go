@@ -48,6 +48,9 @@ func (g *Guest) run(ctx context.Context, b *transport.Batch, v view, fn Handler,
 // finish answers, and applies what was asked for unless the handler failed.
 func (t *tx) finish(b *transport.Batch, err error, done Done) transport.Wait {
 	answer := func(b *transport.Batch) transport.Wait { return done(b, err) }
+	if err == nil {
+		t.remember()
+	}
 	if err != nil || len(t.first) == 0 && len(t.after) == 0 {
 		return answer(b)
 	}

@@ -44,6 +44,8 @@ type Router interface {
 	Route(b *transport.Batch, e *extension.Envelope) transport.Wait
 	// Submit takes a stanza as if a client of the account had sent it.
 	Submit(b *transport.Batch, e *extension.Envelope) transport.Wait
+	// Copy gives a copy of what a group is sent to a member. See Copy.
+	Copy(b *transport.Batch, c *Copy) Fate
 }
 
 // Accounts is what package auth offers.
@@ -70,6 +72,34 @@ type Deps struct {
 	Workers  int // handlers of events that run at once
 	// Archived is observe.Kernel.Archived; it may be nil.
 	Archived func(rows int, took time.Duration, err error)
+	// Limits of extensions, by name; those that are not there have the default ones.
+	Limits map[string]Limits
+}
+
+// Limits bound what an extension keeps in the kernel's memory. Zero means the
+// default.
+type Limits struct {
+	Memory       int64 // bytes of its Memory: 64 MiB
+	Groups       int   // 100,000
+	Members      int   // of all its groups: 500,000
+	GroupMembers int   // of one of them: 20,000
+}
+
+// complete returns l with the defaults.
+func (l Limits) complete() Limits {
+	if l.Memory == 0 {
+		l.Memory = 64 << 20
+	}
+	if l.Groups == 0 {
+		l.Groups = 100_000
+	}
+	if l.Members == 0 {
+		l.Members = 500_000
+	}
+	if l.GroupMembers == 0 {
+		l.GroupMembers = 20_000
+	}
+	return l
 }
 
 // Hosts holds what all guests share.
@@ -122,6 +152,8 @@ type Guest struct {
 	domains []string // of its components
 	log     *slog.Logger
 	turns   turns
+	memory  guestMemory
+	groups  groups
 
 	// Guarded by hosts.mu.
 	requests, timers int // those that count for the bounds
@@ -136,6 +168,9 @@ func (h *Hosts) NewGuest(reg *extension.Registration, granted []extension.Permis
 		h.components[d] = true
 	}
 	g := &Guest{Reg: reg, hosts: h, granted: granted, domains: domains, log: h.Log.With("extension", reg.Name)}
+	limits := h.Limits[reg.Name].complete()
+	g.memory.most = limits.Memory
+	g.groups.limits = limits
 	for _, key := range reg.Residents {
 		h.residents.names = append(h.residents.names, residentName{reg.Name, key})
 	}
@@ -170,15 +205,20 @@ func wellFormed(s *stanza.Stanza) error {
 // sendable says whether the guest may send from this address.
 func (g *Guest) sendable(s *stanza.Stanza) error {
 	from := s.From
-	hosted := slices.Contains(g.hosts.Domains, from.Domain())
 	switch {
-	case hosted && from.Local() == "", slices.Contains(g.domains, from.Domain()):
+	case g.owns(from):
 		return nil
-	case hosted && from.IsBare() && s.To.Bare() == from:
+	case slices.Contains(g.hosts.Domains, from.Domain()) && from.IsBare() && s.To.Bare() == from:
 		return g.MayEmit(s)
 	}
 	return fmt.Errorf("%w: %s may not send from %q: send from the server, from a domain of its components, or to an account's own sessions",
 		extension.ErrPermission, g.Reg.Name, from)
+}
+
+// owns says whether the guest may send from this address to anybody: it is the
+// server's, or one of a component of the guest.
+func (g *Guest) owns(from jid.JID) bool {
+	return from.Local() == "" && slices.Contains(g.hosts.Domains, from.Domain()) || slices.Contains(g.domains, from.Domain())
 }
 
 // carbons is the only extension that makes carbon copies.

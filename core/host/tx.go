@@ -29,6 +29,9 @@ type tx struct {
 	err   error // of a call that returns none, such as Put
 
 	requests, timers int // of those that count for the guest's bounds
+
+	remembers remembers
+	grouped   grouped
 }
 
 // view says how a handler reads.
@@ -42,7 +45,8 @@ type view struct {
 func (t *tx) host() *extension.Host {
 	h := t.g.hosts
 	return &extension.Host{
-		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t}, Sessions: sessions{t},
+		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t},
+		Memory: memoryOf{t}, Groups: groupsOf{t}, Sessions: sessions{t},
 		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g},
 		Domains: h.Domains, Now: h.Now, Log: t.g.log,
 	}

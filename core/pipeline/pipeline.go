@@ -19,10 +19,14 @@ import (
 
 // Pipeline is the table. It does not change after New.
 type Pipeline struct {
-	table    [extension.Write + 1][stanza.IQ + 1][]handler
-	resident [extension.Write + 1][stanza.IQ + 1]bool // some handler may read what is resident
+	table    [Fanout + 1][stanza.IQ + 1][]handler
+	resident [Fanout + 1][stanza.IQ + 1]bool // some handler may read what is resident
 	memory   Memory
 }
+
+// Fanout is the stage Deliver for copies of a group: it has those handlers that want
+// them.
+const Fanout = extension.Write + 1
 
 // Memory is where the pipeline looks up what handlers ask for by Match.Mark and
 // Match.Resident.
@@ -79,12 +83,19 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 		}
 		for kind := stanza.Message; kind <= stanza.IQ; kind++ {
 			if len(h.Match.Kinds) == 0 || slices.Contains(h.Match.Kinds, kind) {
-				p.table[stage][kind] = append(p.table[stage][kind], entry)
-				p.resident[stage][kind] = p.resident[stage][kind] || stage != extension.Write && len(g.Reg.Residents) > 0
+				p.enter(stage, kind, entry)
+				if stage == extension.Deliver && h.Fanout {
+					p.enter(Fanout, kind, entry)
+				}
 			}
 		}
 	}
 	return any
+}
+
+func (p *Pipeline) enter(stage extension.Stage, kind stanza.Kind, h handler) {
+	p.table[stage][kind] = append(p.table[stage][kind], h)
+	p.resident[stage][kind] = p.resident[stage][kind] || stage != extension.Write && len(h.guest.Reg.Residents) > 0
 }
 
 // Outcome is what the handlers of a stage decided together.

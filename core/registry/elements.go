@@ -50,6 +50,8 @@ func checkStages(reg *extension.Registration) error {
 			return fmt.Errorf("registry: %s: a handler of the stage %v asks for %q, which is not among its Residents", reg.Name, h.Stage, h.Match.Resident)
 		case h.Match.Mark != "" && !slices.ContainsFunc(reg.Marks, func(m extension.Mark) bool { return m.Name == h.Match.Mark }):
 			return fmt.Errorf("registry: %s: a handler of the stage %v asks for %q, which is not among its Marks", reg.Name, h.Stage, h.Match.Mark)
+		case h.Fanout && h.Stage != extension.Deliver:
+			return fmt.Errorf("registry: %s: a handler of the stage %v wants copies of groups: that is for Deliver", reg.Name, h.Stage)
 		case h.Match.Copies && (h.Match.Mark == "" || h.Stage > extension.Deliver):
 			return fmt.Errorf("registry: %s: a handler of the stage %v makes copies: that is for sessions with a mark, in Submit and Deliver", reg.Name, h.Stage)
 		}

@@ -27,6 +27,8 @@ type Host struct {
 	Store    Store
 	Archive  Archive
 	Timers   Timers
+	Memory   Memory
+	Groups   Groups
 	Sessions Sessions
 	Rosters  Rosters
 	Accounts Accounts
@@ -118,7 +120,8 @@ type Archive interface {
 	Expire(ctx context.Context, before time.Time, limit int) (n int, err error)
 }
 
-// Timers are kept by the kernel; setting one is an effect, and so is its end.
+// Timers are kept by the kernel; setting one is an effect, and so is its end. They
+// outlive a planned restart of the server: what was due meanwhile fires at once.
 type Timers interface {
 	// Set makes a Timer event of this key after d; it replaces one of the same
 	// key. ErrBound when too many are set (100,000).

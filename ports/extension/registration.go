@@ -5,9 +5,9 @@
 // # A handler is a transaction
 //
 // Each handler is given a Host. What it asks through it (sends, writes, timers,
-// requests) is buffered, and reads see own writes. When the handler returns nil
-// all of it is applied, writes first; when it returns an error or panics, none
-// of it. Calls of Host.Accounts are the exception, and say so.
+// requests, changes of memory and groups) is buffered, and reads see own writes. When
+// the handler returns nil all of it is applied, writes first and then memory; when it
+// returns an error or panics, none of it. Calls of Host.Accounts are the exception, and say so.
 //
 // # Where handlers run
 //

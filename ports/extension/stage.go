@@ -15,8 +15,9 @@ import (
 // again if a resident entry of the account has changed meanwhile, and taken back
 // from who may not see it any more.
 //
-// Deliver sees all that goes to an account but what its own clients ask of it, and
-// presence while it has no session, subscriptions aside.
+// Deliver sees all that goes to an account but what its own clients ask of it,
+// presence while it has no session, subscriptions aside, and copies of a group
+// (StageHandler.Fanout).
 //
 // Recall sees again what has passed Deliver and has waited since for a session of
 // the account: requests for a subscription, each time that a session becomes
@@ -64,6 +65,10 @@ type StageHandler struct {
 	Class  Class
 	Match  Match
 	Policy Policy
+	// Fanout (Deliver): the handler also sees the copies that Groups.Send makes for
+	// accounts of ours, once for each. There the copy does not wait for what the handler
+	// writes: it is as in the stage Write.
+	Fanout bool
 	Handle func(ctx context.Context, h *Host, e *Envelope) (Verdict, error)
 }
 

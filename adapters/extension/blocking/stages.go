@@ -13,6 +13,7 @@ import (
 func stages() []extension.StageHandler {
 	decide := func(stage extension.Stage, other func(*stanza.Stanza) jid.JID, verdict func(*extension.Host, *stanza.Stanza) extension.Verdict) extension.StageHandler {
 		return extension.StageHandler{Stage: stage, Class: extension.Decide, Match: extension.Match{Resident: key},
+			Fanout: stage == extension.Deliver,
 			Handle: func(ctx context.Context, h *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				l, _, err := load(ctx, h, e.Account)
 				if err != nil || !l.blocks(e.Account, other(e.Stanza)) {

@@ -124,6 +124,8 @@ func (c *checker) stages(r extension.Registration) {
 			c.fault("stage handler %d asks for %q, which is not among the Residents", i, s.Match.Resident)
 		case s.Match.Mark != "" && !slices.ContainsFunc(r.Marks, func(m extension.Mark) bool { return m.Name == s.Match.Mark }):
 			c.fault("stage handler %d asks for %q, which is not among the Marks", i, s.Match.Mark)
+		case s.Fanout && s.Stage != extension.Deliver:
+			c.fault("stage handler %d wants copies of groups: that is for Deliver", i)
 		case s.Match.Copies && (s.Match.Mark == "" || s.Stage > extension.Deliver):
 			c.fault("stage handler %d makes copies: that is for sessions with a mark, in Submit and Deliver", i)
 		}

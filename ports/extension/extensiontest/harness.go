@@ -67,6 +67,9 @@ type Harness struct {
 	rows     map[jid.JID][]storage.Row // archives
 	lastID   uint64                    // of NewID
 	room     int                       // of every session
+	memory   map[string]extension.Entry
+	moments  uint64 // revision of memory
+	groups   map[string]members
 
 	subscribed map[subscription]bool
 	listed     map[subscription]bool
@@ -93,6 +96,7 @@ func New(t testing.TB, reg extension.Registration, o Options) *Harness {
 		entries: map[entryKey]extension.Entry{}, timers: map[string]timer{}, secrets: map[string][]byte{},
 		rows: map[jid.JID][]storage.Row{}, room: 4 << 20,
 		subscribed: map[subscription]bool{}, listed: map[subscription]bool{},
+		memory: map[string]extension.Entry{}, groups: map[string]members{},
 	}
 	h.Accounts = newAccounts(h)
 	t.Cleanup(h.finish)
@@ -147,11 +151,12 @@ const (
 	Released                        // Sessions.Release, of the session Account
 	Withdrawn                       // Sessions.Withdraw, of Account from Patterns but Except
 	Announced                       // Sessions.Announce, of Account to Patterns
+	Cast                            // a copy of Groups.Send for one member, of the group Group
 )
 
 // String names the kind, for messages of tests.
 func (k EffectKind) String() string {
-	names := []string{"nothing", "answered", "sent", "sent as", "preceded", "requested", "ended", "released", "withdrawn", "announced"}
+	names := []string{"nothing", "answered", "sent", "sent as", "preceded", "requested", "ended", "released", "withdrawn", "announced", "cast"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -166,6 +171,7 @@ type Effect struct {
 	Account          jid.JID
 	Patterns, Except []jid.JID
 	Condition, Text  string // Ended: the stream error
+	Group            string // Cast
 }
 
 // Effects returns and forgets what left the extension, in order.

@@ -41,6 +41,7 @@ func (h *Harness) runAs(kind *tx, fn handler, done func(error)) {
 		done(err)
 		return
 	}
+	t.remember()
 	for _, apply := range t.first {
 		apply()
 	}
@@ -96,11 +97,16 @@ type tx struct {
 	after  []func()
 	sends  int
 	err    error // of calls that return none
+
+	remembers map[string]*extension.Entry // nil: deleted
+	puts      int                         // bytes
+	changes   map[string][]func(members)  // of groups, in order
 }
 
 func (t *tx) host() *extension.Host {
 	return &extension.Host{
-		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t}, Sessions: sessions{t},
+		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t},
+		Memory: memory{t}, Groups: groups{t}, Sessions: sessions{t},
 		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t},
 		Domains: t.h.domains, Now: t.h.Now, Log: t.h.log(),
 	}

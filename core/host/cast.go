@@ -1,0 +1,354 @@
+package host
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/hexmpp/hexmpp/ports/cluster"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Turns of a group: what is asked of it is done in order. Who finds nobody has the
+// turn does it at once, on its own goroutine. What has to wait, since something is to
+// be read first, and what came meanwhile, is done by a goroutine of the group's, which
+// waits for storage and for nothing else: so none of the handlers that wait for it can
+// be in its way.
+
+// cast is extension.Cast, checked.
+type cast struct {
+	plain    castStanza
+	variants []variant
+	only     string
+	few      []jid.JID // exceptions, or
+	except   map[jid.JID]struct{}
+}
+
+type variant struct {
+	class string
+	castStanza
+}
+
+// castStanza is a stanza of which copies are made.
+type castStanza struct {
+	*stanza.Stanza // without a to; nil for nothing
+	fork           *cluster.Fork
+}
+
+// newCastStanza has copies that a session loses be dropped: the rule for lost messages
+// (router.Lost) would take some of them to others, or into storage.
+func newCastStanza(st *stanza.Stanza) castStanza {
+	c := castStanza{Stanza: st}
+	switch {
+	case st.Kind != stanza.Message, st.Type == stanza.GroupChat, st.Type == stanza.Headline, st.Type == stanza.TypeError:
+		return c
+	}
+	c.fork = &cluster.Fork{}
+	return c
+}
+
+// to returns what a member gets; nothing if its Stanza is nil.
+func (c *cast) to(m *extension.Member) (none castStanza) {
+	switch {
+	case c.only != "" && !slices.Contains(m.Classes, c.only), len(c.few) > 0 && slices.Contains(c.few, m.JID):
+		return none
+	}
+	if c.except != nil {
+		if _, excepted := c.except[m.JID]; excepted {
+			return none
+		}
+	}
+	for i := range c.variants {
+		if v := &c.variants[i]; slices.Contains(m.Classes, v.class) {
+			return v.castStanza
+		}
+	}
+	return c.plain
+}
+
+// Copy is what one member of a group is sent.
+type Copy struct {
+	Stanza   *stanza.Stanza // without a to; others have it, too
+	From, To jid.JID        // From is written instead of the stanza's, unless zero
+	Fork     *cluster.Fork  // nil for what is dropped when it is lost
+	Resident *Resident      // of the account; nil: what is in memory
+}
+
+// Addressed returns the stanza as it goes out.
+func (c *Copy) Addressed() *stanza.Stanza {
+	h := c.Stanza.Header
+	h.To = c.To
+	if !c.From.IsZero() {
+		h.From = c.From
+	}
+	return c.Stanza.With(h)
+}
+
+// Fate is what became of a Copy.
+type Fate struct {
+	// Missing: what is resident of the account is to be loaded first. Nothing was done.
+	Missing bool
+	// Onward is to be routed: the copy itself, or an error for whoever it is from.
+	Onward *stanza.Stanza
+}
+
+// ask does what a handler asks of a group, or has it done in its turn. The Wait is
+// nil if it is done.
+func (g *Guest) ask(b *transport.Batch, name string, op *groupOp) transport.Wait {
+	gs := &g.groups
+	gs.mu.Lock()
+	gr := gs.named[name]
+	if gr == nil {
+		if op.join == nil { // nobody is in it
+			gs.mu.Unlock()
+			return nil
+		}
+		gr = &group{name: name}
+		if gs.named == nil {
+			gs.named = map[string]*group{}
+		}
+		gs.named[name] = gr
+	}
+	switch {
+	case gr.busy:
+		op.done = make(chan struct{})
+		gr.queue = append(gr.queue, op)
+		gs.mu.Unlock()
+		return g.hosts.wait(op)
+	case op.cast == nil:
+		gs.change(gr, op)
+		gs.tidy(gr)
+		gs.mu.Unlock()
+		return nil
+	}
+	gr.busy = true
+	gs.mu.Unlock()
+	missing := g.copies(b, gr, op.cast)
+	if len(missing) > 0 {
+		op.done = make(chan struct{})
+		g.goOn(gr, op, missing)
+		return g.hosts.wait(op)
+	}
+	gs.mu.Lock()
+	more := len(gr.queue) > 0
+	gr.busy = more
+	gs.tidy(gr)
+	gs.mu.Unlock()
+	if more {
+		g.goOn(gr, nil, nil)
+	}
+	return nil
+}
+
+// wait waits for the turn of op to be over.
+func (h *Hosts) wait(op *groupOp) transport.Wait {
+	return h.Own(func(ctx context.Context) {
+		select {
+		case <-op.done:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// tidy forgets a group without members that nobody does anything in. gs.mu is held.
+func (gs *groups) tidy(gr *group) {
+	if !gr.busy && gr.members.n == 0 && !gr.relay.running {
+		delete(gs.named, gr.name)
+	}
+}
+
+// goOn has the rest of op, if there is one, and what waits behind it be done by a
+// goroutine of the group's. At the end of the kernel, when there is none any more,
+// it is done at once.
+func (g *Guest) goOn(gr *group, op *groupOp, missing []Copy) {
+	h := g.hosts
+	run := func(context.Context) { g.turnsOf(gr, op, missing) }
+	h.mu.Lock()
+	began := h.begin(run)
+	h.mu.Unlock()
+	if !began {
+		run(h.ctx)
+	}
+}
+
+// flushAfter is how many turns share a Batch.
+const flushAfter = 8
+
+// turnsOf does what waits until nothing does.
+func (g *Guest) turnsOf(gr *group, op *groupOp, missing []Copy) {
+	gs := &g.groups
+	var b transport.Batch
+	for turn := 1; ; turn++ {
+		if len(missing) > 0 {
+			b.Flush() // others need not wait for storage
+			g.settle(&b, gr, missing)
+			missing = nil
+		}
+		if op != nil {
+			close(op.done)
+		}
+		if turn%flushAfter == 0 {
+			b.Flush()
+		}
+		gs.mu.Lock()
+		if len(gr.queue) == 0 {
+			gr.busy = false
+			gs.tidy(gr)
+			gs.mu.Unlock()
+			b.Flush()
+			return
+		}
+		op = gr.queue[0]
+		gr.queue[0] = nil
+		gr.queue = gr.queue[1:]
+		if op.cast == nil {
+			gs.change(gr, op)
+		}
+		gs.mu.Unlock()
+		if op.cast != nil {
+			missing = g.copies(&b, gr, op.cast)
+		}
+	}
+}
+
+// copies gives members their copies, and returns those that have to wait.
+func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (missing []Copy) {
+	var left []transport.Wait
+	for _, m := range gr.members.from("") {
+		st := c.to(m)
+		if st.Stanza == nil {
+			continue
+		}
+		one := Copy{Stanza: st.Stanza, To: m.JID, Fork: st.fork, From: m.From}
+		fate := g.hosts.router.Copy(b, &one)
+		switch {
+		case fate.Missing:
+			missing = append(missing, one)
+		case fate.Onward != nil:
+			left = g.onward(b, left, fate.Onward)
+		}
+	}
+	g.relay(gr, left)
+	return missing
+}
+
+// onward routes what does not end here, and adds what that leaves to do.
+func (g *Guest) onward(b *transport.Batch, left []transport.Wait, st *stanza.Stanza) []transport.Wait {
+	if w := g.hosts.router.Route(b, &extension.Envelope{Stanza: st}); w != nil {
+		left = append(left, w)
+	}
+	return left
+}
+
+// loaders is how many accounts are loaded at once for a group.
+const loaders = 8
+
+// settle loads what copies wait for, and gives them.
+func (g *Guest) settle(b *transport.Batch, gr *group, missing []Copy) {
+	h := g.hosts
+	ctx, cancel := context.WithTimeout(h.ctx, maxWorkTime)
+	defer cancel()
+	errs := make([]error, len(missing))
+	var all sync.WaitGroup
+	slots := make(chan struct{}, loaders)
+	for i := range missing {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			missing[i].Resident, errs[i] = h.LoadResident(ctx, missing[i].To.Bare())
+		})
+	}
+	all.Wait()
+	var left []transport.Wait
+	var failed error
+	for i := range missing {
+		one := &missing[i]
+		fate := Fate{}
+		if errs[i] == nil {
+			fate = h.router.Copy(b, one)
+		} else {
+			failed = errs[i]
+			if one.Stanza.Kind == stanza.Message {
+				fate.Onward = one.Addressed().ErrorReply(stanza.Err(stanza.InternalServerError, ""))
+			}
+		}
+		if fate.Onward != nil {
+			left = g.onward(b, left, fate.Onward)
+		}
+	}
+	if failed != nil {
+		g.log.Error("members of a group did not get their copies: what they have blocked, and the like, could not be read", "error", failed)
+	}
+	g.relay(gr, left)
+}
+
+// relay is what is left to do of copies that were routed, and of errors: it is done in
+// order, and no handler waits for it, since it may be its own that is called.
+type relay struct {
+	queue   []transport.Wait
+	running bool
+}
+
+// maxRelayed is how much of it may wait for one extension.
+const maxRelayed = 100_000
+
+func (g *Guest) relay(gr *group, left []transport.Wait) {
+	if len(left) == 0 {
+		return
+	}
+	gs, h := &g.groups, g.hosts
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	room := max(0, maxRelayed-gs.relayed)
+	taken := left[:min(room, len(left))]
+	if len(taken) > 0 && !gr.relay.running {
+		h.mu.Lock()
+		gr.relay.running = h.enqueue(func(ctx context.Context) { g.relayNext(ctx, gr) })
+		h.mu.Unlock()
+	}
+	if !gr.relay.running {
+		taken = nil
+	}
+	if dropped := len(left) - len(taken); dropped > 0 {
+		if !gs.full {
+			g.log.Error("copies for members of a group that are not here, or errors for the group, are dropped: too much waits, or the server has ended", "waiting", gs.relayed)
+		}
+		gs.full = true
+	}
+	gs.relayed += len(taken)
+	gr.relay.queue = append(gr.relay.queue, taken...)
+}
+
+// maxRelay is how much of it is done in one go: then others have their turn.
+const maxRelay = 64
+
+func (g *Guest) relayNext(ctx context.Context, gr *group) {
+	gs, h := &g.groups, g.hosts
+	gs.mu.Lock()
+	n := min(maxRelay, len(gr.relay.queue))
+	some := gr.relay.queue[:n:n]
+	gr.relay.queue = gr.relay.queue[n:]
+	gs.mu.Unlock()
+	for _, w := range some {
+		w(ctx)
+	}
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if gs.relayed -= n; gs.relayed == 0 {
+		gs.full = false
+	}
+	if len(gr.relay.queue) > 0 {
+		h.mu.Lock()
+		more := h.enqueue(func(ctx context.Context) { g.relayNext(ctx, gr) })
+		h.mu.Unlock()
+		if more {
+			return
+		}
+		gs.relayed -= len(gr.relay.queue)
+	}
+	gr.relay = relay{}
+	gs.tidy(gr)
+}
