@@ -62,8 +62,8 @@ type Registration struct {
 	Notice  func(ctx context.Context, h *Host, n Notice) error
 	Notices []Event
 
-	// Remote, if it is not nil, is where the handlers run: the functions of this
-	// struct are not called, but for Start and Stop.
+	// Remote, if it is not nil, is where the handlers run: their functions are not
+	// called, see there.
 	Remote Remote
 
 	// Start is called once, before any other handler; an error stops the
@@ -232,7 +232,19 @@ type Component struct {
 	Handle func(ctx context.Context, h *Host, e *Envelope) error
 	// IQ answers requests to the component's domain itself; To is not used.
 	IQ []IQHandler
+	// Key is that of its stanzas, where the registration has a Remote.
+	Key OrderingKey
 }
+
+// OrderingKey says which stanzas to a component are handled in order; others don't
+// wait for them. Stanzas of one sender to one address always are.
+type OrderingKey uint8
+
+const (
+	ToBare     OrderingKey = iota // those to one bare JID: a room
+	Pair                          // those from one bare JID to another
+	DomainPair                    // those from one domain to another
+)
 
 // Item is an item of disco#items.
 type Item struct {

@@ -14,18 +14,30 @@ import (
 // process of its own (adapters/pluginhost). The kernel matches as ever, and instead
 // of calling a handler function, which may be nil then, it dispatches a RemoteEvent and
 // is given an Outcome later. Any goroutine may call the methods.
+//
+// Functions that are called all the same, and must be there where they are wanted, are
+// Start, Stop and StreamFeature.Element. Component.Items and Component.Handle are never
+// called, but say as ever by being nil that there is no such handler. There are
+// no handlers of the stages Recall and Write.
+//
+// A Remote is the same object for as long as the kernel runs, whichever process is
+// behind it: the kernel knows of none. One that takes over from another must have
+// the same Registration.
+//
+// The kernel may call Dispatch and Reset while it is within an Owner's method: what is
+// sent may be for the same extension. So a Remote holds no lock while it calls one.
 type Remote interface {
 	// Attach gives what may be asked of the kernel. It is called once, before
 	// Registration.Start and before the first Dispatch.
 	Attach(k Kernel)
-	// Dispatch takes an event. It never waits, and calls no method of the event's
-	// Owner before it has returned. ErrFull: too much waits for the extension.
-	// ErrDown: nothing handles its events, and nothing is expected to soon. What was
-	// taken has one end, whatever becomes of processes: an Apply that succeeded, or a
-	// Fail.
+	// Dispatch takes an event. It never waits, and does not call the event's Owner
+	// itself; another goroutine may, before it returns. ErrFull: too much waits for the
+	// extension. ErrDown: nothing handles its events, and nothing is expected to soon.
+	// What was taken has one end, whatever becomes of processes: an Apply whose done was
+	// told neither ErrConflict nor ErrUnavailable, or a Fail.
 	Dispatch(e *RemoteEvent) error
-	// Reset says that what the handlers asked for in events of this key was not
-	// applied in the end, though Apply succeeded: what they know by heart of it is void.
+	// Reset says that what a stage handler asked for in an event of this key was not
+	// applied in the end, though Apply succeeded: what is known by heart of it is void.
 	Reset(key string)
 }
 
@@ -59,6 +71,14 @@ const (
 	Noticed                          // Registration.Notice: Notice
 )
 
+func (k EventKind) String() string {
+	names := [...]string{"unasked", "stanza", "items", "iq", "stage", "element", "reply", "timer", "notice"}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return "unknown"
+}
+
 // RemoteEvent is something that happened, for a Remote. It is not changed once it was
 // dispatched.
 type RemoteEvent struct {
@@ -73,6 +93,10 @@ type RemoteEvent struct {
 	// Observed: nobody waits for the outcome. Where too many wait, the oldest are
 	// dropped, and counted.
 	Observed bool
+	// AtOnce: somebody goes on without the outcome if no process can handle it now.
+	// While none is ready Dispatch returns ErrDown, and if the one that has it dies
+	// Fail is called with ErrDown.
+	AtOnce bool
 	// Deadline is how long a process may take for it, while it has it; 0: whatever
 	// is usual. Behind it Fail is called with ErrDown, and an outcome that comes
 	// later is void.
@@ -110,15 +134,18 @@ type Owner interface {
 	// Apply applies an outcome as a whole, and calls done once: within the call, or
 	// later, on any goroutine. It never waits. What it sends joins the batch of the
 	// caller, who flushes it. done is given nil when all is applied, and committed
-	// where it stores; ErrConflict or ErrUnavailable when nothing was, and the event
-	// is to be handled again; any other error when nothing was and the event is at its
-	// end: its sender has been answered, and the key is to be reset.
+	// where it stores, or when the handler's error was answered; ErrConflict or
+	// ErrUnavailable when nothing was, and the event is to be handled again; any other
+	// error when nothing was and the event is at its end: its sender has been answered,
+	// and the key is to be reset. That may be so before there is an outcome: the kernel
+	// has a bound of its own for what somebody waits for. ErrConflict is said a few
+	// times, ErrUnavailable for half a minute.
 	//
 	// Of one key, Apply is called for one event after the other, each behind the done
-	// of the one before.
+	// of the one before. A stage handler's outcome is done when it was taken.
 	Apply(b *transport.Batch, o *Outcome, done func(err error))
 	// Fail says that there will be no outcome: ErrDown, ErrFull, or a *stanza.Error
-	// for the sender. It never waits.
+	// for the sender. It never waits. It is nothing at the end of an event.
 	Fail(b *transport.Batch, err error)
 }
 
@@ -131,19 +158,22 @@ type Outcome struct {
 	Result  *stanza.Element // Asked: payload of the answer, nil for an empty one
 	Items   []Item          // ItemsAsked
 	// Effects asks a Host for what the handler asked for, in its order, and returns
-	// the first error. It waits for nothing, reads nothing, and may be called more
-	// than once. nil: it asked for nothing.
+	// the first error. It waits for nothing, and reads nothing: the Host has nothing to
+	// read. nil: it asked for nothing. Answers to its requests, and its timers, are
+	// events of the same key.
 	Effects func(h *Host) error
 }
 
 // Kernel is what a Remote may ask of the kernel besides.
 type Kernel interface {
 	// Reader returns a Host for reading, on behalf of the extension: its effects are
-	// errors. Calls may wait, as they do in handlers.
+	// errors, or nothing where a call returns none. Calls may wait, as they do in
+	// handlers. What takes effect at once (Accounts, Archive.Expire) does so.
 	Reader() *Host
-	// Apply is Owner.Apply for effects that no event asked for.
-	Apply(b *transport.Batch, effects func(h *Host) error, done func(err error))
-	// NewIDs returns n IDs for rows of archives, in order.
+	// Apply is Owner.Apply for effects that no event asked for, but of the key.
+	Apply(b *transport.Batch, key string, effects func(h *Host) error, done func(err error))
+	// NewIDs returns n IDs for rows of archives, in order. They are to be used soon: a
+	// row that has an older one than its archive's last is a conflict.
 	NewIDs(n int) []uint64
 	// Context ends with the kernel.
 	Context() context.Context

@@ -2,6 +2,7 @@ package extension
 
 import (
 	"context"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -69,7 +70,11 @@ type StageHandler struct {
 	// accounts of ours, once for each. There the copy does not wait for what the handler
 	// writes: it is as in the stage Write.
 	Fanout bool
-	Handle func(ctx context.Context, h *Host, e *Envelope) (Verdict, error)
+	// Deadline is how long a stanza waits for the verdict of a Decide handler that
+	// runs elsewhere (Registration.Remote), while a process has it; behind that Policy
+	// says what becomes of it. 0 means 250 ms.
+	Deadline time.Duration
+	Handle   func(ctx context.Context, h *Host, e *Envelope) (Verdict, error)
 }
 
 // Match selects stanzas; the kernel evaluates it. A nil or empty field matches
