@@ -32,8 +32,9 @@ type Client struct {
 }
 
 var (
-	_ admin.Users  = (*Client)(nil)
-	_ admin.Server = (*Client)(nil)
+	_ admin.Users   = (*Client)(nil)
+	_ admin.Server  = (*Client)(nil)
+	_ admin.Plugins = (*Client)(nil)
 )
 
 // NewClient returns a Client for the socket at this path. It connects with the
@@ -182,11 +183,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		return fmt.Errorf("adminapi: answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var bad errorBody
-		if err := json.Unmarshal(answer, &bad); err != nil || bad.Text == "" {
-			return fmt.Errorf("adminapi: the server answered %s; is it of another version?", resp.Status)
-		}
-		return bad.decode()
+		return refused(resp.Status, answer)
 	}
 	if out == nil {
 		return nil
@@ -195,6 +192,15 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		return fmt.Errorf("adminapi: answer: %w", err)
 	}
 	return nil
+}
+
+// refused is the error in an answer.
+func refused(status string, answer []byte) error {
+	var bad errorBody
+	if err := json.Unmarshal(answer, &bad); err != nil || bad.Text == "" {
+		return fmt.Errorf("adminapi: the server answered %s; is it of another version?", status)
+	}
+	return bad.decode()
 }
 
 // unwrapURL drops the made-up URL from an error of package http.

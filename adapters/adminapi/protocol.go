@@ -18,6 +18,14 @@ const (
 	pathStatus   = "/v1/status"   // GET
 	pathSessions = "/v1/sessions" // GET: user
 	pathReload   = "/v1/reload"   // POST
+
+	// Of plugins, with the parameter "name".
+	pathPlugins       = "/v1/plugins"        // GET
+	pathPlugin        = "/v1/plugin"         // GET
+	pathPluginReload  = "/v1/plugin/reload"  // POST
+	pathPluginEnable  = "/v1/plugin/enable"  // POST
+	pathPluginDisable = "/v1/plugin/disable" // POST
+	pathPluginLogs    = "/v1/plugin/logs"    // GET: n, follow; an answer of many lines
 )
 
 // Bounds of both ends.
@@ -73,6 +81,7 @@ var known = []struct {
 	{"denied", auth.ErrDenied, 403},
 	{"malformed-jid", jid.ErrMalformed, 400},
 	{"request", errRequest, 400},
+	{"no-plugin", admin.ErrNoPlugin, 404},
 }
 
 // errRequest is wrapped by errors about a request that no Client makes.

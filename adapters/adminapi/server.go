@@ -28,9 +28,10 @@ type Options struct {
 
 // Deps are what a Server offers.
 type Deps struct {
-	Users  admin.Users
-	Server admin.Server
-	Log    *zap.Logger
+	Users   admin.Users
+	Server  admin.Server
+	Plugins admin.Plugins // nil: there are none
+	Log     *zap.Logger
 }
 
 // Server answers on the admin socket.
@@ -39,6 +40,9 @@ type Server struct {
 	deps    Deps
 	http    *http.Server
 	running chan struct{} // a slot for each request that is handled
+	// following ends with Stop, which waits for no end of a log.
+	following context.Context
+	unfollow  context.CancelFunc
 
 	listener *net.UnixListener // nil until Start
 	done     chan struct{}     // closed when the goroutine of Start has ended
@@ -62,7 +66,11 @@ func New(o Options, d Deps) (*Server, error) {
 	if d.Log == nil {
 		d.Log = zap.NewNop()
 	}
+	if d.Plugins == nil {
+		d.Plugins = noPlugins{}
+	}
 	s := &Server{options: o, deps: d, running: make(chan struct{}, maxRunning)}
+	s.following, s.unfollow = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		MaxHeaderBytes:    maxHeader,
@@ -129,6 +137,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.listener = nil
+	s.unfollow()
 	err := os.Remove(s.options.Socket)
 	if err := l.SetDeadline(time.Now().Add(drainTime)); err != nil {
 		return errors.Join(fmt.Errorf("adminapi: %w", err), s.http.Close())
@@ -145,17 +154,18 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, do func(r *http.Request) (any, error)) {
+	within := func(timeout time.Duration, pattern string, do func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case s.running <- struct{}{}:
-				defer func() { <-s.running }()
-			default:
-				answer(w, http.StatusServiceUnavailable, errorBody{Text: "adminapi: too many requests at a time; try again"})
+			if !s.enter(w) {
 				return
 			}
-			ctx, cancel := context.WithTimeout(r.Context(), s.options.Timeout)
+			defer s.leave()
+			ctx, cancel := context.WithTimeout(r.Context(), timeout)
 			defer cancel()
+			if timeout > s.options.Timeout {
+				// Not possible for a recorder in tests, which needs none.
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout + 10*time.Second))
+			}
 			r = r.WithContext(ctx)
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			body, err := do(r)
@@ -167,6 +177,7 @@ func (s *Server) handler() http.Handler {
 			answer(w, http.StatusOK, body)
 		})
 	}
+	handle := func(pattern string, do func(r *http.Request) (any, error)) { within(s.options.Timeout, pattern, do) }
 	handle("POST "+pathUser, s.addUser)
 	handle("GET "+pathUser, s.user)
 	handle("DELETE "+pathUser, s.removeUser)
@@ -175,9 +186,28 @@ func (s *Server) handler() http.Handler {
 	handle("GET "+pathStatus, s.status)
 	handle("GET "+pathSessions, s.sessions)
 	handle("POST "+pathReload, s.reload)
+	handle("GET "+pathPlugins, s.plugins)
+	handle("GET "+pathPlugin, s.plugin)
+	within(changeTime, "POST "+pathPluginReload, s.change(admin.Plugins.ReloadPlugin))
+	within(changeTime, "POST "+pathPluginEnable, s.change(admin.Plugins.EnablePlugin))
+	within(changeTime, "POST "+pathPluginDisable, s.change(admin.Plugins.DisablePlugin))
+	mux.HandleFunc("GET "+pathPluginLogs, s.pluginLogs)
 	profiles(mux)
 	return mux
 }
+
+// enter takes a slot for a request, or answers that there is none.
+func (s *Server) enter(w http.ResponseWriter) bool {
+	select {
+	case s.running <- struct{}{}:
+		return true
+	default:
+		answer(w, http.StatusServiceUnavailable, errorBody{Text: "adminapi: too many requests at a time; try again"})
+		return false
+	}
+}
+
+func (s *Server) leave() { <-s.running }
 
 // answer writes a body as JSON. An error of the connection is nobody's concern:
 // the client sees it.

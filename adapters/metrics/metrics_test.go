@@ -19,6 +19,10 @@ func TestMetrics(t *testing.T) {
 	m.Watch(func() observe.Gauges {
 		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, SpoolRecords: 7, SpoolBytes: 1234}
 	})
+	m.WatchPlugins(func() []observe.Plugin {
+		return []observe.Plugin{{Name: "muc", State: "degraded", Generation: 3, Restarts: 2, Reloads: 1, Queue: 4, InFlight: 5, Events: 60, Handling: 1500 * time.Millisecond,
+			Dropped: 7, Refused: 8, Poisoned: 9, Stale: 10, Memory: 1 << 20}}
+	})
 	k, s := m.Kernel(), m.Storage()
 	k.Received(stanza.Message)
 	k.Received(stanza.IQ)
@@ -47,6 +51,12 @@ func TestMetrics(t *testing.T) {
 		`hexmpp_spool_records 7`, `hexmpp_spool_bytes 1234`,
 		`hexmpp_storage_commit_writes_sum 3`, `hexmpp_storage_commit_seconds_count 1`, `hexmpp_storage_commits_failed_total 1`,
 		`hexmpp_streams 5`, `hexmpp_sessions 4`, `hexmpp_sessions_resumable 3`, `hexmpp_tasks 2`,
+		`hexmpp_plugin_state{plugin="muc",state="degraded"} 1`, `hexmpp_plugin_state{plugin="muc",state="ready"} 0`,
+		`hexmpp_plugin_generation{plugin="muc"} 3`, `hexmpp_plugin_restarts_total{plugin="muc"} 2`, `hexmpp_plugin_reloads_total{plugin="muc"} 1`,
+		`hexmpp_plugin_queue{plugin="muc"} 4`, `hexmpp_plugin_in_flight{plugin="muc"} 5`, `hexmpp_plugin_events_total{plugin="muc"} 60`,
+		`hexmpp_plugin_handling_seconds_total{plugin="muc"} 1.5`, `hexmpp_plugin_events_dropped_total{plugin="muc"} 7`,
+		`hexmpp_plugin_events_refused_total{plugin="muc"} 8`, `hexmpp_plugin_events_poisoned_total{plugin="muc"} 9`,
+		`hexmpp_plugin_frames_stale_total{plugin="muc"} 10`, `hexmpp_plugin_memory_bytes{plugin="muc"} 1.048576e+06`,
 		`go_goroutines `, `process_resident_memory_bytes `,
 	} {
 		if !strings.Contains(w.Body.String(), want) {
@@ -63,6 +73,7 @@ func TestDocumented(t *testing.T) {
 	}
 	m := New("1")
 	m.Watch(func() observe.Gauges { return observe.Gauges{} })
+	m.WatchPlugins(func() []observe.Plugin { return []observe.Plugin{{Name: "muc"}} })
 	k := m.Kernel()
 	k.LoginFailed("x")
 	k.Resumed(true)
