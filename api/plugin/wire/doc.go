@@ -26,8 +26,14 @@ const (
 	MaxRequests = 1024
 	// MaxUnasked is the same for Unasked and Applied.
 	MaxUnasked = 1024
+	// MaxCredit bounds the events in flight on a Session, whatever was announced.
+	MaxCredit = 16_384
+	// MaxKeyBytes bounds an ordering key.
+	MaxKeyBytes = 8192
 	// MaxFrameBytes is the largest frame where nothing else was said.
 	MaxFrameBytes = 4 << 20
+	// MinFrameBytes is the least that a side must take.
+	MinFrameBytes = 64 << 10
 	// MaxShards bounds the Sessions of a process.
 	MaxShards = 256
 )

@@ -1,0 +1,558 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+)
+
+// PluginLimits bound the plugin's end. A zero is the default.
+type PluginLimits struct {
+	// Shards is the number of Sessions, as Configure said; 1.
+	Shards int
+	// Credit is what each Session takes at once; 256 events and 4 MiB.
+	Credit Credit
+	// Handlers is how many events may be handled at once, each of another key; 64.
+	Handlers int
+	// Waiting bounds requests, and Unasked, that wait to be sent, on each Session; 4,096.
+	Waiting int
+	// FrameBytes is the largest frame to be sent, OutcomeBytes the largest outcome and
+	// Unasked: what Configure said; MaxFrameBytes and 1 MiB.
+	FrameBytes   int
+	OutcomeBytes int
+	// Resets is how many are remembered; 16,384.
+	Resets int
+}
+
+func (l PluginLimits) withDefaults() PluginLimits {
+	or := func(n *int, d int) {
+		if *n <= 0 {
+			*n = d
+		}
+	}
+	or(&l.Shards, 1)
+	l.Shards = min(l.Shards, MaxShards)
+	or(&l.Credit.Events, 256)
+	l.Credit.Events = min(l.Credit.Events, MaxCredit)
+	or(&l.Credit.Bytes, 4<<20)
+	or(&l.Handlers, 64)
+	or(&l.Waiting, 4096)
+	or(&l.FrameBytes, MaxFrameBytes)
+	l.FrameBytes = max(l.FrameBytes, MinFrameBytes)
+	or(&l.OutcomeBytes, 1<<20)
+	l.OutcomeBytes = min(l.OutcomeBytes, l.FrameBytes-frameOverhead)
+	or(&l.Resets, 16_384)
+	return l
+}
+
+var (
+	// ErrVoid is wrapped where the key was reset: what was to be said was made of
+	// knowledge that is void.
+	ErrVoid = errors.New("plugin wire: its key was reset")
+	// ErrFull is wrapped where too much waits to be sent, or it is too large.
+	ErrFull = errors.New("plugin wire: too much")
+)
+
+// Plugin is the plugin's end: all Sessions of a process.
+type Plugin struct {
+	limits     PluginLimits
+	work       []Work
+	generation uint64
+	shards     []pluginShard
+	keys       map[string]*pluginKey // that have a task
+	ready      fifo[*pluginKey]
+	running    int
+	cancelled  int // of these
+	unaskedIDs uint64
+	stats      PluginStats
+}
+
+// A pluginShard is one Session, on the plugin's side.
+type pluginShard struct {
+	open   bool
+	credit *Credit // to be announced
+	epoch  uint64  // the highest that was seen
+	log    resetLog
+	held   int // events that were given and have no outcome in a frame
+	out    fifo[saying]
+	saying map[string]bool // keys of Unasked in the frame that is being made
+
+	queued   int // Unasked in out
+	unasked  map[uint64]bool
+	requests fifo[*pluginv1.Request]
+	asked    map[uint64]bool
+	ids      uint64 // of requests
+	hungry   bool   // nothing of out had room beside requests: the next frame is for it
+
+	beat uint64 // to be echoed
+}
+
+// A saying is an outcome or an Unasked that is to be sent.
+type saying struct {
+	key     string
+	epoch   uint64
+	size    int
+	outcome *pluginv1.Outcome
+	unasked *pluginv1.Unasked
+}
+
+// A pluginKey is an ordering key that has a task.
+type pluginKey struct {
+	name    string
+	waiting fifo[*Task]
+	running *Task
+	listed  bool
+	forget  uint64 // epoch of the Forget that is due when running has ended; 0: none
+}
+
+// NewPlugin returns a Plugin whose Sessions are not open yet.
+func NewPlugin(limits PluginLimits) *Plugin {
+	p := &Plugin{limits: limits.withDefaults(), keys: map[string]*pluginKey{}}
+	p.shards = make([]pluginShard, p.limits.Shards)
+	for i := range p.shards {
+		s := &p.shards[i]
+		credit := p.limits.Credit
+		s.credit = &credit
+		s.log.max = p.limits.Resets
+		s.unasked, s.asked, s.saying = map[uint64]bool{}, map[uint64]bool{}, map[string]bool{}
+	}
+	return p
+}
+
+// Task is an event that is handled. Its fields are not to be changed.
+type Task struct {
+	Event *pluginv1.Event
+	Shard int
+
+	key  *pluginKey
+	void bool
+	done bool
+}
+
+// WorkKind says what a Work is.
+type WorkKind uint8
+
+const (
+	// Handle: Task. Answer with Plugin.Done.
+	Handle WorkKind = iota + 1
+	// Cancel: Task, which is being handled, is void; its outcome will be dropped. It
+	// must still be answered with Done: the next event of the key waits for that.
+	Cancel
+	// Forget: what is known of Key by heart is void. It comes when no event of the key
+	// is handled, before the next one is.
+	Forget
+	// Responded: Response, to the request with Response.Id.
+	Responded
+	// WasApplied: the Unasked with ID was applied (Err nil) or not.
+	WasApplied
+)
+
+// Work is what the caller is to do, in the order given.
+type Work struct {
+	Kind     WorkKind
+	Task     *Task
+	Key      string
+	Epoch    uint64 // of Forget
+	Response *pluginv1.Response
+	ID       uint64
+	Err      error
+}
+
+// Hello takes the first frame of a stream, and returns which Session it is. An error
+// wraps ErrProtocol: the stream is to be refused.
+func (p *Plugin) Hello(f *pluginv1.KernelFrame) (shard int, err error) {
+	h := f.GetHello()
+	switch {
+	case h == nil || f.GetGeneration() == 0:
+		return 0, fmt.Errorf("%w: the first frame has no hello, or no generation", ErrProtocol)
+	case p.generation != 0 && f.GetGeneration() != p.generation:
+		return 0, fmt.Errorf("%w: a session of generation %d, which is %d", ErrProtocol, f.GetGeneration(), p.generation)
+	case h.GetShard() >= uint32(len(p.shards)):
+		return 0, fmt.Errorf("%w: session %d of %d", ErrProtocol, h.GetShard(), len(p.shards))
+	case p.shards[h.GetShard()].open:
+		return 0, fmt.Errorf("%w: session %d is open already", ErrProtocol, h.GetShard())
+	}
+	shard = int(h.GetShard())
+	p.generation = f.GetGeneration()
+	p.shards[shard].open = true
+	return shard, p.receive(shard, f)
+}
+
+// Generation returns what the first hello said, 0 before.
+func (p *Plugin) Generation() uint64 { return p.generation }
+
+// Receive takes a further frame of a Session. An error wraps ErrProtocol: the process
+// is to end. Frames of an older generation are counted and without effect.
+func (p *Plugin) Receive(shard int, f *pluginv1.KernelFrame) error {
+	switch {
+	case shard < 0 || shard >= len(p.shards) || !p.shards[shard].open:
+		return fmt.Errorf("%w: session %d is not open", ErrProtocol, shard)
+	case f.GetGeneration() < p.generation:
+		p.stats.RefusedFrames++
+		return nil
+	case f.GetGeneration() > p.generation:
+		return fmt.Errorf("%w: a frame of generation %d, which is %d", ErrProtocol, f.GetGeneration(), p.generation)
+	case f.GetHello() != nil:
+		return fmt.Errorf("%w: a second hello", ErrProtocol)
+	}
+	return p.receive(shard, f)
+}
+
+func (p *Plugin) receive(shard int, f *pluginv1.KernelFrame) error {
+	s := &p.shards[shard]
+	p.stats.FramesIn++
+	for _, r := range f.GetResets() {
+		if len(r.GetKey()) > MaxKeyBytes {
+			return fmt.Errorf("%w: a key of %d bytes", ErrProtocol, len(r.GetKey()))
+		}
+		p.reset(s, r)
+	}
+	for _, e := range f.GetEvents() {
+		if len(e.GetKey()) > MaxKeyBytes {
+			return fmt.Errorf("%w: event %d has a key of %d bytes", ErrProtocol, e.GetId(), len(e.GetKey()))
+		}
+		if Shard(e.GetKey(), len(p.shards)) != shard {
+			return fmt.Errorf("%w: event %d is not of session %d", ErrProtocol, e.GetId(), shard)
+		}
+		if s.held >= MaxCredit {
+			return fmt.Errorf("%w: more than %d events in flight", ErrProtocol, s.held)
+		}
+		p.give(shard, e)
+	}
+	for _, a := range f.GetApplied() {
+		if !s.unasked[a.GetId()] {
+			return fmt.Errorf("%w: there is no unasked %d that it could have applied", ErrProtocol, a.GetId())
+		}
+		delete(s.unasked, a.GetId())
+		w := Work{Kind: WasApplied, ID: a.GetId()}
+		if a.GetError() != "" {
+			w.Err = errors.New("the kernel: " + a.GetError())
+		}
+		p.work = append(p.work, w)
+	}
+	for _, r := range f.GetResponses() {
+		if !s.asked[r.GetId()] {
+			return fmt.Errorf("%w: there is no request %d that it could answer", ErrProtocol, r.GetId())
+		}
+		delete(s.asked, r.GetId())
+		p.work = append(p.work, Work{Kind: Responded, ID: r.GetId(), Response: r})
+	}
+	if f.GetBeat() != 0 {
+		s.beat = f.GetBeat()
+	}
+	p.start()
+	return nil
+}
+
+// give queues an event behind those of its key.
+func (p *Plugin) give(shard int, e *pluginv1.Event) {
+	s := &p.shards[shard]
+	y := p.keys[e.GetKey()]
+	if y == nil {
+		y = &pluginKey{name: e.GetKey()}
+		p.keys[y.name] = y
+	}
+	y.waiting.push(&Task{Event: e, Shard: shard, key: y})
+	s.held++
+	s.epoch = max(s.epoch, e.GetEpoch())
+	p.stats.Events++
+	p.line(y)
+}
+
+// line puts a key that has something to be handled, and handles nothing, behind the
+// others that wait.
+func (p *Plugin) line(y *pluginKey) {
+	if y.running == nil && !y.listed && y.waiting.len() > 0 {
+		y.listed = true
+		p.ready.push(y)
+	}
+}
+
+// start hands out what may be handled now.
+func (p *Plugin) start() {
+	for p.running < p.limits.Handlers && p.ready.len() > 0 {
+		y := p.ready.pop()
+		y.listed = false
+		if y.waiting.len() == 0 { // a reset took it
+			p.settle(y)
+			continue
+		}
+		t := y.waiting.pop()
+		y.running = t
+		p.running++
+		p.work = append(p.work, Work{Kind: Handle, Task: t, Key: y.name})
+	}
+}
+
+func (p *Plugin) settle(y *pluginKey) {
+	if y.running == nil && !y.listed && y.waiting.len() == 0 {
+		delete(p.keys, y.name)
+	}
+}
+
+// reset drops what is older of a key.
+func (p *Plugin) reset(s *pluginShard, r *pluginv1.Reset) {
+	name, epoch := r.GetKey(), r.GetEpoch()
+	p.stats.Resets++
+	s.log.add(name, epoch)
+	s.epoch = max(s.epoch, epoch)
+	y := p.keys[name]
+	if y == nil {
+		p.work = append(p.work, Work{Kind: Forget, Key: name, Epoch: epoch})
+		return
+	}
+	for n := y.waiting.len(); n > 0; n-- {
+		if t := y.waiting.pop(); t.Event.GetEpoch() >= epoch {
+			y.waiting.push(t)
+		} else {
+			s.held--
+		}
+	}
+	if t := y.running; t != nil {
+		if !t.void && t.Event.GetEpoch() < epoch {
+			t.void = true
+			p.cancelled++
+			s.held--
+			p.work = append(p.work, Work{Kind: Cancel, Task: t, Key: name})
+		}
+		y.forget = epoch
+		return
+	}
+	p.work = append(p.work, Work{Kind: Forget, Key: name, Epoch: epoch})
+	p.settle(y)
+}
+
+// Take appends what is to be done to into, and forgets it. To be called after each
+// call of another method.
+func (p *Plugin) Take(into []Work) []Work {
+	into = append(into, p.work...)
+	clear(p.work)
+	p.work = p.work[:0]
+	return into
+}
+
+// Done gives the outcome of a task, once; nil is an empty one. The machine sets event
+// and epoch, and o is its own from then on. An outcome that is beyond a bound becomes a failure, which the
+// error, that wraps ErrFull, is about.
+func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
+	if t.done {
+		return fmt.Errorf("plugin wire: event %d has its outcome", t.Event.GetId())
+	}
+	t.done = true
+	y, s := t.key, &p.shards[t.Shard]
+	y.running = nil
+	p.running--
+	var err error
+	if t.void {
+		p.cancelled--
+		p.stats.Void++
+	} else {
+		if o == nil {
+			o = &pluginv1.Outcome{}
+		}
+		o.Event, o.Epoch = t.Event.GetId(), t.Event.GetEpoch()
+		size := part(o)
+		if size > p.limits.OutcomeBytes {
+			err = fmt.Errorf("%w: an outcome of %d bytes, not %d", ErrFull, size, p.limits.OutcomeBytes)
+			o = &pluginv1.Outcome{Event: o.GetEvent(), Epoch: o.GetEpoch(), Failure: err.Error()}
+			size = part(o)
+		}
+		s.out.push(saying{key: y.name, epoch: o.GetEpoch(), size: size, outcome: o})
+	}
+	if y.forget != 0 {
+		p.work = append(p.work, Work{Kind: Forget, Key: y.name, Epoch: y.forget})
+		y.forget = 0
+	}
+	p.line(y)
+	p.settle(y)
+	p.start()
+	return err
+}
+
+// Request asks the kernel for something, on behalf of a task (nil: none, then on the
+// Session 0). r.What is set, the machine sets the rest. The answer is a Responded
+// with the ID. An error wraps ErrFull, or ErrVoid for a task that was cancelled.
+func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
+	shard := 0
+	r.Event = 0
+	if t != nil {
+		if t.void {
+			return 0, ErrVoid
+		}
+		shard = t.Shard
+		r.Event = t.Event.GetId()
+	}
+	s := &p.shards[shard]
+	if s.requests.len() >= p.limits.Waiting {
+		return 0, fmt.Errorf("%w: %d requests wait", ErrFull, s.requests.len())
+	}
+	r.Id = s.ids + 1
+	if size := part(r); size > p.room() {
+		return 0, fmt.Errorf("%w: a request of %d bytes", ErrFull, size)
+	}
+	s.ids++
+	s.requests.push(r)
+	return r.Id, nil
+}
+
+// Epoch is to be asked for before anything is read, or known by heart, that Unasked
+// effects of the key are made from.
+func (p *Plugin) Epoch(key string) uint64 { return p.shards[Shard(key, len(p.shards))].epoch }
+
+// Unasked sends effects that no event asked for. The answer is a WasApplied with the
+// ID. An error wraps ErrFull, or ErrVoid if the key was reset since the epoch.
+func (p *Plugin) Unasked(key string, epoch uint64, effects []*pluginv1.Effect) (id uint64, err error) {
+	s := &p.shards[Shard(key, len(p.shards))]
+	u := &pluginv1.Unasked{Id: p.unaskedIDs + 1, Key: key, Epoch: epoch, Effects: effects}
+	size := part(u)
+	switch {
+	case s.log.void(key, epoch):
+		return 0, ErrVoid
+	case len(key) > MaxKeyBytes || size > p.limits.OutcomeBytes:
+		return 0, fmt.Errorf("%w: unasked effects of %d bytes, not %d", ErrFull, size, p.limits.OutcomeBytes)
+	case s.queued >= p.limits.Waiting:
+		return 0, fmt.Errorf("%w: %d unasked effects wait", ErrFull, s.queued)
+	}
+	p.unaskedIDs++
+	s.queued++
+	s.out.push(saying{key: key, epoch: epoch, size: size, unasked: u})
+	return u.Id, nil
+}
+
+// SetCredit changes what a Session takes, at most PluginLimits.Credit; 0 events is a pause.
+func (p *Plugin) SetCredit(shard int, c Credit) {
+	if shard < 0 || shard >= len(p.shards) {
+		return
+	}
+	c.Events = min(max(c.Events, 0), p.limits.Credit.Events)
+	c.Bytes = min(max(c.Bytes, 1), p.limits.Credit.Bytes)
+	p.shards[shard].credit = &c
+}
+
+// room is how many bytes of parts there are in a frame.
+func (p *Plugin) room() int { return p.limits.FrameBytes - frameOverhead }
+
+// Ready tells whether Frame has something for the Session.
+func (p *Plugin) Ready(shard int) bool {
+	if shard < 0 || shard >= len(p.shards) {
+		return false
+	}
+	s := &p.shards[shard]
+	return s.open && (s.credit != nil || s.beat != 0 || s.out.len() > 0 && s.maySay() || s.requests.len() > 0 && len(s.asked) < MaxRequests)
+}
+
+// maySay tells whether what is first in out may be sent.
+func (s *pluginShard) maySay() bool {
+	return s.out.front().unasked == nil || len(s.unasked) < MaxUnasked
+}
+
+// Frame returns the next frame of the Session, nil if there is nothing. To be called
+// when the sender is free.
+func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
+	if !p.Ready(shard) {
+		return nil
+	}
+	s := &p.shards[shard]
+	f := &pluginv1.PluginFrame{Generation: p.generation, Beat: s.beat}
+	s.beat = 0
+	if c := s.credit; c != nil {
+		s.credit = nil
+		f.Credit = &pluginv1.Credit{Events: uint32(c.Events), Bytes: uint64(c.Bytes)}
+	}
+	room := p.room()
+	// Requests, for which handlers wait, may take half of the frame.
+	hungry := s.hungry
+	s.hungry = false
+	for left := room / 2; !hungry && s.requests.len() > 0 && len(s.asked) < MaxRequests; {
+		r := *s.requests.front()
+		size := part(r)
+		if size > room || size > left && len(f.Requests) > 0 {
+			break
+		}
+		room -= size
+		left -= size
+		s.asked[r.GetId()] = true
+		f.Requests = append(f.Requests, s.requests.pop())
+	}
+	clear(s.saying)
+	for s.out.len() > 0 && s.maySay() {
+		x := s.out.front()
+		if s.log.void(x.key, x.epoch) {
+			p.drop(s, s.out.pop())
+			continue
+		}
+		// A frame has its outcomes in front of its Unasked: an outcome does not overtake an
+		// Unasked of its key.
+		if x.size > room || x.outcome != nil && s.saying[x.key] {
+			s.hungry = len(f.Outcomes)+len(f.Unasked) == 0
+			break
+		}
+		room -= x.size
+		y := s.out.pop()
+		if y.outcome != nil {
+			f.Outcomes = append(f.Outcomes, y.outcome)
+			s.held--
+			p.stats.Outcomes++
+			continue
+		}
+		s.saying[y.key] = true
+		s.queued--
+		s.unasked[y.unasked.GetId()] = true
+		f.Unasked = append(f.Unasked, y.unasked)
+	}
+	if f.Credit == nil && f.Beat == 0 && len(f.Requests)+len(f.Outcomes)+len(f.Unasked) == 0 {
+		return nil // all that waited was void
+	}
+	p.stats.FramesOut++
+	return f
+}
+
+// drop ends what became void before it was sent.
+func (p *Plugin) drop(s *pluginShard, x saying) {
+	if x.outcome != nil {
+		s.held--
+		p.stats.Void++
+		return
+	}
+	s.queued--
+	p.work = append(p.work, Work{Kind: WasApplied, ID: x.unasked.GetId(), Err: ErrVoid})
+}
+
+// Outstanding returns how many events wait to be handled, are handled, or have an
+// outcome that is in no frame yet, and how many Unasked have no answer.
+func (p *Plugin) Outstanding() int {
+	n := p.cancelled
+	for i := range p.shards {
+		s := &p.shards[i]
+		n += s.held + s.queued + len(s.unasked)
+	}
+	return n
+}
+
+// PluginStats are figures of a Plugin. Depths are of now, the rest counts up.
+type PluginStats struct {
+	Held             int // events without an outcome in a frame
+	Running          int // of these, and of void ones, those that are handled
+	RequestsUnderWay int
+	UnaskedUnderWay  int
+
+	Events, Outcomes    uint64
+	Void                uint64 // outcomes that were dropped because of a Reset
+	Resets              uint64
+	RefusedFrames       uint64 // of an older generation
+	FramesIn, FramesOut uint64
+}
+
+// Stats returns figures.
+func (p *Plugin) Stats() PluginStats {
+	st := p.stats
+	st.Running = p.running
+	for i := range p.shards {
+		s := &p.shards[i]
+		st.Held += s.held
+		st.RequestsUnderWay += len(s.asked) + s.requests.len()
+		st.UnaskedUnderWay += len(s.unasked) + s.queued
+	}
+	return st
+}
