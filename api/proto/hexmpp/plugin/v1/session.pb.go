@@ -98,19 +98,27 @@ const (
 	ErrorKind_ERROR_KIND_INVALID         ErrorKind = 5
 	ErrorKind_ERROR_KIND_CONFLICT        ErrorKind = 6
 	ErrorKind_ERROR_KIND_UNKNOWN_REQUEST ErrorKind = 7
+	// Of AccountCall: the password is wrong, or the account disabled or not there; it is
+	// there already; the password can't be used.
+	ErrorKind_ERROR_KIND_DENIED   ErrorKind = 8
+	ErrorKind_ERROR_KIND_EXISTS   ErrorKind = 9
+	ErrorKind_ERROR_KIND_PASSWORD ErrorKind = 10
 )
 
 // Enum value maps for ErrorKind.
 var (
 	ErrorKind_name = map[int32]string{
-		0: "ERROR_KIND_UNSPECIFIED",
-		1: "ERROR_KIND_PERMISSION",
-		2: "ERROR_KIND_BOUND",
-		3: "ERROR_KIND_UNAVAILABLE",
-		4: "ERROR_KIND_NOT_FOUND",
-		5: "ERROR_KIND_INVALID",
-		6: "ERROR_KIND_CONFLICT",
-		7: "ERROR_KIND_UNKNOWN_REQUEST",
+		0:  "ERROR_KIND_UNSPECIFIED",
+		1:  "ERROR_KIND_PERMISSION",
+		2:  "ERROR_KIND_BOUND",
+		3:  "ERROR_KIND_UNAVAILABLE",
+		4:  "ERROR_KIND_NOT_FOUND",
+		5:  "ERROR_KIND_INVALID",
+		6:  "ERROR_KIND_CONFLICT",
+		7:  "ERROR_KIND_UNKNOWN_REQUEST",
+		8:  "ERROR_KIND_DENIED",
+		9:  "ERROR_KIND_EXISTS",
+		10: "ERROR_KIND_PASSWORD",
 	}
 	ErrorKind_value = map[string]int32{
 		"ERROR_KIND_UNSPECIFIED":     0,
@@ -121,6 +129,9 @@ var (
 		"ERROR_KIND_INVALID":         5,
 		"ERROR_KIND_CONFLICT":        6,
 		"ERROR_KIND_UNKNOWN_REQUEST": 7,
+		"ERROR_KIND_DENIED":          8,
+		"ERROR_KIND_EXISTS":          9,
+		"ERROR_KIND_PASSWORD":        10,
 	}
 )
 
@@ -601,6 +612,7 @@ type Event struct {
 	Attempt    uint32                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`                         // 1 for the first time
 	Epoch      uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`                             // of the key, see Reset
 	Origin     *Origin                `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`                            // of the stanza in it
+	DeadlineMs uint32                 `protobuf:"varint,7,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // for the outcome; 0: that of usual events
 	// Types that are valid to be assigned to What:
 	//
 	//	*Event_Stanza
@@ -691,6 +703,13 @@ func (x *Event) GetOrigin() *Origin {
 		return x.Origin
 	}
 	return nil
+}
+
+func (x *Event) GetDeadlineMs() uint32 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
 }
 
 func (x *Event) GetWhat() isEvent_What {
@@ -6101,7 +6120,7 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x06 \x01(\tR\x04from\x12\x18\n" +
 	"\acontent\x18\a \x01(\fR\acontent\x12\x14\n" +
-	"\x05attrs\x18\b \x01(\tR\x05attrs\"\x84\a\n" +
+	"\x05attrs\x18\b \x01(\tR\x05attrs\"\xa5\a\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1f\n" +
@@ -6109,7 +6128,9 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"receivedUs\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x120\n" +
-	"\x06origin\x18\x06 \x01(\v2\x18.hexmpp.plugin.v1.OriginR\x06origin\x127\n" +
+	"\x06origin\x18\x06 \x01(\v2\x18.hexmpp.plugin.v1.OriginR\x06origin\x12\x1f\n" +
+	"\vdeadline_ms\x18\a \x01(\rR\n" +
+	"deadlineMs\x127\n" +
 	"\x06stanza\x18\n" +
 	" \x01(\v2\x1d.hexmpp.plugin.v1.StanzaEventH\x00R\x06stanza\x12+\n" +
 	"\x02iq\x18\v \x01(\v2\x19.hexmpp.plugin.v1.IqEventH\x00R\x02iq\x124\n" +
@@ -6503,7 +6524,7 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x0eACTION_REPLACE\x10\x04\x12\x10\n" +
 	"\fACTION_PATCH\x10\x05\x12\x12\n" +
 	"\x0eACTION_HANDLED\x10\x06\x12\x0f\n" +
-	"\vACTION_HOLD\x10\a*\xdf\x01\n" +
+	"\vACTION_HOLD\x10\a*\xa6\x02\n" +
 	"\tErrorKind\x12\x1a\n" +
 	"\x16ERROR_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_KIND_PERMISSION\x10\x01\x12\x14\n" +
@@ -6512,7 +6533,11 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x14ERROR_KIND_NOT_FOUND\x10\x04\x12\x16\n" +
 	"\x12ERROR_KIND_INVALID\x10\x05\x12\x17\n" +
 	"\x13ERROR_KIND_CONFLICT\x10\x06\x12\x1e\n" +
-	"\x1aERROR_KIND_UNKNOWN_REQUEST\x10\a*d\n" +
+	"\x1aERROR_KIND_UNKNOWN_REQUEST\x10\a\x12\x15\n" +
+	"\x11ERROR_KIND_DENIED\x10\b\x12\x15\n" +
+	"\x11ERROR_KIND_EXISTS\x10\t\x12\x17\n" +
+	"\x13ERROR_KIND_PASSWORD\x10\n" +
+	"*d\n" +
 	"\rSubscribedHow\x12\x1e\n" +
 	"\x1aSUBSCRIBED_HOW_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14SUBSCRIBED_HOW_KNOWN\x10\x01\x12\x19\n" +

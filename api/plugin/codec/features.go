@@ -1,0 +1,52 @@
+package codec
+
+import (
+	"fmt"
+
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Features makes the messages of stream features, as they are offered in domains.
+func Features(list []extension.StreamFeature, domains []string) []*pluginv1.StreamFeatureElement {
+	var out []*pluginv1.StreamFeatureElement
+	for i, f := range list {
+		for _, domain := range domains {
+			if e := f.Element(domain); e != nil {
+				out = append(out, &pluginv1.StreamFeatureElement{Feature: uint32(i), Domain: domain, Xml: Element(e)})
+			}
+		}
+	}
+	return out
+}
+
+// SetFeatures gives the stream features of a registration that Registration made the
+// elements of a ConfigureResponse. It is called before the kernel has the registration.
+func SetFeatures(r *extension.Registration, list []*pluginv1.StreamFeatureElement) error {
+	offered := make([]map[string]*stanza.Element, len(r.StreamFeatures))
+	for i, p := range list {
+		n := int(p.GetFeature())
+		if n >= len(offered) {
+			return at("stream_features", i, wrong("feature", "the manifest has %d", len(offered)))
+		}
+		if len(p.GetXml()) == 0 {
+			continue
+		}
+		e, err := new(Limits).Element(p.Xml)
+		if err != nil {
+			return at("stream_features", i, in("xml", err))
+		}
+		if _, twice := offered[n][p.Domain]; twice {
+			return at("stream_features", i, fmt.Errorf("a second one for %q", p.Domain))
+		}
+		if offered[n] == nil {
+			offered[n] = map[string]*stanza.Element{}
+		}
+		offered[n][p.Domain] = e
+	}
+	for i := range r.StreamFeatures {
+		r.StreamFeatures[i].Element = func(domain string) *stanza.Element { return offered[i][domain] }
+	}
+	return nil
+}

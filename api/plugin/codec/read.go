@@ -1,0 +1,503 @@
+package codec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+	"github.com/hexmpp/hexmpp/ports/auth"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Bounds of what one request reads.
+const (
+	maxEntries = 10_000
+	maxRows    = 1000
+	maxIDs     = 10_000
+	maxCounted = 1 << 30
+)
+
+// kinds are what errors of requests are called in the contract; the first that is in
+// the chain of an error counts.
+var kinds = []struct {
+	err  error
+	kind pluginv1.ErrorKind
+}{
+	{extension.ErrPermission, pluginv1.ErrorKind_ERROR_KIND_PERMISSION},
+	{extension.ErrBound, pluginv1.ErrorKind_ERROR_KIND_BOUND},
+	{extension.ErrUnavailable, pluginv1.ErrorKind_ERROR_KIND_UNAVAILABLE},
+	{auth.ErrDenied, pluginv1.ErrorKind_ERROR_KIND_DENIED},
+	{auth.ErrExists, pluginv1.ErrorKind_ERROR_KIND_EXISTS},
+	{auth.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
+	{auth.ErrPassword, pluginv1.ErrorKind_ERROR_KIND_PASSWORD},
+	{storage.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
+	{storage.ErrConflict, pluginv1.ErrorKind_ERROR_KIND_CONFLICT},
+	{storage.ErrInvalid, pluginv1.ErrorKind_ERROR_KIND_INVALID},
+}
+
+var errRequest = errors.New("a request of an unknown kind")
+
+// Answer reads what a plugin asks for. It may wait, as calls of a Host do; whoever calls
+// it bounds how many wait. newIDs is extension.Kernel.NewIDs. The Response has the
+// request's id, whatever went wrong.
+func Answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64, q *pluginv1.Request) *pluginv1.Response {
+	p := &pluginv1.Response{Id: q.GetId()}
+	err := answer(ctx, h, newIDs, q, p)
+	if err == nil {
+		return p
+	}
+	p.What = nil
+	p.Error = valid(err.Error())
+	if p.Error == "" {
+		p.Error = "it failed"
+	}
+	var malformed *Error
+	switch {
+	case errors.Is(err, errRequest):
+		p.ErrorKind = pluginv1.ErrorKind_ERROR_KIND_UNKNOWN_REQUEST
+		return p
+	case errors.As(err, &malformed):
+		p.ErrorKind = pluginv1.ErrorKind_ERROR_KIND_INVALID
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			p.ErrorKind = k.kind
+			break
+		}
+	}
+	return p
+}
+
+func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64, q *pluginv1.Request, p *pluginv1.Response) error {
+	switch w := q.GetWhat().(type) {
+	case *pluginv1.Request_Get:
+		owner, err := address("get.owner", w.Get.GetOwner())
+		if err != nil {
+			return err
+		}
+		e, ok, err := h.Store.Get(ctx, owner, w.Get.GetKey())
+		if ok && err == nil {
+			p.What = &pluginv1.Response_Entry{Entry: Entry(e)}
+		}
+		return err
+	case *pluginv1.Request_Scan:
+		owner, err := address("scan.owner", w.Scan.GetOwner())
+		if err != nil {
+			return err
+		}
+		list, err := h.Store.Scan(ctx, owner, w.Scan.GetPrefix(), w.Scan.GetAfter(), number(w.Scan.GetLimit(), maxEntries))
+		p.What = entries(list)
+		return err
+	case *pluginv1.Request_ArchiveRows:
+		owner, f, page, err := archiveQuery("archive_rows", w.ArchiveRows)
+		if err != nil {
+			return err
+		}
+		page.Limit = min(page.Limit, maxRows)
+		rows, more, err := h.Archive.Rows(ctx, owner, f, page)
+		list := make([]*pluginv1.ArchiveRow, len(rows))
+		for i := range rows {
+			list[i] = Row(&rows[i])
+		}
+		p.What = &pluginv1.Response_Rows{Rows: &pluginv1.Rows{Rows: list, More: more}}
+		return err
+	case *pluginv1.Request_ArchiveCount:
+		owner, f, page, err := archiveQuery("archive_count", w.ArchiveCount)
+		if err != nil {
+			return err
+		}
+		n, all, err := h.Archive.Count(ctx, owner, f, page.Limit)
+		p.What = &pluginv1.Response_Count{Count: &pluginv1.Count{N: uint64(max(0, n)), All: all}}
+		return err
+	case *pluginv1.Request_ArchiveExpire:
+		n, err := h.Archive.Expire(ctx, moment(w.ArchiveExpire.GetBeforeUs()), number(w.ArchiveExpire.GetLimit(), maxEntries))
+		p.What = &pluginv1.Response_Number{Number: uint64(max(0, n))}
+		return err
+	case *pluginv1.Request_ArchiveBetween:
+		after, before := h.Archive.Between(moment(w.ArchiveBetween.GetStartUs()), moment(w.ArchiveBetween.GetEndUs()))
+		p.What = &pluginv1.Response_Between{Between: &pluginv1.Between{After: after, Before: before}}
+		return nil
+	case *pluginv1.Request_NewIds:
+		n := w.NewIds.GetN()
+		if n == 0 || n > maxIDs {
+			return fmt.Errorf("%w: IDs come in blocks of 1 to %d", extension.ErrBound, maxIDs)
+		}
+		p.What = &pluginv1.Response_Ids{Ids: &pluginv1.Ids{Ids: newIDs(int(n))}}
+		return nil
+	case *pluginv1.Request_SessionsOf:
+		account, err := somebody("sessions_of.account", w.SessionsOf.GetAccount())
+		if err != nil {
+			return err
+		}
+		p.What = &pluginv1.Response_Sessions{Sessions: sessionList(h.Sessions.Of(account))}
+		return nil
+	case *pluginv1.Request_Room:
+		session, err := somebody("room.session", w.Room.GetSession())
+		if err != nil {
+			return err
+		}
+		p.What = &pluginv1.Response_Number{Number: uint64(max(0, h.Sessions.Room(session)))}
+		return nil
+	case *pluginv1.Request_Subscribed:
+		yes, err := subscribed(ctx, h, w.Subscribed)
+		p.What = &pluginv1.Response_Yes{Yes: yes}
+		return in("subscribed", err)
+	case *pluginv1.Request_Secret:
+		secret, err := h.Secrets.Secret(ctx, w.Secret.GetName())
+		p.What = &pluginv1.Response_Secret{Secret: secret}
+		return err
+	case *pluginv1.Request_Account:
+		list, err := account(ctx, h, w.Account)
+		p.What = &pluginv1.Response_Account{Account: list}
+		return err
+	case *pluginv1.Request_Certificates:
+		return in("certificates", ErrNotYet)
+	}
+	return errRequest
+}
+
+func entries(list []extension.Entry) *pluginv1.Response_Entries {
+	out := make([]*pluginv1.Entry, len(list))
+	for i, e := range list {
+		out[i] = Entry(e)
+	}
+	return &pluginv1.Response_Entries{Entries: &pluginv1.Entries{Entries: out}}
+}
+
+func archiveQuery(field string, m *pluginv1.ArchiveRows) (owner jid.JID, f storage.Filter, p storage.Page, err error) {
+	if owner, err = somebody(field+".owner", m.GetOwner()); err != nil {
+		return owner, f, p, err
+	}
+	if q := m.GetFilter(); q != nil {
+		f = storage.Filter{Start: moment(q.StartUs), End: moment(q.EndUs), After: q.After, Before: q.Before}
+		if q.OnlyIds || len(q.Ids) > 0 {
+			f.IDs = append([]uint64{}, q.Ids...)
+		}
+		if err = storage.CheckFilter(&f); err != nil {
+			return owner, f, p, in(field+".filter", err)
+		}
+		if f.With, err = address(field+".filter.with", q.With); err != nil {
+			return owner, f, p, err
+		}
+	}
+	p = storage.Page{
+		Backwards: m.GetPage().GetBackwards(), Limit: number(m.GetPage().GetLimit(), maxCounted), Bytes: number(m.GetPage().GetBytes(), maxCounted),
+	}
+	return owner, f, p, nil
+}
+
+func sessionList(list []extension.Session) *pluginv1.SessionList {
+	m := &pluginv1.SessionList{}
+	for i := range list {
+		s := &list[i]
+		m.Sessions = append(m.Sessions, &pluginv1.SessionInfo{
+			Jid: s.JID.String(), Available: s.Available, Priority: int32(s.Priority), Marks: s.Marks, Features: s.Features, FeaturesKnown: s.Features != nil,
+		})
+	}
+	return m
+}
+
+func subscribed(ctx context.Context, h *extension.Host, m *pluginv1.Subscribed) (bool, error) {
+	account, err := somebody("account", m.GetAccount())
+	if err != nil {
+		return false, err
+	}
+	contact, err := somebody("contact", m.GetContact())
+	if err != nil {
+		return false, err
+	}
+	switch m.How {
+	case pluginv1.SubscribedHow_SUBSCRIBED_HOW_UNSPECIFIED:
+		return h.Rosters.Subscribed(ctx, account, contact)
+	case pluginv1.SubscribedHow_SUBSCRIBED_HOW_KNOWN:
+		return h.Rosters.Known(account, contact)
+	case pluginv1.SubscribedHow_SUBSCRIBED_HOW_LISTED:
+		return h.Rosters.Listed(account, contact)
+	}
+	return false, wrong("how", "%d is no way to ask", m.How)
+}
+
+func account(ctx context.Context, h *extension.Host, m *pluginv1.AccountCall) (*pluginv1.AccountAnswer, error) {
+	if m.GetAction() == pluginv1.AccountAction_ACCOUNT_ACTION_LIST {
+		list, err := h.Accounts.List(ctx, m.Domain, m.After, number(m.Limit, maxEntries))
+		out := &pluginv1.AccountAnswer{}
+		for i := range list {
+			out.Accounts = append(out.Accounts, accountInfo(&list[i]))
+		}
+		return out, err
+	}
+	user, err := somebody("account.account", m.GetAccount())
+	if err != nil {
+		return nil, err
+	}
+	switch m.Action {
+	case pluginv1.AccountAction_ACCOUNT_ACTION_GET:
+		a, err := h.Accounts.Get(ctx, user)
+		return &pluginv1.AccountAnswer{Accounts: []*pluginv1.AccountInfo{accountInfo(&a)}}, err
+	case pluginv1.AccountAction_ACCOUNT_ACTION_CREATE:
+		return nil, h.Accounts.Create(ctx, user, m.Password)
+	case pluginv1.AccountAction_ACCOUNT_ACTION_SET_PASSWORD:
+		return nil, h.Accounts.SetPassword(ctx, user, m.Password)
+	case pluginv1.AccountAction_ACCOUNT_ACTION_DELETE:
+		return nil, h.Accounts.Remove(ctx, user)
+	case pluginv1.AccountAction_ACCOUNT_ACTION_VERIFY:
+		return nil, h.Accounts.VerifyPassword(ctx, user, m.Password)
+	}
+	return nil, wrong("account.action", "%d is none", m.Action)
+}
+
+func accountInfo(a *auth.Account) *pluginv1.AccountInfo {
+	return &pluginv1.AccountInfo{Account: a.User.String(), CreatedUs: micros(a.Created), LastLoginUs: micros(a.LastLogin), Disabled: a.Disabled}
+}
+
+// Call sends a request and returns its response, or an error if none comes. It adds the
+// request's id, and the event that is being handled.
+type Call func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error)
+
+// Reads asks the kernel for what a Host reads. Its methods are those of the parts of
+// extension.Host that read; handlers' own effects are not in what they return.
+type Reads struct{ Call Call }
+
+// do returns the response, or its error.
+func (r Reads) do(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
+	p, err := r.Call(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return p, ResponseError(p)
+}
+
+// remoteError is an error of the kernel: its text, and what errors.Is finds in it.
+type remoteError struct {
+	text string
+	is   error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.is }
+
+// ResponseError returns the error of a response, nil if there is none.
+func ResponseError(p *pluginv1.Response) error {
+	if p.GetError() == "" {
+		return nil
+	}
+	e := &remoteError{text: p.Error}
+	for _, k := range kinds {
+		if k.kind == p.ErrorKind {
+			e.is = errors.Join(e.is, k.err) // NotFound is of auth and of storage
+		}
+	}
+	return e
+}
+
+// Get is extension.Store.Get.
+func (r Reads) Get(ctx context.Context, owner jid.JID, key string) (extension.Entry, bool, error) {
+	if err := text("get.key", key); err != nil {
+		return extension.Entry{}, false, err
+	}
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Get{Get: &pluginv1.GetEntry{Owner: owner.String(), Key: key}}})
+	if err != nil || p.GetEntry() == nil {
+		return extension.Entry{}, false, err
+	}
+	return ReadEntry(p.GetEntry()), true, nil
+}
+
+// Scan is extension.Store.Scan.
+func (r Reads) Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]extension.Entry, error) {
+	if err := texts("scan", []string{prefix, after}); err != nil {
+		return nil, err
+	}
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Scan{Scan: &pluginv1.ScanEntries{
+		Owner: owner.String(), Prefix: prefix, After: after, Limit: small(limit),
+	}}})
+	return readEntries(p), err
+}
+
+func readEntries(p *pluginv1.Response) (out []extension.Entry) {
+	for _, e := range p.GetEntries().GetEntries() {
+		out = append(out, ReadEntry(e))
+	}
+	return out
+}
+
+func archiveRows(owner jid.JID, f *storage.Filter, p storage.Page) *pluginv1.ArchiveRows {
+	return &pluginv1.ArchiveRows{
+		Owner: owner.String(),
+		Filter: &pluginv1.ArchiveFilter{
+			With: f.With.String(), StartUs: micros(f.Start), EndUs: micros(f.End), After: f.After, Before: f.Before, Ids: f.IDs, OnlyIds: f.IDs != nil,
+		},
+		Page: &pluginv1.ArchivePage{Backwards: p.Backwards, Limit: small(p.Limit), Bytes: uint64(max(0, p.Bytes))},
+	}
+}
+
+// Rows is extension.Archive.Rows. One call returns 1,000 rows at most, with more set.
+func (r Reads) Rows(ctx context.Context, owner jid.JID, f storage.Filter, page storage.Page) ([]storage.Row, bool, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveRows{ArchiveRows: archiveRows(owner, &f, page)}})
+	if err != nil {
+		return nil, false, err
+	}
+	var rows []storage.Row
+	for i, m := range p.GetRows().GetRows() {
+		row, err := readRow(m, func(xml []byte) (string, error) { return stringOf(xml), nil })
+		if err != nil {
+			return nil, false, at("rows.rows", i, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, p.GetRows().GetMore(), nil
+}
+
+// Count is extension.Archive.Count.
+func (r Reads) Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (int, bool, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveCount{ArchiveCount: archiveRows(owner, &f, storage.Page{Limit: most})}})
+	return number(p.GetCount().GetN(), math.MaxInt), p.GetCount().GetAll(), err
+}
+
+// NewIDs returns a block of IDs.
+func (r Reads) NewIDs(ctx context.Context, n int) ([]uint64, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_NewIds{NewIds: &pluginv1.NewIds{N: small(n)}}})
+	return p.GetIds().GetIds(), err
+}
+
+// SessionsOf is extension.Sessions.Of, which can't tell an error.
+func (r Reads) SessionsOf(ctx context.Context, account jid.JID) ([]extension.Session, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_SessionsOf{SessionsOf: &pluginv1.SessionsOf{Account: account.String()}}})
+	if err != nil {
+		return nil, err
+	}
+	var out []extension.Session
+	for i, m := range p.GetSessions().GetSessions() {
+		s := extension.Session{Available: m.GetAvailable(), Priority: int8(m.GetPriority()), Marks: m.GetMarks()}
+		if s.JID, err = somebody("jid", m.GetJid()); err != nil {
+			return nil, at("sessions.sessions", i, err)
+		}
+		if m.FeaturesKnown {
+			s.Features = append([]string{}, m.Features...)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Room is extension.Sessions.Room, which can't tell an error.
+func (r Reads) Room(ctx context.Context, session jid.JID) (int, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Room{Room: &pluginv1.Room{Session: session.String()}}})
+	return number(p.GetNumber(), math.MaxInt), err
+}
+
+// Between is extension.Archive.Between, which can't tell an error.
+func (r Reads) Between(ctx context.Context, start, end time.Time) (after, before uint64, err error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveBetween{ArchiveBetween: &pluginv1.ArchiveBetween{
+		StartUs: micros(start), EndUs: micros(end),
+	}}})
+	return p.GetBetween().GetAfter(), p.GetBetween().GetBefore(), err
+}
+
+// Expire is extension.Archive.Expire.
+func (r Reads) Expire(ctx context.Context, before time.Time, limit int) (int, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveExpire{ArchiveExpire: &pluginv1.ArchiveExpire{
+		BeforeUs: micros(before), Limit: small(limit),
+	}}})
+	return number(p.GetNumber(), math.MaxInt), err
+}
+
+func (r Reads) subscribed(ctx context.Context, account, contact jid.JID, how pluginv1.SubscribedHow) (bool, error) {
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Subscribed{Subscribed: &pluginv1.Subscribed{
+		Account: account.String(), Contact: contact.String(), How: how,
+	}}})
+	return p.GetYes(), err
+}
+
+// Subscribed is extension.Rosters.Subscribed.
+func (r Reads) Subscribed(ctx context.Context, account, contact jid.JID) (bool, error) {
+	return r.subscribed(ctx, account, contact, pluginv1.SubscribedHow_SUBSCRIBED_HOW_UNSPECIFIED)
+}
+
+// Known is extension.Rosters.Known.
+func (r Reads) Known(ctx context.Context, account, contact jid.JID) (bool, error) {
+	return r.subscribed(ctx, account, contact, pluginv1.SubscribedHow_SUBSCRIBED_HOW_KNOWN)
+}
+
+// Listed is extension.Rosters.Listed.
+func (r Reads) Listed(ctx context.Context, account, contact jid.JID) (bool, error) {
+	return r.subscribed(ctx, account, contact, pluginv1.SubscribedHow_SUBSCRIBED_HOW_LISTED)
+}
+
+// Secret is extension.Secrets.Secret.
+func (r Reads) Secret(ctx context.Context, name string) ([]byte, error) {
+	if err := text("secret.name", name); err != nil {
+		return nil, err
+	}
+	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Secret{Secret: &pluginv1.GetSecret{Name: name}}})
+	return p.GetSecret(), err
+}
+
+// Accounts is extension.Accounts.
+type Accounts struct{ Reads }
+
+func (a Accounts) call(ctx context.Context, c *pluginv1.AccountCall) ([]auth.Account, error) {
+	if err := texts("account", []string{c.Password, c.Domain, c.After}); err != nil {
+		return nil, err
+	}
+	p, err := a.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Account{Account: c}})
+	if err != nil {
+		return nil, err
+	}
+	var list []auth.Account
+	for i, m := range p.GetAccount().GetAccounts() {
+		user, err := somebody("account", m.GetAccount())
+		if err != nil {
+			return nil, at("account.accounts", i, err)
+		}
+		list = append(list, auth.Account{User: user, Created: moment(m.CreatedUs), LastLogin: moment(m.LastLoginUs), Disabled: m.Disabled})
+	}
+	return list, nil
+}
+
+// VerifyPassword is auth.Verifier's.
+func (a Accounts) VerifyPassword(ctx context.Context, user jid.JID, password string) error {
+	_, err := a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_VERIFY, Account: user.String(), Password: password})
+	return err
+}
+
+// Create is auth.Accounts'.
+func (a Accounts) Create(ctx context.Context, user jid.JID, password string) error {
+	_, err := a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_CREATE, Account: user.String(), Password: password})
+	return err
+}
+
+// SetPassword is auth.Accounts'.
+func (a Accounts) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	_, err := a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_SET_PASSWORD, Account: user.String(), Password: password})
+	return err
+}
+
+// Remove is auth.Accounts'.
+func (a Accounts) Remove(ctx context.Context, user jid.JID) error {
+	_, err := a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_DELETE, Account: user.String()})
+	return err
+}
+
+// Get is auth.Accounts'.
+func (a Accounts) Get(ctx context.Context, user jid.JID) (auth.Account, error) {
+	list, err := a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_GET, Account: user.String()})
+	if err != nil {
+		return auth.Account{}, err
+	}
+	if len(list) != 1 {
+		return auth.Account{}, wrong("account.accounts", "one was asked for, %d came", len(list))
+	}
+	return list[0], nil
+}
+
+// List is auth.Accounts'.
+func (a Accounts) List(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
+	return a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_LIST, Domain: domain, After: after, Limit: small(limit)})
+}
+
+var _ extension.Accounts = Accounts{}
