@@ -25,8 +25,8 @@ func checkFields(m protoreflect.Message) (err error) {
 			return err == nil
 		}
 		list := v.List()
-		if list.Len() > maxList {
-			err = wrong(name, "%d are too many, the limit is %d", list.Len(), maxList)
+		if list.Len() > maxClaims {
+			err = wrong(name, "%d are too many, the limit is %d", list.Len(), maxClaims)
 			return false
 		}
 		for i := range list.Len() {

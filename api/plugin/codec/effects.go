@@ -263,6 +263,26 @@ func (l *Limits) effect(m *pluginv1.Effect) (effect, error) {
 			err = wrong("except", "there is none for announce")
 		}
 		return func(h *extension.Host) error { return h.Sessions.Announce(t.account, t.patterns) }, in("announce", err)
+	case *pluginv1.Effect_Memory:
+		key, value := w.Memory.GetKey(), w.Memory.GetValue()
+		if w.Memory.GetDelete() {
+			return func(h *extension.Host) error { h.Memory.Delete(key); return nil }, nil
+		}
+		return func(h *extension.Host) error { return h.Memory.Put(key, value) }, nil
+	case *pluginv1.Effect_Join:
+		group := w.Join.GetGroup()
+		m, err := readMember(w.Join.GetMember())
+		return func(h *extension.Host) error { return h.Groups.Join(group, m) }, in("join.member", err)
+	case *pluginv1.Effect_Leave:
+		group := w.Leave.GetGroup()
+		member, err := somebody("leave.jid", w.Leave.GetJid())
+		return func(h *extension.Host) error { h.Groups.Leave(group, member); return nil }, err
+	case *pluginv1.Effect_GroupRemove:
+		return func(h *extension.Host) error { h.Groups.Remove(w.GroupRemove); return nil }, nil
+	case *pluginv1.Effect_GroupSend:
+		group := w.GroupSend.GetGroup()
+		c, err := l.cast(w.GroupSend)
+		return func(h *extension.Host) error { return h.Groups.Send(group, c) }, in("group_send", err)
 	case *pluginv1.Effect_Stream:
 		return nil, in("stream", ErrNotYet)
 	}

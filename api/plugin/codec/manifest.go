@@ -3,7 +3,9 @@ package codec
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -12,8 +14,8 @@ import (
 
 // Bounds of a manifest.
 const (
-	maxList = 10_000 // elements of a list
-	maxText = 4096   // bytes of a string
+	maxClaims = 10_000 // elements of a list
+	maxText   = 4096   // bytes of a string
 )
 
 // targets are the values of extension.To by the contract's.
@@ -29,9 +31,16 @@ var notices = map[pluginv1.NoticeKind]extension.Event{
 	pluginv1.NoticeKind_NOTICE_KIND_BECAME_UNAVAILABLE: extension.BecameUnavailable,
 }
 
+// orderingKeys are the keys of components by the contract's.
+var orderingKeys = map[pluginv1.OrderingKey]extension.OrderingKey{
+	pluginv1.OrderingKey_ORDERING_KEY_TO_BARE:     extension.ToBare,
+	pluginv1.OrderingKey_ORDERING_KEY_PAIR:        extension.Pair,
+	pluginv1.OrderingKey_ORDERING_KEY_DOMAIN_PAIR: extension.DomainPair,
+}
+
 func noticeKind(e extension.Event) pluginv1.NoticeKind {
-	for kind, event := range notices {
-		if event == e {
+	for kind := range pluginv1.NoticeKind(len(pluginv1.NoticeKind_name)) {
+		if event, ok := notices[kind]; ok && event == e {
 			return kind
 		}
 	}
@@ -66,6 +75,11 @@ func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 	for i := range r.Components {
 		c := &r.Components[i]
 		p := &pluginv1.Component{Domain: c.Domain, Disco: disco(&c.Disco), Items: c.Items != nil, Stanzas: c.Handle != nil}
+		for key := range pluginv1.OrderingKey(len(pluginv1.OrderingKey_name)) {
+			if k, ok := orderingKeys[key]; ok && k == c.Key {
+				p.Key = key
+			}
+		}
 		for k := range c.IQ {
 			p.Iq = append(p.Iq, iqHandler(&c.IQ[k]))
 		}
@@ -111,7 +125,8 @@ func iqHandler(h *extension.IQHandler) *pluginv1.IqHandler {
 func stageHandler(h *extension.StageHandler) *pluginv1.StageHandler {
 	m := &pluginv1.StageHandler{
 		Stage: pluginv1.Stage(h.Stage), Class: pluginv1.Class(h.Class), Policy: pluginv1.Policy_POLICY_CLOSED,
-		Match: &pluginv1.Match{Types: slices.Clone(h.Match.Types), Resident: h.Match.Resident, Mark: h.Match.Mark, Copies: h.Match.Copies},
+		Match:      &pluginv1.Match{Types: slices.Clone(h.Match.Types), Resident: h.Match.Resident, Mark: h.Match.Mark, Copies: h.Match.Copies, Fanout: h.Fanout},
+		DeadlineMs: uint32(min(millis(h.Deadline), math.MaxUint32)),
 	}
 	if h.Policy == extension.Open {
 		m.Policy = pluginv1.Policy_POLICY_OPEN
@@ -289,10 +304,12 @@ func readStage(p *pluginv1.StageHandler) (h extension.StageHandler, err error) {
 	default:
 		return h, wrong("policy", "%s is no policy", p.Policy)
 	}
+	h.Deadline = time.Duration(p.DeadlineMs) * time.Millisecond
 	m := p.Match
 	if m == nil {
 		return h, nil
 	}
+	h.Fanout = m.Fanout
 	h.Match = extension.Match{Types: slices.Clone(m.Types), Resident: m.Resident, Mark: m.Mark, Copies: m.Copies}
 	for i, k := range m.Kinds {
 		if k < pluginv1.Kind_KIND_MESSAGE || k > pluginv1.Kind_KIND_IQ {
@@ -313,6 +330,12 @@ func readComponent(p *pluginv1.Component) (c extension.Component, err error) {
 	c.Domain = p.Domain
 	if c.Disco, err = readDisco(p.Disco); err != nil {
 		return c, in("disco", err)
+	}
+	if p.Key != pluginv1.OrderingKey_ORDERING_KEY_UNSPECIFIED {
+		var known bool
+		if c.Key, known = orderingKeys[p.Key]; !known {
+			return c, wrong("key", "%s is no ordering key", p.Key)
+		}
 	}
 	if p.Items {
 		c.Items = itemsElsewhere

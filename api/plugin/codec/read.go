@@ -14,11 +14,13 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// Bounds of what one request reads.
+// Bounds of one response. Reads asks again for the rest.
 const (
-	maxEntries = 10_000
-	maxRows    = 1000
+	maxEntries = 250     // entries of a Map, each of at most storage.MaxValue
+	maxList    = 1000    // rows, members, accounts
+	maxBytes   = 1 << 20 // behind which nothing is added
 	maxIDs     = 10_000
+	maxExpired = 10_000
 	maxCounted = 1 << 30
 )
 
@@ -90,15 +92,19 @@ func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64,
 		if err != nil {
 			return err
 		}
-		list, err := h.Store.Scan(ctx, owner, w.Scan.GetPrefix(), w.Scan.GetAfter(), number(w.Scan.GetLimit(), maxEntries))
-		p.What = entries(list)
+		limit := w.Scan.GetLimit()
+		list, err := h.Store.Scan(ctx, owner, w.Scan.GetPrefix(), w.Scan.GetAfter(), number(limit, maxEntries))
+		p.What = entries(list, limit)
 		return err
 	case *pluginv1.Request_ArchiveRows:
 		owner, f, page, err := archiveQuery("archive_rows", w.ArchiveRows)
 		if err != nil {
 			return err
 		}
-		page.Limit = min(page.Limit, maxRows)
+		page.Limit = min(page.Limit, maxList)
+		if page.Bytes == 0 || page.Bytes > maxBytes {
+			page.Bytes = maxBytes
+		}
 		rows, more, err := h.Archive.Rows(ctx, owner, f, page)
 		list := make([]*pluginv1.ArchiveRow, len(rows))
 		for i := range rows {
@@ -115,7 +121,7 @@ func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64,
 		p.What = &pluginv1.Response_Count{Count: &pluginv1.Count{N: uint64(max(0, n)), All: all}}
 		return err
 	case *pluginv1.Request_ArchiveExpire:
-		n, err := h.Archive.Expire(ctx, moment(w.ArchiveExpire.GetBeforeUs()), number(w.ArchiveExpire.GetLimit(), maxEntries))
+		n, err := h.Archive.Expire(ctx, moment(w.ArchiveExpire.GetBeforeUs()), number(w.ArchiveExpire.GetLimit(), maxExpired))
 		p.What = &pluginv1.Response_Number{Number: uint64(max(0, n))}
 		return err
 	case *pluginv1.Request_ArchiveBetween:
@@ -155,18 +161,40 @@ func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64,
 		list, err := account(ctx, h, w.Account)
 		p.What = &pluginv1.Response_Account{Account: list}
 		return err
+	case *pluginv1.Request_MemoryGet:
+		e, ok, err := h.Memory.Get(ctx, w.MemoryGet.GetKey())
+		if ok && err == nil {
+			p.What = &pluginv1.Response_Entry{Entry: Entry(e)}
+		}
+		return err
+	case *pluginv1.Request_MemoryScan:
+		limit := w.MemoryScan.GetLimit()
+		list, err := h.Memory.Scan(ctx, w.MemoryScan.GetPrefix(), w.MemoryScan.GetAfter(), number(limit, maxEntries))
+		p.What = entries(list, limit)
+		return err
+	case *pluginv1.Request_GroupMembers:
+		list, err := groupMembers(ctx, h, w.GroupMembers)
+		p.What = &pluginv1.Response_Members{Members: list}
+		return in("group_members", err)
 	case *pluginv1.Request_Certificates:
 		return in("certificates", ErrNotYet)
 	}
 	return errRequest
 }
 
-func entries(list []extension.Entry) *pluginv1.Response_Entries {
-	out := make([]*pluginv1.Entry, len(list))
-	for i, e := range list {
-		out[i] = Entry(e)
+// entries makes the response of those that were read, when limit were asked for.
+func entries(list []extension.Entry, limit uint32) *pluginv1.Response_Entries {
+	m := &pluginv1.Entries{More: len(list) == maxEntries && limit > maxEntries}
+	size := 0
+	for _, e := range list {
+		if size >= maxBytes {
+			m.More = true
+			break
+		}
+		size += len(e.Key) + len(e.Value)
+		m.Entries = append(m.Entries, Entry(e))
 	}
-	return &pluginv1.Response_Entries{Entries: &pluginv1.Entries{Entries: out}}
+	return &pluginv1.Response_Entries{Entries: m}
 }
 
 func archiveQuery(field string, m *pluginv1.ArchiveRows) (owner jid.JID, f storage.Filter, p storage.Page, err error) {
@@ -224,7 +252,7 @@ func subscribed(ctx context.Context, h *extension.Host, m *pluginv1.Subscribed) 
 
 func account(ctx context.Context, h *extension.Host, m *pluginv1.AccountCall) (*pluginv1.AccountAnswer, error) {
 	if m.GetAction() == pluginv1.AccountAction_ACCOUNT_ACTION_LIST {
-		list, err := h.Accounts.List(ctx, m.Domain, m.After, number(m.Limit, maxEntries))
+		list, err := h.Accounts.List(ctx, m.Domain, m.After, number(m.Limit, maxList))
 		out := &pluginv1.AccountAnswer{}
 		for i := range list {
 			out.Accounts = append(out.Accounts, accountInfo(&list[i]))
@@ -312,10 +340,15 @@ func (r Reads) Scan(ctx context.Context, owner jid.JID, prefix, after string, li
 	if err := texts("scan", []string{prefix, after}); err != nil {
 		return nil, err
 	}
-	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Scan{Scan: &pluginv1.ScanEntries{
-		Owner: owner.String(), Prefix: prefix, After: after, Limit: small(limit),
-	}}})
-	return readEntries(p), err
+	return pages(limit, func(rest int, last *extension.Entry) ([]extension.Entry, bool, error) {
+		if last != nil {
+			after = last.Key
+		}
+		p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_Scan{Scan: &pluginv1.ScanEntries{
+			Owner: owner.String(), Prefix: prefix, After: after, Limit: small(rest),
+		}}})
+		return readEntries(p), p.GetEntries().GetMore(), err
+	})
 }
 
 func readEntries(p *pluginv1.Response) (out []extension.Entry) {
@@ -323,6 +356,26 @@ func readEntries(p *pluginv1.Response) (out []extension.Entry) {
 		out = append(out, ReadEntry(e))
 	}
 	return out
+}
+
+// pages asks for one response after the other until there are limit elements, or no more.
+func pages[T any](limit int, ask func(rest int, last *T) (list []T, more bool, err error)) ([]T, error) {
+	var out []T
+	for len(out) < limit {
+		var last *T
+		if len(out) > 0 {
+			last = &out[len(out)-1]
+		}
+		list, more, err := ask(limit-len(out), last)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+		if !more || len(list) == 0 {
+			break
+		}
+	}
+	return out[:min(max(0, limit), len(out))], nil
 }
 
 func archiveRows(owner jid.JID, f *storage.Filter, p storage.Page) *pluginv1.ArchiveRows {
@@ -335,8 +388,39 @@ func archiveRows(owner jid.JID, f *storage.Filter, p storage.Page) *pluginv1.Arc
 	}
 }
 
-// Rows is extension.Archive.Rows. One call returns 1,000 rows at most, with more set.
-func (r Reads) Rows(ctx context.Context, owner jid.JID, f storage.Filter, page storage.Page) ([]storage.Row, bool, error) {
+// Rows is extension.Archive.Rows.
+func (r Reads) Rows(ctx context.Context, owner jid.JID, f storage.Filter, page storage.Page) (rows []storage.Row, more bool, err error) {
+	bytes := 0
+	for {
+		p := page
+		if p.Limit -= len(rows); p.Bytes > 0 {
+			p.Bytes -= bytes
+		}
+		some, more, err := r.rows(ctx, owner, f, p)
+		if err != nil {
+			return nil, false, err
+		}
+		for i := range some {
+			bytes += len(some[i].XML)
+		}
+		if page.Backwards {
+			rows = append(some, rows...)
+		} else {
+			rows = append(rows, some...)
+		}
+		if !more || len(some) == 0 || len(rows) >= page.Limit || page.Bytes > 0 && bytes >= page.Bytes {
+			return rows, more, nil
+		}
+		if page.Backwards {
+			f.Before = rows[0].ID
+		} else {
+			f.After = rows[len(rows)-1].ID
+		}
+	}
+}
+
+// rows is one response.
+func (r Reads) rows(ctx context.Context, owner jid.JID, f storage.Filter, page storage.Page) ([]storage.Row, bool, error) {
 	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveRows{ArchiveRows: archiveRows(owner, &f, page)}})
 	if err != nil {
 		return nil, false, err
@@ -400,10 +484,21 @@ func (r Reads) Between(ctx context.Context, start, end time.Time) (after, before
 
 // Expire is extension.Archive.Expire.
 func (r Reads) Expire(ctx context.Context, before time.Time, limit int) (int, error) {
-	p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveExpire{ArchiveExpire: &pluginv1.ArchiveExpire{
-		BeforeUs: micros(before), Limit: small(limit),
-	}}})
-	return number(p.GetNumber(), math.MaxInt), err
+	n := 0
+	for n < limit {
+		most := min(limit-n, maxExpired)
+		p, err := r.do(ctx, &pluginv1.Request{What: &pluginv1.Request_ArchiveExpire{ArchiveExpire: &pluginv1.ArchiveExpire{
+			BeforeUs: micros(before), Limit: small(most),
+		}}})
+		if err != nil {
+			return n, err
+		}
+		some := number(p.GetNumber(), most)
+		if n += some; some < most {
+			break
+		}
+	}
+	return n, nil
 }
 
 func (r Reads) subscribed(ctx context.Context, account, contact jid.JID, how pluginv1.SubscribedHow) (bool, error) {
@@ -497,7 +592,15 @@ func (a Accounts) Get(ctx context.Context, user jid.JID) (auth.Account, error) {
 
 // List is auth.Accounts'.
 func (a Accounts) List(ctx context.Context, domain, after string, limit int) ([]auth.Account, error) {
-	return a.call(ctx, &pluginv1.AccountCall{Action: pluginv1.AccountAction_ACCOUNT_ACTION_LIST, Domain: domain, After: after, Limit: small(limit)})
+	return pages(limit, func(rest int, last *auth.Account) ([]auth.Account, bool, error) {
+		if last != nil {
+			after = last.User.Local()
+		}
+		list, err := a.call(ctx, &pluginv1.AccountCall{
+			Action: pluginv1.AccountAction_ACCOUNT_ACTION_LIST, Domain: domain, After: after, Limit: small(min(rest, maxList)),
+		})
+		return list, len(list) == maxList, err
+	})
 }
 
 var _ extension.Accounts = Accounts{}

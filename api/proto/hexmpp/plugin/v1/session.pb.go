@@ -4604,6 +4604,7 @@ func (x *Entry) GetRevision() uint64 {
 type Entries struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // there are more, and so few only because a response has bounds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4643,6 +4644,13 @@ func (x *Entries) GetEntries() []*Entry {
 		return x.Entries
 	}
 	return nil
+}
+
+func (x *Entries) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type ArchiveFilter struct {
@@ -4859,8 +4867,8 @@ func (x *ArchiveRows) GetPage() *ArchivePage {
 
 type Rows struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rows          []*ArchiveRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
-	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Rows          []*ArchiveRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`  // fewer than the page if a response can't hold them
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the filter selects others beyond
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4964,7 +4972,7 @@ func (x *Count) GetAll() bool {
 type ArchiveExpire struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BeforeUs      int64                  `protobuf:"varint,1,opt,name=before_us,json=beforeUs,proto3" json:"before_us,omitempty"`
-	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // at most 10,000 count
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5373,7 +5381,8 @@ func (x *GroupMembers) GetLimit() uint32 {
 type Members struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Members       []*GroupMember         `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"` // where the limit is 0
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // as in Entries
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5420,6 +5429,13 @@ func (x *Members) GetSize() uint64 {
 		return x.Size
 	}
 	return 0
+}
+
+func (x *Members) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type SessionsOf struct {
@@ -6420,9 +6436,10 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x05Entry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"<\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"P\n" +
 	"\aEntries\x121\n" +
-	"\aentries\x18\x01 \x03(\v2\x17.hexmpp.plugin.v1.EntryR\aentries\"\xb0\x01\n" +
+	"\aentries\x18\x01 \x03(\v2\x17.hexmpp.plugin.v1.EntryR\aentries\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xb0\x01\n" +
 	"\rArchiveFilter\x12\x12\n" +
 	"\x04with\x18\x01 \x01(\tR\x04with\x12\x19\n" +
 	"\bstart_us\x18\x02 \x01(\x03R\astartUs\x12\x15\n" +
@@ -6468,10 +6485,11 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\fGroupMembers\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"V\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"j\n" +
 	"\aMembers\x127\n" +
 	"\amembers\x18\x01 \x03(\v2\x1d.hexmpp.plugin.v1.GroupMemberR\amembers\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"&\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"&\n" +
 	"\n" +
 	"SessionsOf\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\"H\n" +
