@@ -123,7 +123,6 @@ type recorder struct {
 	members  []extension.Member
 	accounts []auth.Account
 	sessions []extension.Session
-	page     int // entries and members that one call returns at most; 0: as asked
 }
 
 func (r *recorder) host() *extension.Host {
@@ -138,10 +137,10 @@ func (r *recorder) note(name string, args ...any) error {
 	b.WriteString(name)
 	for _, a := range args {
 		switch a := a.(type) {
-		case fmt.Stringer:
-			fmt.Fprintf(&b, " %s", a)
 		case time.Time:
 			fmt.Fprintf(&b, " %s", a.UTC())
+		case fmt.Stringer:
+			fmt.Fprintf(&b, " %s", a)
 		default:
 			fmt.Fprintf(&b, " %+v", a)
 		}
