@@ -73,6 +73,7 @@ type Ports struct {
 	LoggedIn    func(user jid.JID, at time.Time) // after each login; must not wait
 	Log         *zap.Logger
 	Observe     observe.Kernel
+	Remote      observe.Remote   // of extensions that run elsewhere
 	Now         func() time.Time // default time.Now
 }
 
@@ -112,7 +113,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	rosters := roster.New(watched{p.Store, func(owner jid.JID) { k.hosts.RosterChanged(owner) }}, o.Rosters)
 	k.hosts = host.New(host.Deps{
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
-		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived,
+		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Remote: p.Remote,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe})
 	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
@@ -181,6 +182,9 @@ func (k *Kernel) Start(ctx context.Context) error {
 	left, err := k.takeOver(ctx)
 	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))
+	}
+	for _, g := range k.registry.Guests() {
+		g.Attach()
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()

@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -21,8 +24,8 @@ type Effects struct {
 // staged is what one stage handler asked for.
 type staged struct {
 	*tx
-	fn       Handler
-	observer bool // the stanza does not wait for its success
+	fn       Handler // nil: it runs elsewhere
+	observer bool    // the stanza does not wait for its success
 }
 
 // About is the account that a stanza in a stage is about, and what is in memory
@@ -49,6 +52,69 @@ func (fx *Effects) Collect(g *Guest, about *About, observer bool, fn Handler) er
 		fx.txs = append(fx.txs, &staged{t, fn, observer})
 	}
 	return err
+}
+
+// verdict is what a stage handler that runs elsewhere decided, and asked for.
+type verdict struct {
+	outcome *extension.Outcome
+	tx      *tx
+	err     error
+}
+
+// Consult dispatches an event to a stage handler that runs elsewhere, waits for its
+// verdict, for so long at most, and keeps what it asked for unless check is against it.
+// taken is false if the guest did not take the event. ErrDown: there is no verdict in
+// time.
+func (fx *Effects) Consult(ctx context.Context, g *Guest, e *Event, most time.Duration, check func(*extension.Verdict) error) (taken bool, v extension.Verdict, err error) {
+	decided := make(chan verdict, 1)
+	e.verdict = decided
+	if err := g.Dispatch(e, e.Envelope.Origin); err != nil {
+		return false, v, err
+	}
+	last := time.NewTimer(most)
+	defer last.Stop()
+	var d verdict
+	select {
+	case d = <-decided:
+	case <-last.C:
+		d = e.giveUp(decided)
+	case <-ctx.Done():
+		d = e.giveUp(decided)
+	}
+	if d.err != nil {
+		return true, v, d.err
+	}
+	v = d.outcome.Verdict
+	if err := check(&v); err != nil {
+		g.Reg.Remote.Reset(e.Key)
+		return true, v, err
+	}
+	if !d.tx.empty() || len(d.tx.after) > 0 {
+		fx.txs = append(fx.txs, &staged{tx: d.tx})
+	}
+	return true, v, nil
+}
+
+// giveUp waits no longer for a verdict, unless it is there.
+func (e *Event) giveUp(decided <-chan verdict) verdict {
+	if !e.finish() {
+		return <-decided
+	}
+	h := e.g.hosts
+	err := fmt.Errorf("%w: no verdict in time", extension.ErrDown)
+	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), err)
+	e.ended()
+	return verdict{err: err}
+}
+
+// Void says that what was asked for is not done. Handlers that run elsewhere are
+// told, since they may know by heart what they asked for.
+func (fx *Effects) Void() {
+	for _, s := range fx.txs {
+		if s.fn == nil {
+			s.g.Reg.Remote.Reset(s.key)
+		}
+	}
 }
 
 // Carry has the rows of a stage before be written with these. See Rows.

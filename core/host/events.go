@@ -32,9 +32,9 @@ func (g *Guest) mayRequest(pending int) bool {
 }
 
 // request sends an iq and notes whom its answer belongs to.
-func (g *Guest) request(b *transport.Batch, s *stanza.Stanza, timeout time.Duration, state []byte) transport.Wait {
+func (g *Guest) request(b *transport.Batch, s *stanza.Stanza, timeout time.Duration, state []byte, key string) transport.Wait {
 	h := g.hosts
-	r := &request{done: func(_ *transport.Batch, answer *stanza.Stanza) { g.reply(answer, state) }}
+	r := &request{done: func(_ *transport.Batch, answer *stanza.Stanza) { g.reply(answer, state, key) }}
 	h.mu.Lock()
 	asked := h.expect(s, timeout, r)
 	if asked {
@@ -118,7 +118,13 @@ func (h *Hosts) Answer(b *transport.Batch, s *stanza.Stanza) {
 }
 
 // reply has the Reply handler called. The request counts until that returns.
-func (g *Guest) reply(answer *stanza.Stanza, state []byte) {
+func (g *Guest) reply(answer *stanza.Stanza, state []byte, key string) {
+	if g.Elsewhere() {
+		g.offer(&Event{RemoteEvent: extension.RemoteEvent{
+			Kind: extension.Replied, Key: key, Reply: extension.Reply{Answer: answer, State: state},
+		}}, &g.requests)
+		return
+	}
 	g.event(&g.requests, g.Later(func(ctx context.Context, host *extension.Host) error {
 		return g.Reg.Reply(ctx, host, extension.Reply{Answer: answer, State: state})
 	}, g.logged("reply handler")))
@@ -150,13 +156,14 @@ type timerKey struct {
 
 type timer struct {
 	state []byte
+	order string // key of its event, of guests that run elsewhere
 	clock *time.Timer
 }
 
 func (t *timer) stop() { t.clock.Stop() }
 
 func (x timersOf) Set(key string, d time.Duration, state []byte) error {
-	if x.t.g.Reg.Timer == nil {
+	if x.t.g.Reg.Timer == nil && !x.t.g.Elsewhere() {
 		return fmt.Errorf("host: %s has no Timer handler", x.t.g.Reg.Name)
 	}
 	if len(state) > maxState {
@@ -167,7 +174,7 @@ func (x timersOf) Set(key string, d time.Duration, state []byte) error {
 	}
 	x.t.timers++
 	x.t.later(func(*transport.Batch) transport.Wait {
-		x.t.g.setTimer(timerKey{x.t.g, key}, max(0, d), state)
+		x.t.g.setTimer(timerKey{x.t.g, key}, max(0, d), state, x.t.key)
 		return nil
 	})
 	return nil
@@ -196,7 +203,7 @@ func (g *Guest) mayTime(key string, pending int) bool {
 }
 
 // setTimer sets a timer, which counts until its handler has returned.
-func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte) {
+func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte, order string) {
 	h := g.hosts
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -208,7 +215,7 @@ func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte) {
 	} else {
 		g.timers++
 	}
-	t := &timer{state: state}
+	t := &timer{state: state, order: order}
 	h.timers[key] = t
 	t.clock = time.AfterFunc(d, func() {
 		h.mu.Lock()
@@ -217,7 +224,12 @@ func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte) {
 			delete(h.timers, key)
 		}
 		h.mu.Unlock()
-		if current {
+		switch {
+		case current && g.Elsewhere():
+			g.offer(&Event{RemoteEvent: extension.RemoteEvent{
+				Kind: extension.Fired, Key: t.order, Timer: extension.Timer{Key: key.key, State: t.state},
+			}}, &g.timers)
+		case current:
 			g.event(&g.timers, g.Later(func(ctx context.Context, host *extension.Host) error {
 				return g.Reg.Timer(ctx, host, extension.Timer{Key: key.key, State: t.state})
 			}, g.logged("timer handler")))

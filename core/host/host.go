@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hexmpp/hexmpp/core/forgery"
@@ -23,6 +24,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -72,6 +74,8 @@ type Deps struct {
 	Workers  int // handlers of events that run at once
 	// Archived is observe.Kernel.Archived; it may be nil.
 	Archived func(rows int, took time.Duration, err error)
+	// Remote is told of extensions that run elsewhere; its functions may be nil.
+	Remote observe.Remote
 	// Limits of extensions, by name; those that are not there have the default ones.
 	Limits map[string]Limits
 }
@@ -116,10 +120,13 @@ type Hosts struct {
 	ids       *ids.IDs
 	appender  *appender
 	noticed   []*Guest // filled while extensions register
+	remotes   []*Guest // those that run elsewhere; the same
 
 	// mu guards what follows, and what guests say it guards.
 	mu       sync.Mutex
 	tasks    tasks
+	out      *Event // those that are out, the newest first
+	cut      bool   // none goes out any more
 	timers   map[timerKey]*timer
 	requests map[requestKey]*request
 }
@@ -137,6 +144,7 @@ func New(d Deps) *Hosts {
 		residents: newResidents(d.Store, d.Sessions),
 		ids:       ids.New(0, d.Now),
 	}
+	h.Remote = h.Remote.Complete()
 	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.ops, w.rows...) }, d.Archived)
 	return h
 }
@@ -159,6 +167,10 @@ type Guest struct {
 	requests, timers int // those that count for the bounds
 	detached         detached
 	notices          notices
+	offers           offers
+
+	waiting  atomic.Int64 // streams, see MayWait
+	answered atomic.Int64 // when the last of their requests was; Unix time in ns
 }
 
 // NewGuest admits an extension. domains are those of its components. All are
@@ -176,6 +188,9 @@ func (h *Hosts) NewGuest(reg *extension.Registration, granted []extension.Permis
 	}
 	if reg.ResidentRoster != "" {
 		h.residents.rosters = append(h.residents.rosters, residentName{reg.Name, reg.ResidentRoster})
+	}
+	if g.Elsewhere() {
+		h.remotes = append(h.remotes, g)
 	}
 	if len(reg.Notices) > 0 {
 		h.noticed = append(h.noticed, g)

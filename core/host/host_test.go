@@ -406,7 +406,7 @@ func TestTimers(t *testing.T) {
 		time.Sleep(time.Hour)
 		want("")
 		for i := range maxTimers {
-			g.setTimer(timerKey{g, strconv.Itoa(i)}, time.Hour, nil)
+			g.setTimer(timerKey{g, strconv.Itoa(i)}, time.Hour, nil, "")
 		}
 		if err := do(g, func(x extension.Timers) error { return x.Set("one more", time.Hour, nil) }); !errors.Is(err, extension.ErrBound) {
 			t.Error("a timer beyond the bound:", err)
@@ -423,7 +423,7 @@ func TestTimers(t *testing.T) {
 		stop(t, h)
 		time.Sleep(2 * time.Hour)
 		want("")
-		g.setTimer(timerKey{g, "late"}, 0, nil)
+		g.setTimer(timerKey{g, "late"}, 0, nil, "")
 		if len(h.timers) != 0 {
 			t.Error("a timer was set behind Stop")
 		}

@@ -2,7 +2,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -134,21 +136,85 @@ func (q *notices) told(batch []extension.Notice) {
 func (g *Guest) tell(ctx context.Context) {
 	var fx Effects
 	batch := g.take()
+	if g.Elsewhere() {
+		g.tellElsewhere(ctx, batch)
+		batch = nil
+	}
 	for _, n := range batch {
 		g.Log("notice handler", fx.Collect(g, nil, true, func(_ context.Context, host *extension.Host) error {
 			return g.Reg.Notice(ctx, host, n)
 		}))
 	}
 	g.Log("notice handler", fx.Commit(ctx))
-	g.hosts.mu.Lock()
-	g.notices.told(batch)
-	g.hosts.mu.Unlock()
+	g.told(batch)
 	transport.Run(ctx, fx.Apply)
 	g.hosts.mu.Lock()
 	defer g.hosts.mu.Unlock()
 	if g.notices.n == 0 || !g.hosts.begin(g.tell) {
 		g.notices = notices{}
 	}
+}
+
+func (g *Guest) told(batch []extension.Notice) {
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	g.notices.told(batch)
+}
+
+// tellElsewhere does so for a guest that runs elsewhere, and waits for the end of
+// all, or of ctx.
+func (g *Guest) tellElsewhere(ctx context.Context, batch []extension.Notice) {
+	defer g.told(batch)
+	var waited []chan struct{}
+	for _, n := range batch {
+		e := &Event{Waited: make(chan struct{}), RemoteEvent: extension.RemoteEvent{
+			Kind: extension.Noticed, Key: AccountKey(n.Session), Notice: n,
+		}}
+		if err := g.dispatchSoon(ctx, e); err != nil {
+			g.log.Error("notices are dropped", "notices", len(batch)-len(waited), "error", err)
+			break
+		}
+		waited = append(waited, e.Waited)
+	}
+	for _, w := range waited {
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// dispatchSoon dispatches an event, and waits for room until ctx ends.
+func (g *Guest) dispatchSoon(ctx context.Context, e *Event) error {
+	again := time.NewTicker(minOffer)
+	defer again.Stop()
+	for {
+		err := g.Dispatch(e, extension.Origin{})
+		if !errors.Is(err, extension.ErrFull) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// CaughtUp is nil if the guest was told of all that happened to an account, and else
+// waits for it.
+func (g *Guest) CaughtUp(account jid.JID) transport.Wait {
+	if len(g.Reg.Notices) == 0 {
+		return nil
+	}
+	account = account.Bare()
+	g.hosts.mu.Lock()
+	defer g.hosts.mu.Unlock()
+	if g.notices.untold[account] == nil {
+		return nil
+	}
+	return func(ctx context.Context) { g.caughtUp(ctx, account) }
 }
 
 // take returns the notices that come next, one of each account: two would write

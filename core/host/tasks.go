@@ -29,6 +29,7 @@ type tasks struct {
 	queue     []transport.Wait
 	running   int
 	beside    int // of begin
+	out       int // events of guests that run elsewhere
 	leftovers int
 	stopping  bool          // no timer and no request begins any more
 	drained   bool          // nor anything else
@@ -96,7 +97,7 @@ func (h *Hosts) work(w transport.Wait) {
 
 // drain notes the end of the last task of tasks that are stopping.
 func (t *tasks) drain() {
-	if t.stopping && t.running+t.beside == 0 && !t.drained {
+	if t.stopping && t.running+t.beside+t.out == 0 && !t.drained {
 		t.drained = true
 		close(t.idle)
 	}
@@ -129,7 +130,7 @@ func (h *Hosts) Spawn(w transport.Wait) bool {
 func (h *Hosts) Tasks() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.tasks.queue) + h.tasks.running + h.tasks.beside
+	return len(h.tasks.queue) + h.tasks.running + h.tasks.beside + h.tasks.out
 }
 
 // Own makes a Wait the kernel's: its context is not that of the connection that
@@ -148,7 +149,7 @@ func (h *Hosts) Own(w transport.Wait) transport.Wait {
 }
 
 // Stop ends timers and requests, lets what is under way come to its end until
-// ctx ends, and cuts off the rest. When it returns no handler is running, and
+// ctx ends, and cuts off the rest; events that are out after five seconds. When it returns no handler is running, and
 // none will be called; but for handlers that did not return within 5 seconds of
 // the end of their context, which are an error.
 func (h *Hosts) Stop(ctx context.Context) error {
@@ -162,8 +163,15 @@ func (h *Hosts) Stop(ctx context.Context) error {
 		r.expiry.Stop()
 		delete(h.requests, k)
 	}
+	for _, g := range h.remotes {
+		if g.offers.clock != nil {
+			g.offers.clock.Stop()
+		}
+	}
 	h.tasks.drain()
 	h.mu.Unlock()
+	cut := time.AfterFunc(cutEvents, h.cutOut)
+	defer cut.Stop()
 	ended := make(chan struct{})
 	go func() {
 		<-h.tasks.idle
@@ -178,6 +186,7 @@ func (h *Hosts) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := fmt.Errorf("host: handlers were cut off: %w", ctx.Err())
+	h.cutOut()
 	h.calls.shut()
 	h.cancel()
 	last := time.NewTimer(cutOff)

@@ -72,15 +72,21 @@ func (t *turns) end(account jid.JID, one *turn) {
 // until what it asked for is done. It must not be called within such a turn.
 func (g *Guest) AskInTurn(account jid.JID, o extension.Origin, fn Handler, done Done) transport.Wait {
 	w := g.Ask(o, fn, done)
+	return g.InTurn(account, func(*transport.Batch) transport.Wait { return w }, done)
+}
+
+// InTurn takes a step, and what it leaves to wait for, in the turn of an account; done
+// is told instead if too many wait for that.
+func (g *Guest) InTurn(account jid.JID, step transport.Step, done Done) transport.Wait {
 	return g.hosts.Own(func(ctx context.Context) {
 		leave, ok := g.turns.take(ctx, account.Clone())
 		if !ok {
-			transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			step = func(b *transport.Batch) transport.Wait {
 				return done(b, stanza.Err(stanza.ResourceConstraint, "too many requests of this account at once"))
-			})
-			return
+			}
+			leave = func() {}
 		}
 		defer leave()
-		w(ctx)
+		transport.Run(ctx, step)
 	})
 }

@@ -40,6 +40,7 @@ type view struct {
 	behindNotices bool    // of the account, of which others must not learn by the time that it takes
 	session       jid.JID // that asks, or zero
 	fence         uint64  // of that session; 0 if it is not known
+	key           string  // ordering key of the event, for what comes of it; of guests that run elsewhere
 }
 
 func (t *tx) host() *extension.Host {
@@ -141,7 +142,7 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 
 func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
 	t, g := x.t, x.t.g
-	if s == nil || s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || g.Reg.Reply == nil {
+	if s == nil || s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || g.Reg.Reply == nil && !g.Elsewhere() {
 		return errors.New("host: a request is an iq of type get or set, of an extension with a Reply handler")
 	}
 	if len(state) > maxState || timeout <= 0 || timeout > maxRequestTime {
@@ -164,7 +165,7 @@ func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) 
 		return fmt.Errorf("%w: an extension has at most %d requests under way", extension.ErrBound, maxRequests)
 	}
 	t.requests++
-	t.later(func(b *transport.Batch) transport.Wait { return g.request(b, s, timeout, state) })
+	t.later(func(b *transport.Batch) transport.Wait { return g.request(b, s, timeout, state, t.key) })
 	return nil
 }
 

@@ -41,7 +41,9 @@ type Memory struct {
 type handler struct {
 	guest *host.Guest
 	*extension.StageHandler
-	mark string // full name of Match.Mark
+	mark    string        // full name of Match.Mark
+	index   int           // in the list of its registration
+	breaker *host.Breaker // of a handler that decides elsewhere
 }
 
 // New compiles the stage handlers of guests in the given order. Every handler
@@ -77,7 +79,10 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 			continue
 		}
 		any = true
-		entry := handler{guest: g, StageHandler: h}
+		entry := handler{guest: g, StageHandler: h, index: i}
+		if g.Elsewhere() && h.Class == extension.Decide {
+			entry.breaker = &host.Breaker{}
+		}
 		if h.Match.Mark != "" {
 			entry.mark = g.MarkName(h.Match.Mark)
 		}
@@ -106,6 +111,7 @@ const (
 	Drop                   // it ends here: dropped, or handled by an extension
 	Refused                // it ends here, and the sender gets the error
 	Held                   // Write: the session keeps it back
+	Waits                  // nothing is decided: a handler is to be waited for, by RunWaiting
 )
 
 // Wants says whether any handler of a stage may want stanzas of this kind.
@@ -146,6 +152,7 @@ type Passage struct {
 	Envelope extension.Envelope // Run replaces its Stanza where handlers say so
 	Resident *host.Resident     // of Envelope.Account; nil: see Missing
 	Marks    []string           // Write: of the session
+	Told     Told               // who observes elsewhere, and was told; it outlives a Run
 
 	// What comes of it.
 	Outcome Outcome
@@ -162,8 +169,14 @@ type Copy struct {
 }
 
 // Run shows the stanza to the handlers of the stage, in order, and notes what
-// they decided.
-func (p *Pipeline) Run(w *Passage) {
+// they decided. It does not wait: where a handler that runs elsewhere has to decide
+// the Outcome is Waits, and all that was asked for until then is to be forgotten.
+func (p *Pipeline) Run(w *Passage) { p.run(context.Background(), w, false) }
+
+// RunWaiting is Run that waits for verdicts.
+func (p *Pipeline) RunWaiting(ctx context.Context, w *Passage) { p.run(ctx, w, true) }
+
+func (p *Pipeline) run(ctx context.Context, w *Passage, waits bool) {
 	e := &w.Envelope
 	list := p.table[w.Stage][e.Stanza.Kind]
 	for i := range list {
@@ -171,7 +184,21 @@ func (p *Pipeline) Run(w *Passage) {
 		if !matches(&h.Match, e.Stanza) || !p.concerns(h, w) {
 			continue
 		}
-		v, changed, err := h.call(w)
+		var v extension.Verdict
+		var changed *stanza.Stanza
+		var err error
+		switch {
+		case !h.guest.Elsewhere():
+			v, changed, err = h.call(w)
+		case h.Class == extension.Observe:
+			h.tell(w, i)
+			continue
+		case !waits && !h.breaker.Open(h.guest.Now()):
+			w.Outcome = Waits
+			return
+		default:
+			v, changed, err = h.consult(ctx, w)
+		}
 		if err != nil {
 			h.guest.Log("stage handler", err)
 			if h.Class == extension.Observe || h.Policy == extension.Open {

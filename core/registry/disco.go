@@ -143,18 +143,28 @@ func (c *Component) Disco(child stanza.Child, typ string) (Claim, bool) {
 		return c.items(ctx, h, q)
 	}}
 	h.Inline = child.Space == NSInfo || c.Spec.Items == nil
-	return Claim{c.Guest, h}, true
+	return Claim{Guest: c.Guest, Handler: h, Index: -1, Component: c.Index}, true
+}
+
+// AsksItems says whether a request is one for items that a handler elsewhere knows.
+func (c *Component) AsksItems(q extension.IQ) bool {
+	return c.Guest.Elsewhere() && c.Spec.Items != nil && q.Type == stanza.Get && q.Child.Local == "query" && q.Child.Space == NSItems && q.Attr("node") == ""
 }
 
 func (c *Component) items(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
-	out := stanza.El(NSItems, "query")
 	if c.Spec.Items == nil {
-		return out, nil
+		return Items(nil), nil
 	}
 	items, err := c.Spec.Items(ctx, h, q)
 	if err != nil {
 		return nil, err
 	}
+	return Items(items), nil
+}
+
+// Items makes the payload of an answer to disco#items.
+func Items(items []extension.Item) *stanza.Element {
+	out := stanza.El(NSItems, "query")
 	for _, it := range items {
 		e := stanza.El(NSItems, "item", stanza.At("jid", it.JID.String()))
 		if it.Node != "" {
@@ -165,5 +175,5 @@ func (c *Component) items(ctx context.Context, h *extension.Host, q extension.IQ
 		}
 		out.Add(e)
 	}
-	return out, nil
+	return out
 }

@@ -13,6 +13,7 @@ import (
 type Element struct {
 	Guest   *host.Guest
 	Handler *extension.ElementHandler
+	Index   int // in the list of its registration
 }
 
 // Element returns who handles an element, false if nobody does.
@@ -25,13 +26,13 @@ func (r *Registry) addElements(g *host.Guest) error {
 	for i := range g.Reg.Elements {
 		h := &g.Reg.Elements[i]
 		name := extension.Name{Space: h.Space, Local: h.Local}
-		if h.Handle == nil || h.Space == "" || h.Local == "" {
+		if h.Handle == nil && !g.Elsewhere() || h.Space == "" || h.Local == "" {
 			return fmt.Errorf("registry: %s: an element handler needs a name and a function: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
 		}
 		if other, there := r.elements[name]; there {
 			return fmt.Errorf("registry: %s and %s both claim the element <%s xmlns='%s'/>", other.Guest.Reg.Name, g.Reg.Name, h.Local, h.Space)
 		}
-		r.elements[name] = Element{g, h}
+		r.elements[name] = Element{g, h, i}
 	}
 	return nil
 }
@@ -42,7 +43,7 @@ func checkStages(reg *extension.Registration) error {
 		switch {
 		case h.Stage < extension.Submit || h.Stage > extension.Write:
 			return fmt.Errorf("registry: %s: there is no stage %v for a handler", reg.Name, h.Stage)
-		case h.Handle == nil:
+		case h.Handle == nil && reg.Remote == nil:
 			return fmt.Errorf("registry: %s: a handler of the stage %v needs a function", reg.Name, h.Stage)
 		case h.Match.Resident != "" && h.Stage == extension.Write:
 			return fmt.Errorf("registry: %s: a handler of the stage Write asks for %q: a session's output can't wait for Residents", reg.Name, h.Match.Resident)
@@ -62,8 +63,34 @@ func checkStages(reg *extension.Registration) error {
 	if len(reg.Stages) > 0 && !slices.Contains(reg.Permissions, extension.SeeStanzas) {
 		return fmt.Errorf("registry: %s sees stanzas but does not ask for the permission %q", reg.Name, extension.SeeStanzas)
 	}
-	if len(reg.Notices) > 0 && (reg.Notice == nil || !slices.Contains(reg.Permissions, extension.SeePresence)) {
+	if len(reg.Notices) > 0 && (reg.Notice == nil && reg.Remote == nil || !slices.Contains(reg.Permissions, extension.SeePresence)) {
 		return fmt.Errorf("registry: %s asks for notices but has no Notice handler, or does not ask for the permission %q", reg.Name, extension.SeePresence)
+	}
+	return nil
+}
+
+// checkRemote checks what a registration that runs elsewhere may ask for.
+func checkRemote(reg *extension.Registration) error {
+	for i := range reg.StreamFeatures {
+		if reg.StreamFeatures[i].Element == nil {
+			return fmt.Errorf("registry: %s: a stream feature needs a function", reg.Name)
+		}
+	}
+	if reg.Remote == nil {
+		return nil
+	}
+	for _, h := range reg.Stages {
+		switch {
+		case h.Stage == extension.Write || h.Stage == extension.Recall:
+			return fmt.Errorf("registry: %s: a handler of the stage %v can't run in a process of its own: a session's output does not wait for one", reg.Name, h.Stage)
+		case h.Fanout && h.Class == extension.Decide:
+			return fmt.Errorf("registry: %s: a handler that runs in a process of its own decides on no copies of groups: they don't wait for a verdict", reg.Name)
+		case h.Deadline < 0:
+			return fmt.Errorf("registry: %s: a handler of the stage %v has a deadline of %v", reg.Name, h.Stage, h.Deadline)
+		}
+	}
+	if reg.ResidentRoster != "" {
+		return fmt.Errorf("registry: %s: an extension that runs in a process of its own has no ResidentRoster", reg.Name)
 	}
 	return nil
 }

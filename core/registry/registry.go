@@ -34,12 +34,19 @@ type key struct{ space, local, typ string }
 type Claim struct {
 	Guest   *host.Guest
 	Handler *extension.IQHandler
+	// Index is its place in the list of its registration, or of the component of this
+	// index; -1 for none: the handler is the registry's own.
+	Index, Component int
 }
+
+// Elsewhere says whether the handler is to be asked by an event.
+func (c *Claim) Elsewhere() bool { return c.Index >= 0 && c.Guest.Elsewhere() }
 
 // Component is a component on one of its domains.
 type Component struct {
 	Guest *host.Guest
 	Spec  *extension.Component
+	Index int // in the list of its registration
 	JID   jid.JID
 	// hosted is the domain that lists it in its disco#items; "" for a component
 	// whose domain does not depend on one: all of them do.
@@ -77,6 +84,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 	if err := checkStages(reg); err != nil {
 		return err
 	}
+	if err := checkRemote(reg); err != nil {
+		return err
+	}
 	own, err := r.componentDomains(reg)
 	if err != nil {
 		return err
@@ -90,7 +100,7 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 	g := hosts.NewGuest(reg, reg.Permissions, names)
 	r.guests = append(r.guests, g)
 	for i := range reg.IQ {
-		if err := r.claim(g, &reg.IQ[i]); err != nil {
+		if err := r.claim(g, i); err != nil {
 			return err
 		}
 	}
@@ -108,8 +118,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 
 // claim notes an iq handler; two handlers may share a payload only if they
 // answer for different addressees.
-func (r *Registry) claim(g *host.Guest, h *extension.IQHandler) error {
-	if h.Handle == nil || h.To == 0 || h.Local == "" {
+func (r *Registry) claim(g *host.Guest, index int) error {
+	h := &g.Reg.IQ[index]
+	if h.Handle == nil && !g.Elsewhere() || h.To == 0 || h.Local == "" {
 		return fmt.Errorf("registry: %s: an iq handler needs a payload name, addressees and a function: <%s xmlns='%s'/>", g.Reg.Name, h.Local, h.Space)
 	}
 	if h.Inline && h.Ordered {
@@ -123,7 +134,7 @@ func (r *Registry) claim(g *host.Guest, h *extension.IQHandler) error {
 					other.Guest.Reg.Name, g.Reg.Name, typ, h.Local, h.Space)
 			}
 		}
-		r.iq[k] = append(r.iq[k], Claim{g, h})
+		r.iq[k] = append(r.iq[k], Claim{Guest: g, Handler: h, Index: index, Component: -1})
 	}
 	return nil
 }
@@ -148,7 +159,7 @@ func (r *Registry) componentDomains(reg *extension.Registration) ([]*Component, 
 			if err != nil || j.Local() != "" || !j.IsBare() {
 				return nil, fmt.Errorf("registry: %s: %q is not a domain", reg.Name, spec.Domain)
 			}
-			own = append(own, &Component{Spec: spec, JID: j, hosted: d, iq: map[key]Claim{}})
+			own = append(own, &Component{Spec: spec, Index: i, JID: j, hosted: d, iq: map[key]Claim{}})
 		}
 	}
 	return own, nil
@@ -164,14 +175,14 @@ func (r *Registry) addComponent(c *Component) error {
 	}
 	for i := range c.Spec.IQ {
 		h := &c.Spec.IQ[i]
-		if h.Handle == nil || h.Local == "" {
+		if h.Handle == nil && !c.Guest.Elsewhere() || h.Local == "" {
 			return fmt.Errorf("registry: %s: an iq handler of %s needs a payload name and a function: <%s xmlns='%s'/>", c.Guest.Reg.Name, d, h.Local, h.Space)
 		}
 		for _, typ := range types(h) {
 			if _, there := c.iq[key{h.Space, h.Local, typ}]; there {
 				return fmt.Errorf("registry: %s has two handlers of %s for iq %s <%s xmlns='%s'/>", c.Guest.Reg.Name, d, typ, h.Local, h.Space)
 			}
-			c.iq[key{h.Space, h.Local, typ}] = Claim{c.Guest, h}
+			c.iq[key{h.Space, h.Local, typ}] = Claim{Guest: c.Guest, Handler: h, Index: i, Component: c.Index}
 		}
 	}
 	c.info = newInfo(nil, []extension.Registration{{Account: c.Spec.Disco}}, func(x *extension.Registration) extension.Disco { return x.Account })

@@ -39,11 +39,21 @@ func (r *Router) commit(p *passage) transport.Wait {
 			case err == nil:
 				return r.committed(b, p)
 			case p.ended == nil && r.unanswerable(&p.Envelope, err):
+				p.void()
 				return r.outcome(b, p)
 			}
+			p.void()
 			return r.uncommitted(b, p, err)
 		})
 	})
+}
+
+// void says that nothing that the handlers asked for is done.
+func (p *passage) void() {
+	p.Effects.Void()
+	if p.sent != nil {
+		p.sent.Effects.Void()
+	}
 }
 
 // again runs the handlers and commits. Those of Submit may have another mind by now:
@@ -71,14 +81,15 @@ func (r *Router) again(ctx context.Context, p *passage) error {
 
 // rerun runs the handlers on the stanza as it was, and on what is resident now.
 func (r *Router) rerun(ctx context.Context, p *passage) (err error) {
+	p.Effects.Void()
 	p.Envelope.Stanza, p.Envelope.ArchiveID = p.original, ""
-	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope}
+	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope, Told: p.Told}
 	if r.Pipeline.Missing(&p.Passage) {
 		if p.Resident, err = r.Hosts.LoadResident(ctx, p.Envelope.Account); err != nil {
 			return err
 		}
 	}
-	r.Pipeline.Run(&p.Passage)
+	r.Pipeline.RunWaiting(ctx, &p.Passage)
 	return nil
 }
 

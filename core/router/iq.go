@@ -74,6 +74,8 @@ type question struct {
 func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.Child, c registry.Claim, to reply) transport.Wait {
 	q := &question{IQ: extension.IQ{Stanza: e.Stanza, Child: payload, Origin: e.Origin}, claim: c, to: to}
 	switch {
+	case c.Elsewhere():
+		return r.askElsewhere(b, q)
 	case c.Handler.Inline:
 		return c.Guest.RunFor(context.Background(), b, e.Origin, q.handle, q.done)
 	case c.Handler.Ordered:

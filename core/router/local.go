@@ -120,6 +120,9 @@ func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registr
 	}
 	if payload, ok := iq.Request(st); ok && st.To.Local() == "" && st.To.IsBare() {
 		claim, ok := c.IQ(payload, st.Type)
+		if q := (extension.IQ{Stanza: st, Child: payload, Origin: e.Origin}); !ok && c.AsksItems(q) {
+			return r.askItems(b, q, c)
+		}
 		if !ok {
 			claim, ok = c.Disco(payload, st.Type)
 		}
@@ -129,6 +132,9 @@ func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registr
 	}
 	if c.Spec.Handle == nil {
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
+	}
+	if c.Guest.Elsewhere() {
+		return r.toElsewhere(b, e, c)
 	}
 	original := *e // e is borrowed
 	return c.Guest.Later(func(ctx context.Context, h *extension.Host) error {

@@ -71,11 +71,13 @@ func (r *Router) reconsider(w *pipeline.Passage) transport.Wait {
 	if r.Hosts.Resident(w.Envelope.Account) == w.Resident {
 		return nil
 	}
-	again := pipeline.Passage{Stage: w.Stage, Envelope: w.Envelope}
+	again := pipeline.Passage{Stage: w.Stage, Envelope: w.Envelope, Told: w.Told}
 	return r.Hosts.Own(func(ctx context.Context) {
 		var err error
 		if again.Resident, err = r.Hosts.LoadResident(ctx, again.Envelope.Account); err == nil {
-			if r.Pipeline.Run(&again); again.Outcome == pipeline.Pass {
+			r.Pipeline.RunWaiting(ctx, &again)
+			again.Effects.Void()
+			if again.Outcome == pipeline.Pass {
 				return // and what handlers asked for, they asked for the first time
 			}
 		}

@@ -9,6 +9,8 @@
 package router
 
 import (
+	"sync/atomic"
+
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/host"
@@ -22,7 +24,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Router is used by any goroutine; it has no state of its own.
+// Router is used by any goroutine; it has next to no state of its own.
 type Router struct {
 	Registry *registry.Registry
 	Sessions cluster.Registry
@@ -33,6 +35,12 @@ type Router struct {
 	Offline  *offline.Offline
 	Contacts Contacts // nil: strangers may ask full JIDs, too (privacy.strangers: allow)
 	Log      *zap.Logger
+	// Underway is told of a message of a client that an extension elsewhere is given,
+	// in the turn of the client's stream: until over is called it is in no table, and is
+	// not to be counted as handled (XEP-0198 4). nil: nobody counts.
+	Underway func(e *extension.Envelope) (over func())
+
+	streams atomic.Uint64 // that asked something before login
 }
 
 // Presence handles presence to an account that is not merely passed on to its

@@ -86,7 +86,27 @@ type ended func(b *transport.Batch, err error) transport.Wait
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
 	p.original = p.Envelope.Stanza
-	r.Pipeline.Run(&p.Passage)
+	if r.Pipeline.Run(&p.Passage); p.Outcome == pipeline.Waits {
+		return r.consult(p)
+	}
+	return r.passed(b, p)
+}
+
+// consult runs the handlers once more, and waits for those that run elsewhere.
+func (r *Router) consult(p *passage) transport.Wait {
+	return r.Hosts.Own(func(ctx context.Context) {
+		err := r.rerun(ctx, p)
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			if err != nil {
+				return r.uncommitted(b, p, err)
+			}
+			return r.passed(b, p)
+		})
+	})
+}
+
+// passed goes on with what the handlers decided, and asked for.
+func (r *Router) passed(b *transport.Batch, p *passage) transport.Wait {
 	if d := r.join(p); d != nil {
 		return r.begin(b, d)
 	}

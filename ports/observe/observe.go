@@ -100,6 +100,46 @@ func (k Kernel) Complete() *Kernel {
 	return &k
 }
 
+// Remote is told of extensions that run in processes of their own, by name. kind is an
+// extension.EventKind as text.
+type Remote struct {
+	// Dispatched: an event was given to an extension. An error says that it took it not.
+	Dispatched func(name, kind string, err error)
+	// Ended: an event is at its end, so long after that. nil: its outcome was applied;
+	// else nothing was.
+	Ended func(name, kind string, took time.Duration, err error)
+	// Again: an outcome was not applied, and the event is handled again.
+	Again func(name string, why error)
+	// Missed: a stanza got no verdict in time. Skipped: a handler was not asked, since
+	// it had missed too many.
+	Missed, Skipped func(name string)
+	// Broke: a handler is not asked for a while, or, false, again.
+	Broke func(name string, open bool)
+}
+
+// Complete returns r with functions that do nothing for those that are nil.
+func (r Remote) Complete() Remote {
+	if r.Dispatched == nil {
+		r.Dispatched = func(string, string, error) {}
+	}
+	if r.Ended == nil {
+		r.Ended = func(string, string, time.Duration, error) {}
+	}
+	if r.Again == nil {
+		r.Again = func(string, error) {}
+	}
+	if r.Missed == nil {
+		r.Missed = func(string) {}
+	}
+	if r.Skipped == nil {
+		r.Skipped = func(string) {}
+	}
+	if r.Broke == nil {
+		r.Broke = func(string, bool) {}
+	}
+	return r
+}
+
 // Connections is told what the adapter of connections does with those that come
 // too fast, or are too many.
 type Connections struct {

@@ -1,0 +1,145 @@
+package router
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/core/registry"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// What goes to an extension that runs elsewhere is dispatched as an event. What is for
+// a component goes on there: the stream that sent it does not wait, and order is kept
+// by the event's key. Requests to the server and to accounts are waited for, as those
+// are that are handled here, so that what follows a request finds what it did.
+
+// toElsewhere dispatches a stanza to a component.
+func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
+	st := e.Stanza
+	v := &host.Event{RemoteEvent: extension.RemoteEvent{
+		Kind: extension.ToComponent, Handler: c.Index, Key: host.ComponentKey(c.Spec.Key, st), Envelope: *e,
+	}}
+	v.Answer = func(b *transport.Batch, _ *extension.Outcome, err error) transport.Wait {
+		if err == nil {
+			return nil
+		}
+		c.Guest.Log("component "+c.JID.String(), err)
+		return r.refuse(b, &v.Envelope, stanza.AsError(err))
+	}
+	if st.Kind == stanza.IQ && (st.Type == stanza.Get || st.Type == stanza.Set) {
+		return r.dispatch(b, v, c.Guest, e, host.AnswerTime)
+	}
+	return r.dispatch(b, v, c.Guest, e, 0)
+}
+
+// askItems asks a component for its items.
+func (r *Router) askItems(b *transport.Batch, q extension.IQ, c *registry.Component) transport.Wait {
+	v := &host.Event{RemoteEvent: extension.RemoteEvent{
+		Kind: extension.ItemsAsked, Handler: c.Index, Key: host.ComponentKey(c.Spec.Key, q.Stanza), IQ: q,
+	}}
+	v.Answer = func(b *transport.Batch, o *extension.Outcome, err error) transport.Wait {
+		if err != nil {
+			c.Guest.Log("items of "+c.JID.String(), err)
+			return r.route(b, q.ErrorReply(stanza.AsError(err)))
+		}
+		return r.route(b, stanza.New(q.Reply(stanza.Result), registry.Items(o.Items)))
+	}
+	return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza, Origin: q.Origin}, host.AnswerTime)
+}
+
+// dispatch dispatches what nobody waits for; most, unless 0, is when a request is
+// answered at last. e is borrowed.
+func (r *Router) dispatch(b *transport.Batch, v *host.Event, g *host.Guest, e *extension.Envelope, most time.Duration) transport.Wait {
+	if r.Underway != nil && e.Stanza.Kind == stanza.Message && !e.Origin.Session.IsZero() {
+		v.Over = r.Underway(e)
+	}
+	err := g.Dispatch(v, e.Origin)
+	if err == nil {
+		if most > 0 {
+			v.Within(most)
+		}
+		return nil
+	}
+	if v.Over != nil {
+		defer v.Over()
+	}
+	if told := host.Undelivered(e.Stanza, err); told != nil {
+		return r.refuse(b, e, told)
+	}
+	return nil
+}
+
+// askElsewhere dispatches a request. One to a component is not waited for.
+func (r *Router) askElsewhere(b *transport.Batch, q *question) transport.Wait {
+	c := &q.claim
+	v := &host.Event{RemoteEvent: extension.RemoteEvent{
+		Kind: extension.Asked, Handler: c.Index, Component: c.Component, IQ: q.IQ,
+	}}
+	v.Answer = func(b *transport.Batch, o *extension.Outcome, err error) transport.Wait {
+		if err == nil {
+			q.result = o.Result
+		}
+		return q.done(b, err)
+	}
+	if c.Component >= 0 {
+		v.Key = host.ComponentKey(c.Guest.Reg.Components[c.Component].Key, q.Stanza)
+		return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza, Origin: q.Origin}, host.AnswerTime)
+	}
+	v.Waited = make(chan struct{})
+	switch {
+	case !q.To.IsZero() && q.To.Local() != "": // an account: whoever asks
+		v.Key = host.AccountKey(q.To)
+	case !q.From.IsZero():
+		v.Key = host.AccountKey(q.From)
+	default: // a stream that is not logged in
+		v.Key = "stream " + strconv.FormatUint(r.streams.Add(1), 10)
+	}
+	ask := func(b *transport.Batch) transport.Wait { return r.await(b, v, q) }
+	if c.Handler.Ordered {
+		return c.Guest.InTurn(q.From.Bare(), ask, q.done)
+	}
+	return ask(b)
+}
+
+// await dispatches a request, behind what the guest has still to be told of its key,
+// and waits until it was answered and all is done that its outcome asked for.
+func (r *Router) await(b *transport.Batch, v *host.Event, q *question) transport.Wait {
+	about := q.To
+	if about.Local() == "" {
+		about = q.From
+	}
+	if w := q.claim.Guest.CaughtUp(about); w != nil {
+		return transport.Steps(b,
+			func(*transport.Batch) transport.Wait { return r.Hosts.Own(w) },
+			func(b *transport.Batch) transport.Wait { return r.ended(b, v, q) })
+	}
+	return r.ended(b, v, q)
+}
+
+func (r *Router) ended(b *transport.Batch, v *host.Event, q *question) transport.Wait {
+	g := q.claim.Guest
+	leave, err := g.MayWait()
+	if err == nil {
+		err = g.Dispatch(v, q.Origin)
+	}
+	if err != nil {
+		leave()
+		return q.done(b, host.Undelivered(q.Stanza, err))
+	}
+	return func(context.Context) { // the time is the event's
+		defer leave()
+		last := time.NewTimer(host.AnswerTime)
+		defer last.Stop()
+		select {
+		case <-v.Waited:
+			return
+		case <-last.C:
+			v.Expire()
+		}
+		<-v.Waited
+	}
+}
