@@ -134,7 +134,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.presence = &presence.Presence{
 		Sessions: p.Sessions, Rosters: rosters, Offline: k.offline, Route: k.router.Route, Send: k.router.Broadcast, Recall: k.router.Recall,
 		Caps: caps.New(caps.Options{Unlimited: o.Throttle.Disabled, Now: p.Now, Expect: k.hosts.Expect}),
-		Gone: k.becameUnavailable, Lost: k.Lost, Spawn: k.hosts.Spawn,
+		Came: k.becameAvailable, Gone: k.becameUnavailable, Lost: k.Lost, Spawn: k.hosts.Spawn,
 		Failed: func(what string, err error) { p.Log.Error(what, zap.Error(err)) },
 	}
 	k.router.Presence = k.presence

@@ -18,8 +18,11 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
 )
 
-// watching is an extension that notes who became unavailable, and how.
+// watching is an extension that notes who became unavailable, and how, or what it
+// watches for.
 type watching struct {
+	events []extension.Event
+
 	mu   sync.Mutex
 	seen []string
 	at   []time.Time
@@ -27,9 +30,12 @@ type watching struct {
 }
 
 func (w *watching) registration() extension.Registration {
+	if w.events == nil {
+		w.events = []extension.Event{extension.BecameUnavailable}
+	}
 	return extension.Registration{
 		Name: "watching", Permissions: []extension.Permission{extension.SeePresence},
-		Notices: []extension.Event{extension.BecameUnavailable},
+		Notices: w.events,
 		Notice: func(_ context.Context, _ *extension.Host, n extension.Notice) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -153,6 +159,49 @@ func TestBecameUnavailableOnceAmidAnEnd(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// RFC 6121 4.2: a session that was not available is so now: told once, in order with
+// its end.
+func TestBecameAvailable(t *testing.T) {
+	const (
+		here  = "romeo@example.test/x <presence from='romeo@example.test/x'><show>chat</show></presence>"
+		gone  = "romeo@example.test/x <presence from='romeo@example.test/x' type='unavailable'/>"
+		ready = "<presence><show>chat</show></presence>"
+	)
+	for _, row := range []struct {
+		rule string
+		does func(w *world, c *client)
+		want string
+	}{
+		{"initial presence", func(_ *world, c *client) { c.send(ready) }, here},
+		{"an update is none", func(_ *world, c *client) { c.send(ready + "<presence><show>away</show></presence>") }, here},
+		{"with a negative priority, too", func(_ *world, c *client) { c.send("<presence><priority>-1</priority></presence>") },
+			"romeo@example.test/x <presence from='romeo@example.test/x'><priority>-1</priority></presence>"},
+		{"again after unavailable presence", func(_ *world, c *client) { c.send(ready + "<presence type='unavailable'/>" + ready) }, here + "\n" + gone + "\n" + here},
+		{"and the end", func(_ *world, c *client) { c.send(ready + "</stream:stream>") }, here + "\n" + gone},
+		{"directed presence is none", func(_ *world, c *client) { c.send("<presence to='juliet@example.test'/>") }, ""},
+		{"presence that is refused is none", func(_ *world, c *client) { c.send("<presence><priority>128</priority></presence>") }, ""},
+		{"unavailable presence is none", func(_ *world, c *client) { c.send("<presence type='unavailable'/>") }, ""},
+		{"a resumed session was available all the time", func(w *world, c *client) {
+			c.send(ready)
+			id := c.manage()
+			c.cut()
+			if out := w.resume("romeo@example.test", id, 0).take(); !strings.Contains(out, "<resumed") {
+				w.t.Error(out)
+			}
+		}, here},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			seen := watching{events: []extension.Event{extension.BecameUnavailable, extension.BecameAvailable}}
+			w := newWorld(t, with(seen.registration()))
+			row.does(w, w.login("romeo@example.test/x", ""))
+			synctest.Wait()
+			if got := seen.take(); got != row.want {
+				t.Errorf("%s: told\n%s\nwant\n%s", row.rule, got, row.want)
+			}
+		})
 	}
 }
 

@@ -66,6 +66,11 @@ func (k *Kernel) Show(b *transport.Batch, s *session.Session, v cluster.Show) tr
 	return k.presence.Show(b, s, v)
 }
 
+// becameAvailable tells the extensions.
+func (k *Kernel) becameAvailable(s jid.JID, presence *stanza.Stanza) {
+	k.hosts.Notify(extension.Notice{Event: extension.BecameAvailable, Session: s, At: k.ports.Now(), Presence: presence})
+}
+
 // becameUnavailable tells the extensions.
 func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
 	k.hosts.Notify(extension.Notice{Event: extension.BecameUnavailable, Session: s, At: k.ports.Now(), Presence: last})

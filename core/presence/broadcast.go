@@ -98,6 +98,9 @@ func (o *outgoing) publish(s *session.Session, st *stanza.Stanza, prio int8) (be
 	case took && !takes:
 		o.p.Lost(o.b, s, o.p.Offline.End(o.b, s))
 	}
+	if shown && now != nil && before == nil {
+		o.p.Came(s.JID, st) // it can't leave meanwhile: see Session.Tell
+	}
 	return before, shown || now == nil
 }
 

@@ -32,6 +32,7 @@ type Presence struct {
 	Caps     *caps.Directory
 	Route    Route
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
+	Came     func(jid.JID, *stanza.Stanza) // notes that an unavailable session is available
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
 	Recall   func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, kept bool)) transport.Wait
 	Lost     func(b *transport.Batch, s *session.Session, lost []session.Lost)

@@ -204,6 +204,10 @@ const (
 	// BecameUnavailable: a session that was available (RFC 6121 4.2) is so no
 	// more, or has ended.
 	BecameUnavailable Event = iota + 1
+	// BecameAvailable: a session sent initial presence (RFC 6121 4.2), or presence
+	// after it was unavailable, and others can see it. One that is resumed, or was kept
+	// over a restart of the server, was available all the time.
+	BecameAvailable
 )
 
 // Notice tells of an event. Nobody waits for it: notices come later, one after the
@@ -216,7 +220,7 @@ type Notice struct {
 	Event    Event
 	Session  jid.JID
 	At       time.Time
-	Presence *stanza.Stanza // BecameUnavailable: the last presence; of type unavailable
+	Presence *stanza.Stanza // that made it so: of BecameUnavailable the last one, of type unavailable
 }
 
 // Component answers for domains of its own.

@@ -46,6 +46,18 @@ func (h *Harness) Entry(owner jid.JID, key string) (extension.Entry, bool) {
 	return e, ok
 }
 
+// Entries returns how many entries an owner has whose keys begin with prefix.
+func (h *Harness) Entries(owner jid.JID, prefix string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k := range h.entries {
+		if k.owner == owner && strings.HasPrefix(k.key, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
 // Put stores an entry as another node or an earlier run would have.
 func (h *Harness) Put(owner jid.JID, key string, value []byte) {
 	h.mu.Lock()

@@ -18,7 +18,8 @@ var (
 )
 
 // Values are the answers of a submitted form, by the names of fields. What was left
-// empty is not among them.
+// empty is not among them, but for empty lines of a field of type text-multi that has
+// others.
 type Values map[string][]string
 
 // Get returns the first value of a field, "" if there is none.
@@ -60,9 +61,13 @@ func Read(x *stanza.Element, asked *Form) (Values, error) {
 		if n < 0 {
 			return nil, fmt.Errorf("%w: %q", ErrUnknown, short(got.Var))
 		}
-		given := slices.DeleteFunc(got.Values, func(s string) bool { return s == "" })
+		empty := func(s string) bool { return s == "" }
+		given := slices.DeleteFunc(slices.Clone(got.Values), empty)
 		if len(given) == 0 {
 			continue
+		}
+		if asked.Fields[n].Type == TextMulti {
+			given = got.Values
 		}
 		if err := asked.Fields[n].check(given); err != nil {
 			return nil, fmt.Errorf("%w of %q: %w", ErrValue, got.Var, err)
