@@ -2,7 +2,6 @@ package announce
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,9 +37,10 @@ type job struct {
 }
 
 const (
-	jobs  = "job/"           // prefix of their keys, which are in the order in which they were asked for
-	batch = 200              // accounts that one handler deals with
-	again = 30 * time.Second // when a handler is called again that failed
+	jobs   = "job/" // prefix of their keys, which are in the order in which they were asked for
+	jobKey = jobs + "%019d"
+	batch  = 200              // accounts that one handler deals with
+	again  = 30 * time.Second // when a handler is called again that failed
 
 	work  = "work"  // timer: the next batch
 	watch = "watch" // timer: sees to it that work goes on
@@ -55,8 +55,14 @@ func (p *Plugin) enqueue(ctx context.Context, h *extension.Host, j *job) error {
 	if len(waiting) >= p.options.MaxAnnouncements {
 		return stanza.Err(stanza.ResourceConstraint, "Too many announcements are under way.")
 	}
-	key := fmt.Sprintf("%s%019d %s", jobs, h.Now().UnixNano(), rand.Text())
-	if err := swap(h, extension.Entry{Key: key}, j); err != nil {
+	n := h.Now().UnixNano()
+	if len(waiting) > 0 { // behind it, whatever the clock says
+		var last int64
+		if _, err := fmt.Sscanf(waiting[len(waiting)-1].Key, jobKey, &last); err == nil {
+			n = max(n, last+1)
+		}
+	}
+	if err := swap(h, extension.Entry{Key: fmt.Sprintf(jobKey, n)}, j); err != nil {
 		return err
 	}
 	return wake(h)

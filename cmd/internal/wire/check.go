@@ -39,30 +39,12 @@ func Check(c *config.Config) error {
 			note("extensions."+name+".options", validate())
 		}
 	}
-	checkProcesses(c, note)
+	checkPlugins(c, note)
 	if len(wrong) == 0 {
 		return nil
 	}
 	wrong.Sort()
 	return wrong
-}
-
-// errProcess says that this version starts no processes.
-var errProcess = errors.New("this version of hexmpp starts no processes yet")
-
-// checkProcesses refuses what would have to run in a process of its own, and plugins
-// that are not there yet.
-func checkProcesses(c *config.Config, note func(path string, err error)) {
-	for name, e := range c.Extensions {
-		if e.Enabled && e.Run == config.RunProcess {
-			note("extensions."+name+".run", fmt.Errorf("%w: use %s", errProcess, config.RunInside))
-		}
-	}
-	for name, p := range c.Plugins {
-		if p.Enabled {
-			note("plugins."+name, errProcess)
-		}
-	}
 }
 
 func checkCerts(c *config.Config) error {

@@ -106,6 +106,11 @@ func newExtensions(o Options) (extensions, error) {
 			x.Registrations = append(x.Registrations, e.make(o))
 		}
 	}
+	plugins, err := pluginsInside(o.Config)
+	if err != nil {
+		return x, err
+	}
+	x.Registrations = append(x.Registrations, plugins...)
 	for stage, names := range order {
 		for _, name := range names {
 			if o.Config.Extensions[name].Enabled {

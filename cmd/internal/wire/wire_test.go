@@ -358,10 +358,52 @@ func TestProcessesAreRefused(t *testing.T) {
 	}
 	if want := []string{
 		"2: extensions.ping.run: " + errProcess.Error() + ": use inside",
-		"5: plugins.announce: " + errProcess.Error(),
+		"5: plugins.announce: " + errProcess.Error() + ": set run to inside",
 		"6: plugins.x: " + errProcess.Error(),
 	}; !slices.Equal(got, want) {
 		t.Errorf("errors %q, want %q", got, want)
+	}
+}
+
+// TestPluginsInside: each plugin that is part of hexmpp is wired under the name that it
+// has in the configuration, and runs where, and as what, that says.
+func TestPluginsInside(t *testing.T) {
+	var names []string
+	for _, b := range bundled {
+		names = append(names, b.name)
+	}
+	for i, b := range config.Bundled {
+		if i >= len(names) || names[i] != b.Name {
+			t.Errorf("plugins %v, configuration has %s", names, b.Name)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                        "",
+		"announce: {run: inside}": "announce.$domain",
+		"announce: {run: inside, enabled: false}":                            "",
+		"announce: {run: inside, domains: [news.$domain, news.example.org]}": "news.$domain news.example.org",
+	} {
+		o, _, _ := setup(t, loopback+"plugins: {"+text+"}\n")
+		if err := Check(o.Config); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		x, err := newExtensions(o)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		var got []string
+		for _, r := range x.Registrations {
+			for _, c := range r.Components {
+				got = append(got, c.Domain)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: domains %q, want %q", text, got, want)
+		}
+	}
+	o, _, _ := setup(t, "plugins:\n  announce:\n    run: inside\n    permissions: [list-accounts]\n")
+	if err := Check(o.Config); err == nil || !strings.Contains(err.Error(), "c.yaml:4: plugins.announce.permissions: announce needs see-presence") {
+		t.Errorf("permissions: %v", err)
 	}
 }
 

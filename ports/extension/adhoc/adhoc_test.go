@@ -281,7 +281,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	h.Advance(time.Hour)
 	begin(t, h, bard)
-	if n := h.Entries(nobody, "adhoc/"); n != 1 {
+	if n := len(h.Entries(nobody, "adhoc/")); n != 1 {
 		t.Errorf("%d sessions are stored", n)
 	}
 }
@@ -344,7 +344,7 @@ func FuzzCommand(f *testing.F) {
 		if got.Type == stanza.TypeError && names(h) != "" {
 			t.Errorf("refused, but done: %q", names(h))
 		}
-		if n := h.Entries(nobody, "adhoc/"); n > 2 {
+		if n := len(h.Entries(nobody, "adhoc/")); n > 2 {
 			t.Errorf("%d sessions", n)
 		}
 	})

@@ -46,16 +46,18 @@ func (h *Harness) Entry(owner jid.JID, key string) (extension.Entry, bool) {
 	return e, ok
 }
 
-// Entries returns how many entries an owner has whose keys begin with prefix.
-func (h *Harness) Entries(owner jid.JID, prefix string) (n int) {
+// Entries returns what an owner has stored under keys that begin with prefix, as
+// committed, in the order of the keys.
+func (h *Harness) Entries(owner jid.JID, prefix string) (list []extension.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for k := range h.entries {
+	for k, e := range h.entries {
 		if k.owner == owner && strings.HasPrefix(k.key, prefix) {
-			n++
+			list = append(list, e)
 		}
 	}
-	return n
+	slices.SortFunc(list, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return list
 }
 
 // Put stores an entry as another node or an earlier run would have.

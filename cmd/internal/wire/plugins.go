@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/plugins/announce"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// bundled lists the plugins that are part of hexmpp, in the order in which they start
+// where they run inside.
+var bundled = []struct {
+	name string // the key in the configuration
+	make func(options []byte) (extension.Registration, error)
+}{
+	{"announce", func(options []byte) (extension.Registration, error) {
+		p := announce.New()
+		err := p.Configure(options)
+		return p.Registration(), err
+	}},
+}
+
+// pluginsInside returns the registrations of plugins that run inside the server.
+func pluginsInside(c *config.Config) ([]extension.Registration, error) {
+	var list []extension.Registration
+	for _, b := range bundled {
+		p := c.Plugins[b.name]
+		if p == nil || !p.Enabled || p.Run != config.RunInside {
+			continue
+		}
+		options, err := p.OptionsJSON()
+		if err != nil {
+			return nil, err
+		}
+		reg, err := b.make(options)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, named(reg, p.Domains))
+	}
+	return list, nil
+}
+
+// named gives a plugin's component other domains than those that it asks for.
+func named(reg extension.Registration, domains []string) extension.Registration {
+	if len(domains) == 0 || len(reg.Components) == 0 {
+		return reg
+	}
+	own := reg.Components[0]
+	reg.Components = nil
+	for _, d := range domains {
+		own.Domain = d
+		reg.Components = append(reg.Components, own)
+	}
+	return reg
+}
+
+// errProcess says that this version starts no processes.
+var errProcess = errors.New("this version of hexmpp starts no processes yet")
+
+// checkPlugins refuses what would have to run in a process of its own, and finds what
+// plugins that run inside know to be wrong.
+func checkPlugins(c *config.Config, note func(path string, err error)) {
+	for name, e := range c.Extensions {
+		if e.Enabled && e.Run == config.RunProcess {
+			note("extensions."+name+".run", fmt.Errorf("%w: use %s", errProcess, config.RunInside))
+		}
+	}
+	for name, p := range c.Plugins {
+		switch {
+		case !p.Enabled:
+		case p.Run == config.RunProcess && p.Bundled:
+			note("plugins."+name, fmt.Errorf("%w: set run to %s", errProcess, config.RunInside))
+		case p.Run == config.RunProcess:
+			note("plugins."+name, errProcess)
+		}
+	}
+	inside, err := pluginsInside(c)
+	note("plugins", err)
+	for i := range inside {
+		reg := &inside[i]
+		note("plugins."+reg.Name+".permissions", lacks(c.Plugins[reg.Name].Permissions, reg))
+	}
+}
+
+// lacks says which permission a plugin is not granted that it asks for. nil grants all.
+func lacks(granted []string, reg *extension.Registration) error {
+	if granted == nil {
+		return nil
+	}
+	for _, p := range reg.Permissions {
+		if !slices.Contains(granted, string(p)) {
+			return fmt.Errorf("%s needs %s, too; without this key it is granted what it needs", reg.Name, p)
+		}
+	}
+	return nil
+}
