@@ -112,6 +112,7 @@ func (p *Plugin) Registration() extension.Registration {
 			Disco:  disco,
 			IQ:     p.commands.Handlers(),
 			Handle: p.handle,
+			Key:    extension.Pair,
 		}},
 		Notices: []extension.Event{extension.BecameAvailable},
 		Notice:  p.notice,

@@ -301,7 +301,7 @@ func TestPlugins(t *testing.T) {
 			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
 		}
 	}
-	if l := DefaultPluginLimits(); l.Memory != 256<<20 || l.GraceTime != 10*time.Second || l.DecideTime != time.Second/2 {
+	if l := DefaultPluginLimits(); l.Memory != 256<<20 || l.GraceTime != 10*time.Second || l.DecideTime != 250*time.Millisecond {
 		t.Errorf("default limits %+v", l)
 	}
 }
