@@ -47,7 +47,7 @@ func events() map[string]extension.RemoteEvent {
 		"no reply":     {Kind: extension.Replied, Reply: extension.Reply{State: []byte{2}}},
 		"timer":        {Kind: extension.Fired, Timer: extension.Timer{Key: "t", State: []byte{3}}},
 		"notice":       {Kind: extension.Noticed, Notice: extension.Notice{Event: extension.BecameUnavailable, Session: orchard, At: when, Presence: message("x")}},
-		"other notice": {Kind: extension.Noticed, Notice: extension.Notice{Event: extension.BecameUnavailable, Session: orchard, At: when}},
+		"other notice": {Kind: extension.Noticed, Notice: extension.Notice{Event: extension.BecameAvailable, Session: orchard, At: when}},
 	}
 	for name, e := range list {
 		e.Key, e.At, e.Deadline = "key", when, 250*time.Millisecond

@@ -29,6 +29,7 @@ var targets = map[pluginv1.IqTarget]extension.To{
 // notices are the events of sessions by the contract's kinds.
 var notices = map[pluginv1.NoticeKind]extension.Event{
 	pluginv1.NoticeKind_NOTICE_KIND_BECAME_UNAVAILABLE: extension.BecameUnavailable,
+	pluginv1.NoticeKind_NOTICE_KIND_BECAME_AVAILABLE:   extension.BecameAvailable,
 }
 
 // orderingKeys are the keys of components by the contract's.
