@@ -38,6 +38,19 @@ type Options struct {
 	MessageOfTheDay bool `json:"message-of-the-day"`
 }
 
+// Schema says as a JSON schema (2020-12) which options there are.
+const Schema = `{
+	"$schema": "https://json-schema.org/draft/2020-12/schema",
+	"type": "object",
+	"additionalProperties": false,
+	"properties": {
+		"admins": {"type": "array", "items": {"type": "string"}, "description": "Accounts (bare JIDs) that may send announcements."},
+		"max-bytes": {"type": "integer", "minimum": 1, "maximum": 65536, "default": 10240, "description": "The longest announcement."},
+		"max-announcements": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10, "description": "How many may be under way."},
+		"message-of-the-day": {"type": "boolean", "default": false, "description": "Whether there may be one."}
+	}
+}`
+
 const (
 	defaultBytes, mostBytes                 = 10 << 10, 64 << 10
 	defaultAnnouncements, mostAnnouncements = 10, 100

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,38 @@ func TestOptions(t *testing.T) {
 		err := announce.New().Configure([]byte(options))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+// The schema has the options that there are, with the bounds that hold.
+func TestSchema(t *testing.T) {
+	var schema struct {
+		Properties map[string]struct {
+			Type             string
+			Minimum, Maximum int
+		}
+	}
+	if err := json.Unmarshal([]byte(announce.Schema), &schema); err != nil {
+		t.Fatal(err)
+	}
+	o := reflect.TypeFor[announce.Options]()
+	for i := range o.NumField() {
+		if _, there := schema.Properties[o.Field(i).Tag.Get("json")]; !there {
+			t.Errorf("%s is missing", o.Field(i).Name)
+		}
+	}
+	if len(schema.Properties) != o.NumField() {
+		t.Errorf("there are %d options, of %d", len(schema.Properties), o.NumField())
+	}
+	for name, p := range schema.Properties {
+		if p.Type != "integer" {
+			continue
+		}
+		for value, fits := range map[int]bool{p.Minimum: true, p.Maximum: true, p.Maximum + 1: false, -1: false} {
+			if err := announce.New().Configure([]byte(fmt.Sprintf(`{%q: %d}`, name, value))); (err == nil) != fits {
+				t.Errorf("%s: %d: %v", name, value, err)
+			}
 		}
 	}
 }
