@@ -76,6 +76,7 @@ var adapted = map[string][]string{
 	"adapters/auth/local":           {"golang.org/x/text"},
 	"adapters/adminapi":             {"api"},
 	"adapters/pluginhost":           {"api", "google.golang.org/grpc", "github.com/hashicorp/go-plugin"},
+	"adapters/pluginhost/runner":    {"github.com/hashicorp/go-hclog", "golang.org/x/sys"},
 	"adapters/websocket":            {"golang.org/x/net", "github.com/coder/websocket"},
 	"adapters/metrics":              {"github.com/prometheus"},
 	"adapters/cluster/nats":         {"github.com/nats-io"},

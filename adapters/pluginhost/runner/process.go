@@ -1,0 +1,81 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// A Process is a plugin's process that has said where it listens, and a
+// connection to it. Its methods may be called from any goroutine.
+type Process struct {
+	child  *child
+	client *plugin.Client
+	conn   *grpc.ClientConn
+	done   chan struct{}
+}
+
+// Conn is the connection to the plugin. It is closed after the end of the process.
+func (p *Process) Conn() *grpc.ClientConn { return p.conn }
+
+// Version is the version of the contract that the plugin chose.
+func (p *Process) Version() int { return p.client.NegotiatedVersion() }
+
+// PID is the number of the process, also after its end.
+func (p *Process) PID() int {
+	pid, _ := strconv.Atoi(p.child.ID()) // it was made of a number
+	return pid
+}
+
+// Done is closed when the process, and all of its group, are gone, its log was
+// read to the end, and its sockets are removed.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit says how the process ended. It waits for Done.
+func (p *Process) Exit() Exit {
+	<-p.done
+	return p.child.exit
+}
+
+// Logs is the plugin's log.
+func (p *Process) Logs() *Log { return p.child.sink.ring }
+
+// Health asks the gRPC health service of the plugin, as go-plugin has it (service
+// "plugin"). nil is SERVING.
+func (p *Process) Health(ctx context.Context) error {
+	answer, err := grpc_health_v1.NewHealthClient(p.conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
+	if err != nil {
+		return fmt.Errorf("plugin %s: health: %w", p.child.spec.Name, err)
+	}
+	if answer.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+		return fmt.Errorf("plugin %s: health: %s", p.child.spec.Name, answer.Status)
+	}
+	return nil
+}
+
+// Stop ends the process: SIGTERM to its group, SIGKILL when grace is over or ctx
+// has ended. It returns when Done is closed. A plugin that was asked to shut down
+// by its contract, and does, ends before; Stop is what follows in any case.
+func (p *Process) Stop(ctx context.Context, grace time.Duration) {
+	p.child.ask()
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	p.Kill()
+}
+
+// Kill ends the process and its group at once. It returns when Done is closed.
+func (p *Process) Kill() {
+	p.child.kill()
+	<-p.done
+}

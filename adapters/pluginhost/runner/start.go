@@ -1,0 +1,129 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	goplugin "github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+)
+
+// starting is one call of Runner.Start.
+type starting struct {
+	runner *Runner
+	spec   *Spec
+	prog   *program
+	sink   *sink
+
+	child  *child      // nil until go-plugin asks for it
+	folder string      // that go-plugin made for sockets
+	out    [2]*source  // what comes by go-plugin's own way for output, which plugins in Go have
+	stop   func() bool // keeps the end of the context from killing the process
+}
+
+func (s *starting) start(parent context.Context) (*Process, error) {
+	ctx, cancel := context.WithTimeout(parent, s.spec.startTimeout())
+	defer cancel()
+	s.out = [2]*source{newSource(Stdout, s.sink), newSource(Stderr, s.sink)}
+	config := ClientConfig(s.spec, s.runner.folder.path, func(_ hclog.Logger, cmd *exec.Cmd, folder string) (goplugin.Runner, error) {
+		s.folder = folder
+		return s.make(ctx, cmd.Env)
+	}, s.runner.log)
+	config.StartTimeout += time.Second // ours is first
+	config.SyncStdout, config.SyncStderr = s.out[0], s.out[1]
+	client := plugin.NewClient(config)
+
+	conn, err := connect(client)
+	if s.child != nil {
+		close(s.child.connected)
+	}
+	if err == nil && s.stop() {
+		p := &Process{child: s.child, client: client, conn: conn, done: make(chan struct{})}
+		go s.follow(p)
+		return p, nil
+	}
+	if s.child == nil {
+		return nil, errors.Join(err, s.clear(client))
+	}
+	s.child.kill()
+	<-s.child.done
+	err = s.explain(parent, ctx, err)
+	err = errors.Join(err, s.clear(client))
+	s.runner.leave(s.child)
+	return nil, err
+}
+
+// make is what go-plugin calls for a runner of its own. The end of ctx kills the
+// process: go-plugin itself gives up after its time only.
+func (s *starting) make(ctx context.Context, handshake []string) (goplugin.Runner, error) {
+	c := newChild(s.spec, s.prog, environment(s.spec, hostEnvironment(), handshake), s.folder, s.sink, s.runner.guard, s.runner.log)
+	if err := s.runner.enter(c); err != nil {
+		return nil, err
+	}
+	s.child = c
+	s.stop = context.AfterFunc(ctx, c.kill)
+	return c, nil
+}
+
+// connect runs go-plugin's handshake and dials.
+func connect(client *plugin.Client) (*grpc.ClientConn, error) {
+	if _, err := client.Start(); err != nil {
+		return nil, err
+	}
+	c, err := client.Client()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.Dispense(connection)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*grpc.ClientConn), nil // see conn.GRPCClient
+}
+
+// follow waits for the end of a process that came to be a plugin.
+func (s *starting) follow(p *Process) {
+	<-s.child.done
+	_ = s.clear(p.client) // an empty folder, at worst, which goes with the Runner's
+	close(p.done)
+	s.runner.leave(s.child)
+}
+
+// clear joins go-plugin's goroutines, closes the connection, and removes the
+// sockets. The process has ended, so none of it waits for the plugin.
+func (s *starting) clear(client *plugin.Client) error {
+	client.Kill()
+	for _, out := range s.out {
+		out.Close()
+	}
+	if s.folder == "" {
+		return nil
+	}
+	return os.RemoveAll(s.folder)
+}
+
+// explain says why a process did not come to be a plugin.
+func (s *starting) explain(parent, ctx context.Context, err error) error {
+	c := s.child
+	switch {
+	case c.ID() == "" && err != nil: // it was not even started
+		return err
+	case parent.Err() != nil:
+		err = fmt.Errorf("start: %w", parent.Err())
+	case ctx.Err() != nil:
+		err = fmt.Errorf("start: %w: it did not say within %s where it listens, by a line of go-plugin's handshake on standard output, or took no connection there",
+			ctx.Err(), s.spec.startTimeout())
+	case c.exit.Reason != Stopped:
+		err = fmt.Errorf("start: it %s before it was connected", c.exit)
+	default:
+		err = fmt.Errorf("start: %s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return fmt.Errorf("%w; %s", err, c.lastWords())
+}
