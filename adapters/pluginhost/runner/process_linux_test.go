@@ -329,7 +329,7 @@ func TestFloodAndPanic(t *testing.T) {
 		t.Fatalf("errors: %v", errs)
 	}
 	trace, _ := errs[0].ContextMap()["trace"].(string)
-	if errs[0].Message != "panic: over and" || !strings.Contains(trace, "\n\tout") || !strings.Contains(trace, "goroutine ") || !strings.Contains(trace, "main_test.go:") {
+	if errs[0].Message != "panic: over and" || !strings.Contains(trace, "\n\tout") || !strings.Contains(trace, "goroutine ") || !strings.Contains(trace, "main_linux_test.go:") {
 		t.Errorf("message %q, trace %s", errs[0].Message, trace)
 	}
 }
