@@ -97,12 +97,13 @@ type Fate struct {
 
 // ask does what a handler asks of a group, or has it done in its turn. The Wait is
 // nil if it is done.
-func (g *Guest) ask(b *transport.Batch, name string, op *groupOp) transport.Wait {
+func (g *Guest) ask(b *transport.Batch, name string, t *groupTurn) transport.Wait {
 	gs := &g.groups
 	gs.mu.Lock()
 	gr := gs.named[name]
 	if gr == nil {
-		if op.join == nil { // nobody is in it
+		joins := slices.IndexFunc(t.ops, func(op groupOp) bool { return op.join != nil })
+		if joins < 0 { // nobody is in it
 			gs.mu.Unlock()
 			return nil
 		}
@@ -112,27 +113,20 @@ func (g *Guest) ask(b *transport.Batch, name string, op *groupOp) transport.Wait
 		}
 		gs.named[name] = gr
 	}
-	switch {
-	case gr.busy:
-		op.done = make(chan struct{})
-		gr.queue = append(gr.queue, op)
+	if gr.busy {
+		t.done = make(chan struct{})
+		gr.queue = append(gr.queue, t)
 		gs.mu.Unlock()
-		return g.hosts.wait(op)
-	case op.cast == nil:
-		gs.change(gr, op)
-		gs.tidy(gr)
-		gs.mu.Unlock()
-		return nil
+		return g.hosts.wait(t)
 	}
 	gr.busy = true
-	gs.mu.Unlock()
-	missing := g.copies(b, gr, op.cast)
+	missing := g.advance(b, gr, t)
 	if len(missing) > 0 {
-		op.done = make(chan struct{})
-		g.goOn(gr, op, missing)
-		return g.hosts.wait(op)
+		t.done = make(chan struct{})
+		gs.mu.Unlock()
+		g.goOn(gr, t, missing)
+		return g.hosts.wait(t)
 	}
-	gs.mu.Lock()
 	more := len(gr.queue) > 0
 	gr.busy = more
 	gs.tidy(gr)
@@ -143,11 +137,29 @@ func (g *Guest) ask(b *transport.Batch, name string, op *groupOp) transport.Wait
 	return nil
 }
 
-// wait waits for the turn of op to be over.
-func (h *Hosts) wait(op *groupOp) transport.Wait {
+// advance does what is left of a turn up to a cast some of whose copies have to wait:
+// it returns these. gs.mu is held, but not while copies are given.
+func (g *Guest) advance(b *transport.Batch, gr *group, t *groupTurn) (missing []Copy) {
+	gs := &g.groups
+	for len(t.ops) > 0 && len(missing) == 0 {
+		op := &t.ops[0]
+		t.ops = t.ops[1:]
+		if op.cast == nil {
+			gs.change(gr, op)
+			continue
+		}
+		gs.mu.Unlock()
+		missing = g.copies(b, gr, op.cast)
+		gs.mu.Lock()
+	}
+	return missing
+}
+
+// wait waits for the end of a turn.
+func (h *Hosts) wait(t *groupTurn) transport.Wait {
 	return h.Own(func(ctx context.Context) {
 		select {
-		case <-op.done:
+		case <-t.done:
 		case <-ctx.Done():
 		}
 	})
@@ -160,12 +172,12 @@ func (gs *groups) tidy(gr *group) {
 	}
 }
 
-// goOn has the rest of op, if there is one, and what waits behind it be done by a
+// goOn has the rest of a turn, if there is one, and what waits behind it be done by a
 // goroutine of the group's. At the end of the kernel, when there is none any more,
 // it is done at once.
-func (g *Guest) goOn(gr *group, op *groupOp, missing []Copy) {
+func (g *Guest) goOn(gr *group, t *groupTurn, missing []Copy) {
 	h := g.hosts
-	run := func(context.Context) { g.turnsOf(gr, op, missing) }
+	run := func(context.Context) { g.takeTurns(gr, t, missing) }
 	h.mu.Lock()
 	began := h.begin(run)
 	h.mu.Unlock()
@@ -177,39 +189,37 @@ func (g *Guest) goOn(gr *group, op *groupOp, missing []Copy) {
 // flushAfter is how many turns share a Batch.
 const flushAfter = 8
 
-// turnsOf does what waits until nothing does.
-func (g *Guest) turnsOf(gr *group, op *groupOp, missing []Copy) {
+// takeTurns does what waits until nothing does.
+func (g *Guest) takeTurns(gr *group, t *groupTurn, missing []Copy) {
 	gs := &g.groups
 	var b transport.Batch
-	for turn := 1; ; turn++ {
-		if len(missing) > 0 {
-			b.Flush() // others need not wait for storage
-			g.settle(&b, gr, missing)
-			missing = nil
+	defer b.Flush()
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for n := 1; ; n++ {
+		for t != nil && (len(missing) > 0 || len(t.ops) > 0) {
+			if len(missing) > 0 {
+				gs.mu.Unlock()
+				b.Flush() // others need not wait for storage
+				g.settle(&b, gr, missing)
+				gs.mu.Lock()
+			}
+			missing = g.advance(&b, gr, t)
 		}
-		if op != nil {
-			close(op.done)
+		if t != nil {
+			close(t.done)
 		}
-		if turn%flushAfter == 0 {
-			b.Flush()
-		}
-		gs.mu.Lock()
 		if len(gr.queue) == 0 {
 			gr.busy = false
 			gs.tidy(gr)
-			gs.mu.Unlock()
-			b.Flush()
 			return
 		}
-		op = gr.queue[0]
-		gr.queue[0] = nil
+		t, gr.queue[0] = gr.queue[0], nil
 		gr.queue = gr.queue[1:]
-		if op.cast == nil {
-			gs.change(gr, op)
-		}
-		gs.mu.Unlock()
-		if op.cast != nil {
-			missing = g.copies(&b, gr, op.cast)
+		if n%flushAfter == 0 {
+			gs.mu.Unlock()
+			b.Flush()
+			gs.mu.Lock()
 		}
 	}
 }

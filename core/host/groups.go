@@ -44,19 +44,23 @@ type group struct {
 	members ordered[*extension.Member]
 
 	// Guarded by groups.mu.
-	busy  bool       // somebody has the turn
-	queue []*groupOp // behind it
+	busy  bool         // somebody has the turn
+	queue []*groupTurn // behind it
 	relay relay
 }
 
-// groupOp is what a handler asks of a group.
+// groupTurn is what a handler asks of a group in one go.
+type groupTurn struct {
+	ops  []groupOp     // those that are left
+	done chan struct{} // closed when all are done; nil if nobody waits
+}
+
+// groupOp is one call.
 type groupOp struct {
 	join  *extension.Member
 	leave string // JID of the member
 	empty bool
 	cast  *cast
-
-	done chan struct{} // closed when it is done; nil if nobody waits
 }
 
 // change does what op is but for casts. gs.mu is held.
@@ -83,6 +87,10 @@ func (gs *groups) change(gr *group, op *groupOp) {
 type grouped struct {
 	views         map[string]*groupView
 	joins, founds int // members and groups that are new
+
+	last   *groupTurn // what the last of all effects was, if it was for a group:
+	name   string
+	behind int // of so many effects
 }
 
 // groupView is what a handler has changed in one group.
@@ -120,7 +128,7 @@ func (x groupsOf) Join(name string, m extension.Member) error {
 	}
 	kept := extension.Member{JID: m.JID.Clone(), From: m.From.Clone(), Classes: slices.Clone(m.Classes)}
 	x.change(name, kept.JID, &kept, there)
-	x.do(name, &groupOp{join: &kept})
+	x.do(name, groupOp{join: &kept})
 	return nil
 }
 
@@ -149,12 +157,12 @@ func (x groupsOf) mayJoin(name string, size int) error {
 func (x groupsOf) Leave(name string, member jid.JID) {
 	_, there := x.look(name, member)
 	x.change(name, member, nil, there)
-	x.do(name, &groupOp{leave: member.String()})
+	x.do(name, groupOp{leave: member.String()})
 }
 
 func (x groupsOf) Remove(name string) {
 	*x.view(name) = groupView{emptied: true}
-	x.do(name, &groupOp{empty: true})
+	x.do(name, groupOp{empty: true})
 }
 
 // view is what the handler has changed in a group, to be changed.
@@ -211,10 +219,10 @@ func (x groupsOf) Send(name string, c extension.Cast) error {
 			made.except[j] = struct{}{}
 		}
 	}
-	if err := (stanzas{x.t}).count(); err != nil {
+	if err := stanzas(x).count(); err != nil {
 		return err
 	}
-	x.do(name, &groupOp{cast: &made})
+	x.do(name, groupOp{cast: &made})
 	return nil
 }
 
@@ -235,10 +243,17 @@ func (x groupsOf) sendable(s *stanza.Stanza) (c castStanza, err error) {
 	return newCastStanza(x.t.g.stripped(s.With(h))), nil
 }
 
-// do has op be done with the effects of the handler.
-func (x groupsOf) do(name string, op *groupOp) {
-	g := x.t.g
-	x.t.later(func(b *transport.Batch) transport.Wait { return g.ask(b, name, op) })
+// do has op be done with the effects of the handler: in one go with the one before, if
+// that is for the same group.
+func (x groupsOf) do(name string, op groupOp) {
+	g, own := x.t.g, &x.t.grouped
+	if own.last != nil && own.name == name && own.behind == len(x.t.after) {
+		own.last.ops = append(own.last.ops, op)
+		return
+	}
+	one := &groupTurn{ops: []groupOp{op}}
+	x.t.later(func(b *transport.Batch) transport.Wait { return g.ask(b, name, one) })
+	own.last, own.name, own.behind = one, name, len(x.t.after)
 }
 
 // unchanged is the view of a group that the handler has not changed.

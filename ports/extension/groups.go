@@ -15,9 +15,10 @@ import (
 //
 // Calls but Members and Size are effects. They are done in the order of the calls,
 // together with the others of the handler: a member that joined before Send gets the
-// copy, and so does one that leaves behind it. What several handlers ask of one group
-// is done one after the other, in the order in which they returned, and all members
-// get what was sent in this order. Groups don't wait for each other.
+// copy, and so does one that leaves behind it. Calls for one group that follow each
+// other, without another effect between them, are done in one go: nothing that another
+// handler asks of the group comes between. All members get what is sent to a group in
+// the same order. Groups don't wait for each other.
 type Groups interface {
 	// Join adds a member, or replaces the one with its JID. ErrBound when the group has
 	// too many members (20,000), the extension too many groups (100,000) or members in

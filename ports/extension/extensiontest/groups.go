@@ -139,7 +139,7 @@ func (x groups) Send(group string, c extension.Cast) error {
 			return x.owns(st.From)
 		}
 	}
-	if err := (stanzas{x.t}).count(); err != nil {
+	if err := stanzas(x).count(); err != nil {
 		return err
 	}
 	x.t.later(func() {
