@@ -227,12 +227,13 @@ func (g *Guest) takeTurns(gr *group, t *groupTurn, missing []Copy) {
 // copies gives members their copies, and returns those that have to wait.
 func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (missing []Copy) {
 	var left []transport.Wait
+	var one Copy // the memory of all of them
 	for _, m := range gr.members.from("") {
 		st := c.to(m)
 		if st.Stanza == nil {
 			continue
 		}
-		one := Copy{Stanza: st.Stanza, To: m.JID, Fork: st.fork, From: m.From}
+		one = Copy{Stanza: st.Stanza, To: m.JID, Fork: st.fork, From: m.From}
 		fate := g.hosts.router.Copy(b, &one)
 		switch {
 		case fate.Missing:
