@@ -108,7 +108,7 @@ func TestWhatWasSavedIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, temporary), []byte("cut off"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "sessions.new"), []byte("cut off"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // loading changes nothing
@@ -136,7 +136,7 @@ func TestSavedFileIsForItsOwner(t *testing.T) {
 	if err := New(dir).Save(example()); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, "sessions")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
 	}
 }
@@ -147,13 +147,13 @@ func TestNothingIsLeftOfASaveThatFails(t *testing.T) {
 		t.Error("saved into a folder that is not there")
 	}
 	dir = t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, name, "in the way"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "sessions", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := New(dir).Save(example()); err == nil {
 		t.Error("a folder was replaced")
 	}
-	if _, err := os.Stat(filepath.Join(dir, temporary)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "sessions.new")); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -175,7 +175,7 @@ func TestUnreadable(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, name), p, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "sessions"), p, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			f := New(dir)

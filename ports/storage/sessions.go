@@ -24,7 +24,7 @@ type SavedSessions interface {
 }
 
 // ErrUnreadable: what was saved can't be read.
-var ErrUnreadable = errors.New("storage: saved sessions can't be read")
+var ErrUnreadable = errors.New("storage: what was saved can't be read")
 
 // Saved is what a planned stop leaves to the next start.
 type Saved struct {
