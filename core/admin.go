@@ -81,6 +81,13 @@ func (k *Kernel) Gauges() observe.Gauges {
 	if k.ports.Spool != nil {
 		g.SpoolRecords, g.SpoolBytes = k.ports.Spool.Size()
 	}
+	for _, guest := range k.registry.Guests() {
+		if has := guest.Holdings(); has.Used {
+			g.Extensions = append(g.Extensions, observe.Extension{
+				Name: guest.Reg.Name, Groups: has.Groups, Members: has.Members, MemoryEntries: has.Entries, MemoryBytes: has.MemoryBytes, Timers: has.Timers,
+			})
+		}
+	}
 	return g
 }
 

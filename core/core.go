@@ -56,10 +56,16 @@ type Options struct {
 	Rates           throttle.RateOptions // of what an account sends
 	Workers         int                  // event handlers of extensions that run at once; default 4 a CPU
 	Version         string               // of the server, for administrators
+	// Extensions bound what extensions keep in memory, by name; those that are not there
+	// have the default bounds.
+	Extensions map[string]ExtensionLimits
 }
 
-// Ports are what plugs into the kernel. All are needed but LoggedIn, Spool and
-// Saved.
+// ExtensionLimits bound what an extension keeps in the kernel's memory.
+type ExtensionLimits = host.Limits
+
+// Ports are what plugs into the kernel. All are needed but LoggedIn, Spool, Saved and
+// SavedExtensions.
 type Ports struct {
 	Credentials auth.Credentials
 	Verifier    auth.Verifier
@@ -67,14 +73,16 @@ type Ports struct {
 	Store       storage.Store
 	Spool       storage.Spool         // nil: what is acknowledged outlives no kill of the process
 	Saved       storage.SavedSessions // nil: sessions end with the process
-	Sessions    cluster.Registry
-	Extensions  []extension.Registration
-	Order       extension.Order
-	LoggedIn    func(user jid.JID, at time.Time) // after each login; must not wait
-	Log         *zap.Logger
-	Observe     observe.Kernel
-	Remote      observe.Remote   // of extensions that run elsewhere
-	Now         func() time.Time // default time.Now
+	// SavedExtensions is nil if what extensions have in memory ends with the process.
+	SavedExtensions storage.SavedExtensions
+	Sessions        cluster.Registry
+	Extensions      []extension.Registration
+	Order           extension.Order
+	LoggedIn        func(user jid.JID, at time.Time) // after each login; must not wait
+	Log             *zap.Logger
+	Observe         observe.Kernel
+	Remote          observe.Remote   // of extensions that run elsewhere
+	Now             func() time.Time // default time.Now
 }
 
 // Kernel is a running kernel. Its methods may be called by any goroutine.
@@ -113,7 +121,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	rosters := roster.New(watched{p.Store, func(owner jid.JID) { k.hosts.RosterChanged(owner) }}, o.Rosters)
 	k.hosts = host.New(host.Deps{
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
-		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Remote: p.Remote,
+		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Limits: o.Extensions, Remote: p.Remote,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe})
 	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
@@ -183,6 +191,9 @@ func (k *Kernel) Start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))
 	}
+	if err := k.restoreExtensions(); err != nil {
+		return errors.Join(err, k.offline.Stop(ctx))
+	}
 	for _, g := range k.registry.Guests() {
 		g.Attach()
 	}
@@ -193,7 +204,11 @@ func (k *Kernel) Start(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("extension %s: start: %w", g.Reg.Name, err), k.stop(ctx, k.registry.Guests()[:i]), k.offline.Stop(ctx))
 		}
 	}
-	return k.goOn(ctx, left)
+	if err := k.goOn(ctx, left); err != nil {
+		return err
+	}
+	k.hosts.Resume()
+	return nil
 }
 
 // How long the extensions may take to start, and to stop, all together; and what each
@@ -319,6 +334,7 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 	if k.ports.Saved != nil {
 		k.save(quiet)
 	}
+	k.saveExtensions()
 	return err
 }
 

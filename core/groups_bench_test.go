@@ -26,7 +26,7 @@ const crowd = 1000
 // says something to all of them by groupchat to the room.
 func crowded(b *testing.B, regs ...extension.Registration) (cluster.Registry, []*pipe, *pipe) {
 	b.Helper()
-	r := &rooms{}
+	r := &halls{}
 	o := core.Options{Domains: []string{"example.test"}, TLSRequired: true, Offline: offline.Options{Messages: -1}}
 	p := core.Ports{Credentials: open{}, Verifier: open{}, Accounts: open{}, Store: store.New(), Sessions: registry.New(), Log: zap.NewNop()}
 	with(append(regs, r.registration())...)(&o, &p)

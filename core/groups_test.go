@@ -21,28 +21,28 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// rooms is an extension with the least that a room does: who sends presence to
+// halls is an extension with the least that a room does: who sends presence to
 // ROOM@rooms.example.test/NICK is in, and what is said to the room is said to all. Room
 // "open" has what all see, in "half" those whose nick begins with "mod" see addresses.
-type rooms struct {
+type halls struct {
 	mu   sync.Mutex
 	errs []string // what came back: sender, addressee, condition
 }
 
-func (r *rooms) registration() extension.Registration {
+func (r *halls) registration() extension.Registration {
 	return extension.Registration{Name: "rooms", Components: []extension.Component{{Domain: "rooms.$domain", Handle: r.handle}},
 		Timer: func(_ context.Context, h *extension.Host, t extension.Timer) error {
 			return r.say(h, string(t.State), stanza.New(stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, ID: t.Key}))
 		}}
 }
 
-func (r *rooms) say(h *extension.Host, room string, st *stanza.Stanza) error {
+func (r *halls) say(h *extension.Host, room string, st *stanza.Stanza) error {
 	head := st.Header
 	head.From, head.To = jid.MustParse(room), jid.JID{}
 	return h.Groups.Send(head.From.Bare().String(), extension.Cast{Stanza: st.With(head)})
 }
 
-func (r *rooms) handle(ctx context.Context, h *extension.Host, e *extension.Envelope) error {
+func (r *halls) handle(ctx context.Context, h *extension.Host, e *extension.Envelope) error {
 	st := e.Stanza
 	room, nick := st.To.Bare().String(), st.To.Resource()
 	key := room + " " + st.From.String()
@@ -79,7 +79,7 @@ func (r *rooms) handle(ctx context.Context, h *extension.Host, e *extension.Enve
 }
 
 // wantErrors compares what came back to the rooms since the last call.
-func (r *rooms) wantErrors(t *testing.T, want ...string) {
+func (r *halls) wantErrors(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
 	r.mu.Lock()
@@ -91,9 +91,9 @@ func (r *rooms) wantErrors(t *testing.T, want ...string) {
 	r.errs = nil
 }
 
-func newRooms(t *testing.T, more ...extension.Registration) (*world, *rooms) {
+func newRooms(t *testing.T, more ...extension.Registration) (*world, *halls) {
 	t.Helper()
-	r := &rooms{}
+	r := &halls{}
 	w := newWorld(t, func(o *core.Options, p *core.Ports) {
 		o.Offline = offline.Options{Messages: 100}
 		for _, name := range []string{"juliet", "romeo", "nurse"} {
@@ -121,7 +121,7 @@ func (c *client) adds(member string) {
 	c.send("<presence to='room@rooms.example.test/x'><add xmlns='urn:x'>" + member + "</add></presence>")
 }
 
-func toRoom(typ, id string) string {
+func sayInRoom(typ, id string) string {
 	return "<message type='" + typ + "' id='" + id + "' to='room@rooms.example.test'><body>" + id + "</body></message>"
 }
 
@@ -137,14 +137,14 @@ func TestGroupCopies(t *testing.T) {
 		nurse := w.enters("nurse@example.test/n", "room@rooms.example.test/mod nurse")
 		romeo.want("<presence from='room@rooms.example.test/mod nurse' to='romeo@example.test/x'/>")
 		juliet := w.login("juliet@example.test/a", "")
-		juliet.send("<presence to='room@rooms.example.test/juliet'/>" + toRoom("groupchat", "1") + toRoom("groupchat", "2"))
+		juliet.send("<presence to='room@rooms.example.test/juliet'/>" + sayInRoom("groupchat", "1") + sayInRoom("groupchat", "2"))
 		said := func(to string) string {
 			return fromRoom("groupchat", "juliet", to, "1") + fromRoom("groupchat", "juliet", to, "2")
 		}
 		juliet.want("<presence from='room@rooms.example.test/juliet' to='juliet@example.test/a'/>" + said("juliet@example.test/a"))
 		romeo.want("<presence from='room@rooms.example.test/juliet' to='romeo@example.test/x'/>" + said("romeo@example.test/x"))
 		nurse.want("<presence from='room@rooms.example.test/juliet' to='nurse@example.test/n'><seen xmlns='urn:x'>juliet@example.test/a</seen></presence>" + said("nurse@example.test/n"))
-		romeo.send("<presence type='unavailable' to='room@rooms.example.test/romeo'/>" + toRoom("groupchat", "3"))
+		romeo.send("<presence type='unavailable' to='room@rooms.example.test/romeo'/>" + sayInRoom("groupchat", "3"))
 		nurse.want("<presence from='room@rooms.example.test/romeo' to='nurse@example.test/n' type='unavailable'/>")
 		romeo.want("<message from='room@rooms.example.test' to='romeo@example.test/x' id='3' type='error'><error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
 		r.wantErrors(t)
@@ -163,7 +163,7 @@ func TestGroupCopiesAreForTheMemberAlone(t *testing.T) {
 		romeo.take()
 		other.take()
 		for _, typ := range []string{"chat", "normal", "headline", "groupchat"} {
-			juliet.send(toRoom(typ, "1"))
+			juliet.send(sayInRoom(typ, "1"))
 			romeo.want(fromRoom(typ, "juliet", "romeo@example.test/x", "1"))
 			other.want("")
 		}
@@ -174,7 +174,7 @@ func TestGroupCopiesAreForTheMemberAlone(t *testing.T) {
 		id := nurse.manage()
 		nurse.cut() // it waits to be resumed, in vain
 		for _, typ := range []string{"chat", "normal", "headline", "groupchat"} {
-			juliet.send(toRoom(typ, "2"))
+			juliet.send(sayInRoom(typ, "2"))
 		}
 		r.wantErrors(t) // a detached session is no ghost
 		time.Sleep(time.Hour)
@@ -199,7 +199,7 @@ func TestGroupCopiesWaitForAResumption(t *testing.T) {
 		romeo.take()
 		id := romeo.manage()
 		romeo.cut()
-		juliet.send(toRoom("groupchat", "1") + toRoom("chat", "2"))
+		juliet.send(sayInRoom("groupchat", "1") + sayInRoom("chat", "2"))
 		r.wantErrors(t)
 		out := w.resume("romeo@example.test", id, 0).take()
 		to := "romeo@example.test/x"
@@ -218,7 +218,7 @@ func TestGhosts(t *testing.T) {
 		for _, ghost := range []string{"romeo@example.test/gone", "nobody@example.test/gone", "far@other.test/x", "example.test"} {
 			romeo.adds(ghost)
 		}
-		romeo.send(toRoom("groupchat", "1"))
+		romeo.send(sayInRoom("groupchat", "1"))
 		romeo.want(fromRoom("groupchat", "romeo", "romeo@example.test/x", "1"))
 		r.wantErrors(t,
 			"example.test room@rooms.example.test/romeo service-unavailable",
@@ -238,7 +238,7 @@ func TestBareMembers(t *testing.T) {
 		w, r := newRooms(t)
 		juliet := w.enters("juliet@example.test/a", "room@rooms.example.test/juliet")
 		juliet.adds("romeo@example.test")
-		all := func() { juliet.send(toRoom("headline", "1") + toRoom("chat", "2") + toRoom("groupchat", "3")) }
+		all := func() { juliet.send(sayInRoom("headline", "1") + sayInRoom("chat", "2") + sayInRoom("groupchat", "3")) }
 		all()
 		high, low := w.login("romeo@example.test/x", "<presence><priority>5</priority></presence>"), w.login("romeo@example.test/y", "<presence/>")
 		none := w.login("romeo@example.test/z", "")
@@ -274,20 +274,20 @@ func TestBlockedGroupCopies(t *testing.T) {
 		romeo.want("<presence from='room@rooms.example.test/nurse' to='romeo@example.test/x'/>")
 		juliet.take()
 		said := func(id string) {
-			juliet.send(toRoom("groupchat", id))
+			juliet.send(sayInRoom("groupchat", id))
 			synctest.Wait()
 			nurse.want(fromRoom("groupchat", "juliet", "nurse@example.test/n", id))
 			juliet.want(fromRoom("groupchat", "juliet", "juliet@example.test/a", id))
 		}
 		said("1")
 		romeo.want("")
-		nurse.send(toRoom("groupchat", "2"))
+		nurse.send(sayInRoom("groupchat", "2"))
 		synctest.Wait()
 		romeo.want(fromRoom("groupchat", "nurse", "romeo@example.test/x", "2"))
 		nurse.take()
 		juliet.take()
 		r.wantErrors(t)
-		juliet.send(toRoom("chat", "3")) // section 3.3: here an error is due
+		juliet.send(sayInRoom("chat", "3")) // section 3.3: here an error is due
 		r.wantErrors(t, "romeo@example.test/x room@rooms.example.test/juliet service-unavailable")
 		nurse.take()
 		juliet.take()

@@ -25,7 +25,8 @@ import (
 //
 // At the stop streams end first, then handlers, then offline messages come to rest:
 // nothing is delivered any more when the sessions are saved. Spool and database have
-// what their clients sent by then.
+// what their clients sent by then. What extensions have in memory is saved last
+// (saved.go).
 //
 // At the start what was saved is read, then the spool; what waits for a session that
 // is back is left in the spool, everything else is stored. Sessions are there when
@@ -295,12 +296,22 @@ func subscribed(s *session.Session, contact jid.JID) bool {
 	return it.State.Has(roster.To)
 }
 
+// discard drops what was saved.
+func (k *Kernel) discard() error {
+	var sessions, extensions error
+	if k.ports.Saved != nil {
+		sessions = k.ports.Saved.Discard()
+	}
+	if k.ports.SavedExtensions != nil {
+		extensions = k.ports.SavedExtensions.Discard()
+	}
+	return errors.Join(sessions, extensions)
+}
+
 // goOn drops what was saved, and lets the sessions live from then on.
 func (k *Kernel) goOn(ctx context.Context, l *left) error {
-	if k.ports.Saved != nil {
-		if err := k.ports.Saved.Discard(); err != nil {
-			return errors.Join(fmt.Errorf("core: %w", err), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
-		}
+	if err := k.discard(); err != nil {
+		return errors.Join(fmt.Errorf("core: %w", err), k.stop(ctx, k.registry.Guests()), k.offline.Stop(ctx))
 	}
 	for i, s := range l.sessions {
 		k.offline.Adopt(s, l.saved[i].Fetches)

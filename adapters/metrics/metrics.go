@@ -182,7 +182,18 @@ var (
 	tasks     = desc("tasks", "Work that waits or runs and that no stream waits for.")
 	records   = desc("spool_records", "Messages that were accepted and that no client has acknowledged yet.")
 	logBytes  = desc("spool_bytes", "Size of the spool on the disk.")
+
+	groups        = ofExtension("groups", "Groups that an extension keeps in the server's memory, such as rooms with occupants.")
+	members       = ofExtension("group_members", "Members of all groups of an extension.")
+	memoryEntries = ofExtension("memory_entries", "Entries that an extension keeps in the server's memory.")
+	memoryBytes   = ofExtension("memory_bytes", "Size of these entries, which is bounded.")
+	timers        = ofExtension("timers", "Timers of an extension that are set, or whose handlers run.")
 )
+
+// ofExtension is desc for a gauge of each extension.
+func ofExtension(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "extension", name), help, []string{"extension"}, nil)
+}
 
 func desc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil)
@@ -190,7 +201,7 @@ func desc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{streams, sessions, resumable, resting, tasks, records, logBytes} {
+	for _, d := range []*prometheus.Desc{streams, sessions, resumable, resting, tasks, records, logBytes, groups, members, memoryEntries, memoryBytes, timers} {
 		to <- d
 	}
 }
@@ -206,5 +217,16 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		{records, int64(now.SpoolRecords)}, {logBytes, now.SpoolBytes},
 	} {
 		to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value))
+	}
+	for i := range now.Extensions {
+		x := &now.Extensions[i]
+		for _, v := range []struct {
+			desc  *prometheus.Desc
+			value int64
+		}{
+			{groups, int64(x.Groups)}, {members, int64(x.Members)}, {memoryEntries, int64(x.MemoryEntries)}, {memoryBytes, x.MemoryBytes}, {timers, int64(x.Timers)},
+		} {
+			to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value), x.Name)
+		}
 	}
 }

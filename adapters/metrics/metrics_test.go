@@ -17,7 +17,8 @@ import (
 func TestMetrics(t *testing.T) {
 	m := New("1.2.3")
 	m.Watch(func() observe.Gauges {
-		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, SpoolRecords: 7, SpoolBytes: 1234}
+		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, SpoolRecords: 7, SpoolBytes: 1234,
+			Extensions: []observe.Extension{{Name: "muc", Groups: 1, Members: 2, MemoryEntries: 3, MemoryBytes: 4, Timers: 5}}}
 	})
 	m.WatchPlugins(func() []observe.Plugin {
 		return []observe.Plugin{{Name: "muc", State: "degraded", Generation: 3, Restarts: 2, Reloads: 1, Queue: 4, InFlight: 5, Events: 60, Handling: 1500 * time.Millisecond,
@@ -57,6 +58,8 @@ func TestMetrics(t *testing.T) {
 		`hexmpp_plugin_handling_seconds_total{plugin="muc"} 1.5`, `hexmpp_plugin_events_dropped_total{plugin="muc"} 7`,
 		`hexmpp_plugin_events_refused_total{plugin="muc"} 8`, `hexmpp_plugin_events_poisoned_total{plugin="muc"} 9`,
 		`hexmpp_plugin_frames_stale_total{plugin="muc"} 10`, `hexmpp_plugin_memory_bytes{plugin="muc"} 1.048576e+06`,
+		`hexmpp_extension_groups{extension="muc"} 1`, `hexmpp_extension_group_members{extension="muc"} 2`, `hexmpp_extension_memory_entries{extension="muc"} 3`,
+		`hexmpp_extension_memory_bytes{extension="muc"} 4`, `hexmpp_extension_timers{extension="muc"} 5`,
 		`go_goroutines `, `process_resident_memory_bytes `,
 	} {
 		if !strings.Contains(w.Body.String(), want) {
@@ -72,7 +75,7 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := New("1")
-	m.Watch(func() observe.Gauges { return observe.Gauges{} })
+	m.Watch(func() observe.Gauges { return observe.Gauges{Extensions: []observe.Extension{{Name: "x"}}} })
 	m.WatchPlugins(func() []observe.Plugin { return []observe.Plugin{{Name: "muc"}} })
 	k := m.Kernel()
 	k.LoginFailed("x")

@@ -19,7 +19,7 @@ const (
 	stateValue                     // revision, key, value
 	stateGroup                     // name
 	stateMember                    // JID, from, classes
-	stateTimer                     // due, key, state
+	stateTimer                     // due, key, ordering key, state
 	stateEnd                       // how many frames came before it
 )
 
@@ -65,7 +65,7 @@ func (w *writing) extension(x *storage.SavedExtension) {
 	for i := range x.Timers {
 		t := &x.Timers[i]
 		w.frame(stateTimer, func(dst []byte) []byte {
-			return append(frame.AppendString(appendTime(dst, t.Due), t.Key), t.State...)
+			return append(frame.AppendString(frame.AppendString(appendTime(dst, t.Due), t.Key), t.Order), t.State...)
 		})
 	}
 }
@@ -135,7 +135,7 @@ func stateFrame(s *storage.SavedState, kind byte, f *frame.Fields) error {
 		g := &x.Groups[len(x.Groups)-1]
 		g.Members = append(g.Members, m)
 	case stateTimer:
-		x.Timers = append(x.Timers, storage.SavedTimer{Due: readTime(f), Key: f.Text(), State: rest(f)})
+		x.Timers = append(x.Timers, storage.SavedTimer{Due: readTime(f), Key: f.Text(), Order: f.Text(), State: rest(f)})
 	default:
 		return fmt.Errorf("%w: kind %d", frame.ErrFrame, kind)
 	}

@@ -26,7 +26,7 @@ func exampleState() *storage.SavedState {
 				}},
 				{Name: "other", Members: []storage.SavedMember{{JID: romeo.Bare()}}},
 			},
-			Timers: []storage.SavedTimer{{Key: "t", Due: stop.Add(time.Hour), State: []byte("state")}, {Key: "u"}},
+			Timers: []storage.SavedTimer{{Key: "t", Due: stop.Add(time.Hour), Order: "room@rooms.example.org", State: []byte("state")}, {Key: "u"}},
 		},
 		{Name: "empty"},
 		{Name: "timers", Timers: []storage.SavedTimer{{Key: "t", Due: stop}}},

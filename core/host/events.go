@@ -157,10 +157,15 @@ type timerKey struct {
 type timer struct {
 	state []byte
 	order string // key of its event, of guests that run elsewhere
-	clock *time.Timer
+	due   time.Time
+	clock *time.Timer // nil: its time does not go on
 }
 
-func (t *timer) stop() { t.clock.Stop() }
+func (t *timer) stop() {
+	if t.clock != nil {
+		t.clock.Stop()
+	}
+}
 
 func (x timersOf) Set(key string, d time.Duration, state []byte) error {
 	if x.t.g.Reg.Timer == nil && !x.t.g.Elsewhere() {
@@ -202,37 +207,20 @@ func (g *Guest) mayTime(key string, pending int) bool {
 	return g.timers+pending < maxTimers || g.hosts.timers[timerKey{g, key}] != nil
 }
 
-// setTimer sets a timer, which counts until its handler has returned.
+// setTimer sets a timer, which counts until its handler has returned. Behind the end
+// of events it is set for the next process (saved.go).
 func (g *Guest) setTimer(key timerKey, d time.Duration, state []byte, order string) {
 	h := g.hosts
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tasks.stopping {
-		return
-	}
 	if old := h.timers[key]; old != nil {
 		old.stop()
 	} else {
 		g.timers++
 	}
-	t := &timer{state: state, order: order}
+	t := &timer{state: state, order: order, due: h.Now().Add(d)}
 	h.timers[key] = t
-	t.clock = time.AfterFunc(d, func() {
-		h.mu.Lock()
-		current := h.timers[key] == t
-		if current {
-			delete(h.timers, key)
-		}
-		h.mu.Unlock()
-		switch {
-		case current && g.Elsewhere():
-			g.offer(&Event{RemoteEvent: extension.RemoteEvent{
-				Kind: extension.Fired, Key: t.order, Timer: extension.Timer{Key: key.key, State: t.state},
-			}}, &g.timers)
-		case current:
-			g.event(&g.timers, g.Later(func(ctx context.Context, host *extension.Host) error {
-				return g.Reg.Timer(ctx, host, extension.Timer{Key: key.key, State: t.state})
-			}, g.logged("timer handler")))
-		}
-	})
+	if !h.tasks.stopping {
+		h.wind(key, t)
+	}
 }

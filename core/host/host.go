@@ -128,6 +128,7 @@ type Hosts struct {
 	out      *Event // those that are out, the newest first
 	cut      bool   // none goes out any more
 	timers   map[timerKey]*timer
+	fired    map[*timer]timerKey // whose handlers have not returned
 	requests map[requestKey]*request
 }
 
@@ -140,7 +141,7 @@ func New(d Deps) *Hosts {
 		Forgery: &forgery.Guard{Hosted: d.Domains, Component: func(domain string) bool { return components[domain] }},
 		ctx:     ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
 		tasks:  tasks{workers: max(1, d.Workers), idle: make(chan struct{})},
-		timers: map[timerKey]*timer{}, requests: map[requestKey]*request{},
+		timers: map[timerKey]*timer{}, fired: map[*timer]timerKey{}, requests: map[requestKey]*request{},
 		residents: newResidents(d.Store, d.Sessions),
 		ids:       ids.New(0, d.Now),
 	}

@@ -155,9 +155,8 @@ func (h *Hosts) Own(w transport.Wait) transport.Wait {
 func (h *Hosts) Stop(ctx context.Context) error {
 	h.mu.Lock()
 	h.tasks.stopping = true
-	for k, t := range h.timers {
-		t.stop()
-		delete(h.timers, k)
+	for _, t := range h.timers {
+		t.stop() // what is set is for Save
 	}
 	for k, r := range h.requests {
 		r.expiry.Stop()

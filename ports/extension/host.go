@@ -58,7 +58,8 @@ type Stanzas interface {
 	SendAs(account jid.JID, s *stanza.Stanza) error
 	// Request sends an iq get or set; from as in Send. Its answer, or its
 	// absence after timeout (at most 5 minutes), becomes a Reply with the same
-	// state (at most 4 KiB). ErrBound when too many are under way (10,000).
+	// state (at most 4 KiB). ErrBound when too many are under way (10,000). What is under
+	// way when the server stops has no Reply.
 	Request(s *stanza.Stanza, timeout time.Duration, state []byte) error
 }
 

@@ -179,4 +179,15 @@ type Gauges struct {
 	// yet, and the bytes of its log. 0 without one.
 	SpoolRecords int
 	SpoolBytes   int64
+
+	Extensions []Extension // those that have, or had, something in the kernel's memory
+}
+
+// Extension is what an extension has in the kernel's memory.
+type Extension struct {
+	Name            string
+	Groups, Members int // of its groups, and members of all of them
+	MemoryEntries   int // of its memory
+	MemoryBytes     int64
+	Timers          int // that are set, or whose handlers run
 }

@@ -59,5 +59,6 @@ type SavedMember struct {
 type SavedTimer struct {
 	Key   string
 	Due   time.Time // kept to the microsecond
+	Order string    // ordering key of its event, of an extension that runs elsewhere
 	State []byte
 }

@@ -24,6 +24,7 @@ import (
 var Core = fx.Module("core", fx.Provide(
 	func() cluster.Registry { return memory.New() },
 	func(c *config.Config) storage.SavedSessions { return sessionfile.New(c.Data) },
+	func(c *config.Config) storage.SavedExtensions { return sessionfile.NewExtensions(c.Data) },
 	newKernel,
 ))
 
@@ -41,20 +42,21 @@ func (k *kernel) Shutdown(ctx context.Context) error {
 	return k.err
 }
 
-func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.SavedSessions, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
+func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.SavedSessions, states storage.SavedExtensions, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
 	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
-		Credentials: accounts,
-		Verifier:    accounts,
-		Accounts:    accounts,
-		Store:       store,
-		Spool:       sp,
-		Saved:       saved,
-		Sessions:    sessions,
-		Extensions:  x.Registrations,
-		Order:       x.Order,
-		LoggedIn:    accounts.LoggedIn,
-		Observe:     m.Kernel(),
-		Log:         o.Log.Named("core"),
+		Credentials:     accounts,
+		Verifier:        accounts,
+		Accounts:        accounts,
+		Store:           store,
+		Spool:           sp,
+		Saved:           saved,
+		SavedExtensions: states,
+		Sessions:        sessions,
+		Extensions:      x.Registrations,
+		Order:           x.Order,
+		LoggedIn:        accounts.LoggedIn,
+		Observe:         m.Kernel(),
+		Log:             o.Log.Named("core"),
 	})
 	if err != nil {
 		return nil, err
