@@ -122,6 +122,10 @@ func TestErrors(t *testing.T) {
 			`c.yaml:3: plugins.a.domains: a.test is a hosted domain; a plugin has domains of its own`,
 			`c.yaml:3: plugins.a.domains: "x@y" is an address, not a domain: want a domain such as a.$domain`,
 			`c.yaml:3: plugins.a.domains: b.a.test is there twice`}},
+		{"a domain of two plugins", "domains: [a.test]\nplugins:\n  announce: {}\n  off: {command: /a, enabled: false, domains: announce.a.test}\n  z: {command: /a, domains: announce.a.test}\n", []string{
+			`c.yaml:5: plugins.z.domains: announce.a.test is a domain of the plugin announce`}},
+		{"a hosted domain in the place of a plugin's", "domains: [a.test, announce.a.test]\nplugins:\n  announce: {}\n", []string{
+			`c.yaml:3: plugins.announce: announce.a.test is a hosted domain; a plugin has domains of its own`}},
 		{"options that JSON can't have", "plugins:\n  a:\n    command: /a\n    options: {x: .nan}\n", []string{
 			`c.yaml:4: plugins.a.options: something in it is neither text nor a number, a truth value, a list, or a mapping from text`}},
 		{"options of a bundled plugin", "domains: [a.test]\nplugins:\n  announce:\n    options:\n      max-byte: 1KiB\n", []string{

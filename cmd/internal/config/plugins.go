@@ -209,6 +209,7 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 	if !set {
 		c.Announce.Admins = c.Admins
 	}
+	taken := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
 		p, at := c.Plugins[name], "plugins."+name
 		if p.Bundled {
@@ -232,7 +233,9 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 		if p.Run == RunInside && len(p.Files) > 0 {
 			bad(at+".files", "run is %s: no files are started", RunInside)
 		}
-		checkPluginDomains(c, name, p, bad)
+		if p.Enabled {
+			checkPluginDomains(c, name, p, taken, bad)
+		}
 		for i, word := range p.Permissions {
 			if slices.Contains(p.Permissions[:i], word) {
 				bad(at+".permissions", "%s is there twice", word)
@@ -257,23 +260,30 @@ func (c *Config) domainsOf(written string) (list []string, err error) {
 	return list, nil
 }
 
-func checkPluginDomains(c *Config, name string, p *Plugin, bad func(path, format string, args ...any)) {
-	at := "plugins." + name + ".domains"
-	taken := map[string]bool{}
-	for _, written := range p.Domains {
+// checkPluginDomains checks the domains of a plugin, those that it asks for if it is
+// bundled and is told no others. taken has those of plugins before.
+func checkPluginDomains(c *Config, name string, p *Plugin, taken map[string]string, bad func(path, format string, args ...any)) {
+	at, domains := "plugins."+name+".domains", p.Domains
+	if len(domains) == 0 && p.Bundled {
+		at, domains = "plugins."+name, []string{Bundled[bundled(name)].Domains}
+	}
+	for _, written := range domains {
 		list, err := c.domainsOf(written)
 		if err != nil {
 			bad(at, "%v: want a domain such as %s.$domain", err, name)
 			continue
 		}
 		for _, d := range list {
+			other, twice := taken[d]
 			switch {
 			case slices.Contains(c.Domains, d):
 				bad(at, "%s is a hosted domain; a plugin has domains of its own", d)
-			case taken[d]:
+			case twice && other == name:
 				bad(at, "%s is there twice", d)
+			case twice:
+				bad(at, "%s is a domain of the plugin %s", d, other)
 			}
-			taken[d] = true
+			taken[d] = name
 		}
 	}
 }
