@@ -90,7 +90,10 @@ func (g *guard) ready() error {
 
 // start is called with mu held.
 func (g *guard) start() error {
-	if g.closed || g.starts == maxGuards {
+	if g.closed {
+		return ErrClosed
+	}
+	if g.starts == maxGuards {
 		return fmt.Errorf("the guard of plugins was started %d times, and does not stay", g.starts)
 	}
 	g.starts++

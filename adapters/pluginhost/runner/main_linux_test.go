@@ -38,14 +38,15 @@ var handshake = plugin.HandshakeConfig{MagicCookieKey: "HEXMPP_TEST_COOKIE", Mag
 
 // helpers are what a process is when its first argument is helper=NAME.
 var helpers = map[string]func(args []string) int{
-	"bare":   bare,
-	"go":     goPlugin,
-	"host":   host,
-	"guard":  guardProcess,
-	"lasts":  lasts,
-	"dies":   func([]string) int { fmt.Fprintln(os.Stderr, "no such module: frobnicate"); return 3 },
-	"silent": func([]string) int { fmt.Println("hello"); io.Copy(io.Discard, os.Stdin); return 0 },
-	"tcp":    func([]string) int { fmt.Println("1|1|tcp|127.0.0.1:1|grpc"); io.Copy(io.Discard, os.Stdin); return 0 },
+	"bare":     bare,
+	"go":       goPlugin,
+	"host":     host,
+	"replaced": replaced,
+	"guard":    guardProcess,
+	"lasts":    lasts,
+	"dies":     func([]string) int { fmt.Fprintln(os.Stderr, "no such module: frobnicate"); return 3 },
+	"silent":   func([]string) int { fmt.Println("hello"); io.Copy(io.Discard, os.Stdin); return 0 },
+	"tcp":      func([]string) int { fmt.Println("1|1|tcp|127.0.0.1:1|grpc"); io.Copy(io.Discard, os.Stdin); return 0 },
 }
 
 func helper(name string, args ...string) Command {
@@ -72,6 +73,14 @@ func bare(args []string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	if has["mute"] || has["brief"] {
+		fmt.Printf("1|1|unix|%s|grpc\n", path)
+		if has["brief"] {
+			return 4
+		}
+		io.Copy(io.Discard, os.Stdin)
+		return 0
 	}
 	s := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(s, obedient{})

@@ -16,7 +16,8 @@ type Runner struct {
 	log     *zap.Logger
 	folder  *folder
 	guard   *guard
-	checked func() // called between the check of a program and its start, by tests
+	limit   func(*Spec) *cgroup // makes a control group, called with mu held; nil if memory is to be measured
+	checked func()              // called between the check of a program and its start, by tests
 
 	closing chan struct{}
 	work    sync.WaitGroup // processes, and the watch over memory
@@ -41,7 +42,9 @@ func New(o Options, log *zap.Logger) (*Runner, error) {
 		return nil, err
 	}
 	keepDescriptors()
-	return &Runner{options: o, log: log, folder: f, guard: newGuard(o.Guard, log), closing: make(chan struct{}), children: map[*child]struct{}{}}, nil
+	r := &Runner{options: o, log: log, folder: f, guard: newGuard(o.Guard, log), closing: make(chan struct{}), children: map[*child]struct{}{}}
+	r.limit = r.limitMemory
+	return r, nil
 }
 
 // Folder is where the folders of sockets are made.
@@ -58,6 +61,12 @@ var ErrClosed = errors.New("no plugin is started: the server stops")
 func (r *Runner) Start(ctx context.Context, spec Spec) (*Process, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
+	}
+	r.mu.Lock()
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("plugin %s: %w", spec.Name, ErrClosed)
 	}
 	if err := r.guard.ready(); err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", spec.Name, err)
@@ -123,12 +132,13 @@ func (r *Runner) enter(c *child) error {
 	return nil
 }
 
-// limit makes a control group for a plugin, if the system lets us. Called with mu held.
-func (r *Runner) limit(spec *Spec) *cgroup {
+// limitMemory makes a control group for a plugin, if the system lets us. It is
+// called with mu held.
+func (r *Runner) limitMemory(spec *Spec) *cgroup {
 	r.cgroups.Do(func() {
 		var err error
 		if r.delegated, err = findDelegated(); err != nil {
-			r.log.Warn("memory of plugins is measured now and then, since its control group can't be used", zap.Error(err))
+			r.log.Warn("memory of plugins is measured now and then, since the control group of the server can't be used", zap.Error(err))
 		}
 	})
 	if r.delegated == nil {

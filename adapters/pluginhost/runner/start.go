@@ -13,6 +13,9 @@ import (
 	"github.com/hashicorp/go-plugin"
 	goplugin "github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 )
 
 // starting is one call of Runner.Start.
@@ -40,7 +43,7 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 	config.SyncStdout, config.SyncStderr = s.out[0], s.out[1]
 	client := plugin.NewClient(config)
 
-	conn, err := connect(client)
+	conn, err := connect(ctx, client)
 	if s.child != nil {
 		close(s.child.connected)
 	}
@@ -51,6 +54,13 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 	}
 	if s.child == nil {
 		return nil, errors.Join(err, s.clear(client))
+	}
+	// If it is about to end by itself, its status says more than our error.
+	t := time.NewTimer(ownEnd)
+	defer t.Stop()
+	select {
+	case <-s.child.done:
+	case <-t.C:
 	}
 	s.child.kill()
 	<-s.child.done
@@ -72,8 +82,12 @@ func (s *starting) make(ctx context.Context, handshake []string) (goplugin.Runne
 	return c, nil
 }
 
-// connect runs go-plugin's handshake and dials.
-func connect(client *plugin.Client) (*grpc.ClientConn, error) {
+// ownEnd is how long a process that can't be connected to may take to end by itself.
+const ownEnd = 200 * time.Millisecond
+
+// connect runs go-plugin's handshake, dials, and asks a first question: dialling
+// alone succeeds with nobody at the other end.
+func connect(ctx context.Context, client *plugin.Client) (*grpc.ClientConn, error) {
 	if _, err := client.Start(); err != nil {
 		return nil, err
 	}
@@ -85,7 +99,13 @@ func connect(client *plugin.Client) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn.(*grpc.ClientConn), nil // see conn.GRPCClient
+	cc := conn.(*grpc.ClientConn) // see conn.GRPCClient
+	_, err = grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return nil, fmt.Errorf("no connection: %w", err)
+	}
+	return cc, nil // healthy or not, there is a server
 }
 
 // follow waits for the end of a process that came to be a plugin.
