@@ -1,0 +1,219 @@
+package pluginhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
+	"github.com/hexmpp/hexmpp/api/plugin/codec"
+	"github.com/hexmpp/hexmpp/api/plugin/wire"
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+	"github.com/hexmpp/hexmpp/ports/admin"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// first starts the first process, and asks it what it is. The error is one that stops the
+// server.
+func (p *plugin) first(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.conf.Limits.StartTime)
+	defer cancel()
+	in, err := p.start(ctx, p.conf.Command)
+	if err == nil {
+		err = p.firstConfigure(ctx, in)
+	}
+	var config *ConfigError
+	var untrue *lie
+	switch {
+	case err == nil:
+		p.standby = in
+		p.running = true
+		p.work.Go(p.act)
+		p.work.Go(p.supervise)
+		return nil
+	case errors.As(err, &config):
+		return err
+	case errors.As(err, &untrue), p.conf.Bundled:
+		return fmt.Errorf("plugin %s can't be started: %w", p.conf.Name, err)
+	}
+	p.log.Error("the plugin can't be started; the server goes on without it", zap.Error(err))
+	p.say(admin.PluginFailed, fmt.Sprintf("%v; %v", err, errNever))
+	return nil
+}
+
+// firstConfigure makes what the kernel is given.
+func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
+	defer func() {
+		if err != nil {
+			in.kill()
+		}
+	}()
+	p.shards = shardsOf(in.manifest)
+	in.setShards(p.shards)
+	answer, err := in.configure(ctx)
+	if err != nil {
+		return err
+	}
+	reg := in.reg
+	if err := codec.SetFeatures(reg, answer.GetStreamFeatures()); err != nil {
+		return &lie{fmt.Errorf("its answer to Configure: %w", err)}
+	}
+	reg.Remote, reg.Start, reg.Stop = p, p.begin, p.halt
+	l := p.conf.Limits
+	p.verdicts = make([]time.Duration, len(in.manifest.Stages))
+	for i, h := range in.manifest.Stages {
+		if h.GetClass() == pluginv1.Class_CLASS_DECIDE {
+			p.verdicts[i] = l.DecideTime
+			if h.DeadlineMs > 0 {
+				p.verdicts[i] = min(time.Duration(h.DeadlineMs)*time.Millisecond, time.Minute)
+			}
+		}
+	}
+	p.mu.Lock()
+	p.machine = wire.NewKernel(wire.KernelLimits{
+		Events: l.Queue, Bytes: l.QueueBytes, Credit: wire.Credit{Events: max(1, l.InFlight/p.shards), Bytes: max(64<<10, l.InFlightBytes/p.shards)},
+		OutcomeBytes: maxOutcomeBytes, Grace: max(l.GraceTime, time.Millisecond),
+	}, time.Now())
+	p.told.manifest = in.manifest
+	p.mu.Unlock()
+	p.reg, p.asked = reg, in.asked
+	return in.open(ctx)
+}
+
+// shardsOf is how many Sessions a plugin gets.
+func shardsOf(m *pluginv1.Manifest) int {
+	return int(max(1, min(m.MaxShards, defaultShards, maxShards)))
+}
+
+func (in *instance) setShards(n int) {
+	in.shards = n
+	in.wake = make([]chan struct{}, n)
+	for i := range in.wake {
+		in.wake[i] = make(chan struct{}, 1)
+	}
+}
+
+// register makes of a manifest what the kernel is given, with what the configuration says;
+// asked says for each component which one of the manifest it is.
+func (p *plugin) register(m *pluginv1.Manifest) (reg *extension.Registration, asked []int, err error) {
+	if reg, err = codec.Registration(m); err != nil {
+		return nil, nil, &lie{err}
+	}
+	own, domains := reg.Components, p.conf.Domains
+	switch {
+	case len(domains) == 0:
+	case len(own) == 1:
+		reg.Components = nil
+		for _, d := range domains {
+			c := own[0]
+			c.Domain = d
+			reg.Components = append(reg.Components, c)
+			asked = append(asked, 0)
+		}
+		return reg, asked, p.granted(reg.Permissions)
+	case len(domains) == len(own):
+		for i := range own {
+			own[i].Domain = domains[i]
+		}
+	default:
+		return nil, nil, &ConfigError{p.conf.Key + ".domains", fmt.Errorf("the plugin %s answers for %d domains, and there are %d here", p.conf.Name, len(own), len(domains))}
+	}
+	for i := range own {
+		asked = append(asked, i)
+	}
+	return reg, asked, p.granted(reg.Permissions)
+}
+
+// command of a process: what is on the disk, or what runs.
+func (p *plugin) program(disk bool) runner.Command {
+	c := p.conf.Command
+	c.OnDisk = c.Self && disk
+	return c
+}
+
+// launch begins to start a process; started is told the end.
+func (p *plugin) launch(fresh bool, reply chan error) {
+	p.retry.Stop()
+	ctx, cancel := context.WithTimeout(p.ctx, p.conf.Limits.StartTime)
+	p.pending = &pending{reload: fresh, disk: p.disk || fresh, cancel: cancel}
+	if reply != nil {
+		p.pending.reply = append(p.pending.reply, reply)
+	}
+	program := p.program(p.pending.disk)
+	p.work.Go(func() {
+		defer cancel()
+		in, err := p.prepare(ctx, program)
+		p.launched <- launched{in, err}
+	})
+}
+
+// prepare starts a process that can take over: on standby, configured, and well.
+func (p *plugin) prepare(ctx context.Context, program runner.Command) (*instance, error) {
+	in, err := p.start(ctx, program)
+	if err != nil {
+		return nil, err
+	}
+	err = func() error {
+		p.mu.Lock()
+		known := p.told.manifest
+		p.mu.Unlock()
+		if differs := compatible(known, in.manifest); differs != "" {
+			return fmt.Errorf("version %s of the plugin claims something else than the one that the server was started with, in %s: that needs a restart of the server", short(in.manifest.Version), differs)
+		}
+		in.setShards(min(p.shards, shardsOf(in.manifest)))
+		if _, err := in.configure(ctx); err != nil {
+			return err
+		}
+		return in.open(ctx)
+	}()
+	if err != nil {
+		p.retire(in, false)
+		in.kill()
+		return nil, err
+	}
+	return in, nil
+}
+
+// started is told the end of a start.
+func (p *plugin) started(l launched) {
+	was := p.pending
+	p.pending = nil
+	reply := func(err error) {
+		for _, c := range was.reply {
+			c <- err
+		}
+	}
+	if p.phase != acting && p.phase != failed {
+		if l.in != nil {
+			p.retire(l.in, false)
+			p.finish(l.in)
+		}
+		reply(errDisabled)
+		return
+	}
+	if l.err != nil {
+		if was.reload && p.current() != nil {
+			p.log.Warn("the plugin was not reloaded; the process of before goes on", zap.Error(l.err))
+		} else {
+			p.count(l.err)
+		}
+		reply(l.err)
+		return
+	}
+	if p.current() != nil {
+		p.step(func(now time.Time) { p.acting.conn.Pause() })
+		p.cutOver(l.in, was, reply)
+		return
+	}
+	p.phase = acting
+	err := p.activate(l.in)
+	if err != nil {
+		p.crashed(l.in, err)
+	} else {
+		p.disk = was.disk
+	}
+	reply(err)
+}

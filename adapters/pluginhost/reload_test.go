@@ -1,0 +1,266 @@
+//go:build unix
+
+package pluginhost
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/admin"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// TestReload: another process takes over under load; each event has one outcome, in order.
+func TestReload(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.start()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				text := fmt.Sprintf("%d-%d", g, i)
+				c, err := r.dispatch(fmt.Sprint("k", g), text)
+				if err != nil {
+					t.Errorf("%s: %v", text, err)
+					return
+				}
+				if e := <-c; e.err != nil || !slices.Equal(e.texts, []string{text}) {
+					t.Errorf("%s: %+v", text, e)
+					return
+				}
+			}
+		})
+	}
+	for i := range 3 {
+		r.say(fmt.Sprintf("version=%d", i+2))
+		if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+			t.Error(err)
+		}
+		r.expect("version", fmt.Sprint(i+2))
+	}
+	close(stop)
+	wg.Wait()
+	if i := r.info(); i.Generation != 4 || i.Version != "4" || i.Restarts != 0 || i.State != admin.PluginReady {
+		t.Errorf("%+v", i)
+	}
+	if o := r.host.Observe(); o[0].Reloads != 3 || o[0].State != "ready" || o[0].Stale != 0 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestReloadRefused: a new process that is not well, or claims something else, is dropped,
+// and the old one never noticed.
+func TestReloadRefused(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.conf.Options = []byte(`{"greeting": "hi"}`)
+	r.conf.Limits.StartTime = 3 * time.Second
+	r.start()
+	pid := r.info().PID
+	for words, want := range map[string]string{
+		"die-at-start":        "about to die at start",
+		"die-at-describe":     "Describe: ",
+		"hang-at-configure":   "DeadlineExceeded",
+		"refuse-at-session":   "no session today",
+		"name=war":            `calls itself "war"`,
+		"domain=war.$domain":  "components: that needs a restart of the server",
+		"wants=list-accounts": "permissions: that needs a restart of the server",
+		`schema={"type":"object","additionalProperties":false}`: "greeting",
+		"protocol=9": "version",
+	} {
+		r.say(words + " version=2")
+		if err := r.host.ReloadPlugin(t.Context(), "raw"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", words, err)
+		}
+		r.expect("version", "1")
+	}
+	if i := r.info(); i.PID != pid || i.Restarts != 0 || i.Generation != 1 || i.State != admin.PluginReady {
+		t.Errorf("%+v", i)
+	}
+}
+
+// pipe makes a pipe with a name: who reads it waits for who writes to it.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "go")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestReloadWithOutstanding: an event that the old process does not answer in time is
+// handled by the new one.
+func TestReloadWithOutstanding(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.start()
+	file := pipe(t)
+	waits, err := r.dispatch("k", "wait "+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind, err := r.dispatch("other", "behind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.until("busy", func(i admin.PluginInfo) bool { return i.InFlight > 0 })
+	r.say("version=2")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.wait(waits); e.err != nil || !slices.Equal(e.texts, []string{"attempt 2 of 2"}) {
+		t.Errorf("%+v", e)
+	}
+	if e := r.wait(behind); e.err != nil || !slices.Equal(e.texts, []string{"behind"}) {
+		t.Errorf("%+v", e)
+	}
+	if i := r.info(); i.Restarts != 0 || i.Poisoned != 0 {
+		t.Errorf("%+v", i)
+	}
+}
+
+// TestActivateFails: a new process that does not begin to act, when the old one acts no more.
+func TestActivateFails(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.start()
+	r.say("version=2 die-at-activate")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err == nil || !strings.Contains(err.Error(), "started again") {
+		t.Error(err)
+	}
+	r.say("version=1")
+	r.until("ready", func(i admin.PluginInfo) bool { return i.State == admin.PluginReady })
+	r.expect("version", "1")
+}
+
+// TestRollBack: a new version that crashes again and again is taken back.
+func TestRollBack(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.times.backoff = time.Millisecond
+	r.start()
+	p := r.host.plugins[0]
+	r.say("version=2")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range trialCrashes {
+		if e := r.ask("version"); !slices.Equal(e.texts, []string{"2"}) {
+			t.Errorf("%+v", e)
+		}
+		if i == trialCrashes-1 {
+			r.say("version=1") // what the server was started with, here
+		}
+		gen := r.info().Generation
+		p.instances()[0].proc.Kill()
+		r.until("started again", func(now admin.PluginInfo) bool { return now.Generation > gen && now.State == admin.PluginReady })
+	}
+	r.expect("version", "1")
+	said := r.log.FilterMessage("the new version of the plugin crashed again and again: the one that the server was started with is back").Len()
+	if err := r.regs[0].Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if said != 1 || p.disk {
+		t.Errorf("said %d times; on the disk: %v", said, p.disk)
+	}
+}
+
+// TestDisable: what comes meanwhile is answered at once; what was taken before is handled.
+func TestDisable(t *testing.T) {
+	r := newRig(t, "")
+	r.start()
+	file := pipe(t)
+	waits, err := r.dispatch("k", "wait "+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.until("busy", func(i admin.PluginInfo) bool { return i.InFlight > 0 })
+	r.times.quiet = time.Minute
+	done := make(chan error, 1)
+	go func() { done <- r.host.DisablePlugin(t.Context(), "raw") }()
+	r.until("about to end", func(i admin.PluginInfo) bool { return i.State == admin.PluginDraining })
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.wait(waits); e.err != nil {
+		t.Errorf("%+v", e)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if i := r.info(); i.State != admin.PluginDisabled || i.Restarts != 0 {
+		t.Errorf("%+v", i)
+	}
+	if _, err := r.dispatch("k", "x"); !errors.Is(err, extension.ErrDown) {
+		t.Error(err)
+	}
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); !errors.Is(err, errDisabled) {
+		t.Error(err)
+	}
+	if err := r.host.DisablePlugin(t.Context(), "raw"); err != nil {
+		t.Error(err)
+	}
+	if err := r.host.EnablePlugin(t.Context(), "raw"); err != nil {
+		t.Error(err)
+	}
+	r.expect("hello", "hello")
+	if err := r.host.EnablePlugin(t.Context(), "raw"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStopWithOutstanding: the end of the server answers what has no outcome.
+func TestStopWithOutstanding(t *testing.T) {
+	r := newRig(t, "hang-at-shutdown")
+	r.times.quiet, r.times.shutdown = 50*time.Millisecond, 50*time.Millisecond
+	r.start()
+	var all []chan end
+	for i := range 10 {
+		c, err := r.dispatch(fmt.Sprint(i%2), "ignore")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	if err := r.regs[0].Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, c := range all {
+		if e := r.wait(c); !errors.Is(e.err, extension.ErrDown) {
+			t.Errorf("%+v", e)
+		}
+	}
+	if err := r.host.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseWhileStarting: nobody waits for a start that hangs.
+func TestCloseWhileStarting(t *testing.T) {
+	r := newRig(t, "")
+	r.conf.Limits.StartTime = time.Hour
+	r.start()
+	r.say("hang-at-describe")
+	r.host.plugins[0].instances()[0].proc.Kill()
+	r.until("without a process", func(i admin.PluginInfo) bool { return i.PID == 0 })
+	if err := r.regs[0].Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := r.host.Close(); err != nil {
+		t.Error(err)
+	}
+}
