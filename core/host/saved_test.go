@@ -5,12 +5,14 @@ import (
 	"errors"
 	"reflect"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -144,9 +146,9 @@ func TestTimersBehindWhatIsCutOff(t *testing.T) {
 			return ctx.Err()
 		}}, nil, nil)
 		g.setTimer(timerKey{g, "first"}, 0, nil, "")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		g.setTimer(timerKey{g, "second"}, 0, nil, "")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := h.Stop(ctx); err == nil {
@@ -172,4 +174,81 @@ func TestRestoreOfAnotherRegistration(t *testing.T) {
 	if now := g.Holdings(); now.Timers != 0 || now.Groups != 1 || now.Members != 1 {
 		t.Errorf("%+v", now)
 	}
+}
+
+// box is a Remote that keeps what it is given, and takes nothing while it is shut.
+type box struct {
+	notes[*extension.RemoteEvent]
+	shut atomic.Bool
+}
+
+func (b *box) Attach(extension.Kernel) {}
+func (b *box) Reset(string)            {}
+
+func (b *box) Dispatch(e *extension.RemoteEvent) error {
+	if b.shut.Load() {
+		return extension.ErrDown
+	}
+	b.add(e)
+	return nil
+}
+
+// Timers of an extension that runs elsewhere keep their keys, and are for the next
+// process unless an outcome was applied.
+func TestTimersElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newHosts(1)
+		there := &box{}
+		reg := &extension.Registration{Name: "test", Remote: there}
+		g := h.NewGuest(reg, nil, nil)
+		for i, key := range []string{"applied", "failed", "waits", "late"} {
+			g.setTimer(timerKey{g, key}, time.Duration(i+1)*time.Second, nil, "key of "+key)
+		}
+		time.Sleep(3*time.Second + 1)
+		synctest.Wait()
+		events := there.take()
+		if len(events) != 3 || events[0].Timer.Key != "applied" || events[0].Key != "key of applied" {
+			t.Fatal(events)
+		}
+		var b transport.Batch
+		events[0].Owner.Apply(&b, &extension.Outcome{}, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		events[1].Owner.Apply(&b, &extension.Outcome{Err: errFailed}, func(error) {})
+		there.shut.Store(true)
+		time.Sleep(time.Second) // nobody takes the last one
+		synctest.Wait()
+		if n := g.Holdings().Timers; n != 2 {
+			t.Errorf("%d timers, want 2", n)
+		}
+		stop(t, h) // the third one is cut off
+		saved, _ := g.Save()
+		var got []string
+		for _, x := range saved.Timers {
+			got = append(got, x.Key+", "+x.Order)
+		}
+		if !reflect.DeepEqual(got, []string{"waits, key of waits", "late, key of late"}) {
+			t.Errorf("saved are %q", got)
+		}
+		h, _ = newHosts(1)
+		there.shut.Store(false)
+		g = h.NewGuest(reg, nil, nil)
+		g.Restore(&saved)
+		h.Resume()
+		synctest.Wait()
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		for _, e := range there.take() {
+			if e.Key != "key of "+e.Timer.Key {
+				t.Errorf("%q has the key %q", e.Timer.Key, e.Key)
+			}
+			e.Owner.Apply(&b, &extension.Outcome{}, func(error) {})
+		}
+		if n := g.Holdings().Timers; n != 0 {
+			t.Errorf("%d timers were not dispatched", n)
+		}
+		stop(t, h)
+	})
 }
