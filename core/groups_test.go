@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -295,4 +297,65 @@ func TestBlockedGroupCopies(t *testing.T) {
 		said("4")
 		romeo.want(fromRoom("groupchat", "juliet", "romeo@example.test/x", "4"))
 	})
+}
+
+// Many say something at once while others come and go: those who are in all the time
+// get all of it, in one order, which is each speaker's own.
+func TestACrowdSpeaks(t *testing.T) {
+	w, _ := newRooms(t, blocking.New(blocking.Options{}))
+	const speakers, each = 8, 60
+	var clients []*client
+	for n := range speakers {
+		c := w.login(fmt.Sprintf("romeo@example.test/%d", n), "")
+		if n == 0 {
+			c.does(blockXML("other.test")) // there is something resident
+		}
+		c.send(fmt.Sprintf("<presence to='room@rooms.example.test/%d'/>", n))
+		clients = append(clients, c)
+	}
+	passer := w.login("juliet@example.test/a", "")
+	var all sync.WaitGroup
+	for n, c := range clients {
+		all.Go(func() {
+			for i := range each {
+				c.send(sayInRoom("groupchat", fmt.Sprintf("s%d-%d", n, i)))
+			}
+		})
+	}
+	all.Go(func() {
+		for i := range each {
+			passer.send(fmt.Sprintf("<presence to='room@rooms.example.test/p%d'/><presence type='unavailable' to='room@rooms.example.test/p%d'/>", i, i))
+		}
+	})
+	all.Wait()
+	said := regexp.MustCompile(`id='s(\d+)-(\d+)' type='groupchat'`)
+	heard := func(c *client) []string {
+		var ids []string
+		for deadline := time.Now().Add(20 * time.Second); len(ids) < speakers*each && time.Now().Before(deadline); {
+			for _, m := range said.FindAllStringSubmatch(c.take(), -1) {
+				ids = append(ids, m[1]+" "+m[2])
+			}
+			runtime.Gosched()
+		}
+		return ids
+	}
+	first := heard(clients[0])
+	if len(first) != speakers*each {
+		t.Fatalf("%d of %d messages", len(first), speakers*each)
+	}
+	for n, c := range clients[1:] {
+		if !slices.Equal(heard(c), first) {
+			t.Errorf("client %d got them in another order, or not all", n+1)
+		}
+	}
+	for n := range speakers {
+		at := -1
+		for i := range each {
+			next := slices.Index(first, fmt.Sprint(n, " ", i))
+			if next <= at {
+				t.Fatalf("message %d of %d came out of order", i, n)
+			}
+			at = next
+		}
+	}
 }
