@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/extension/overlay"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -71,7 +72,7 @@ const (
 
 // writes are what handlers write.
 type writes struct {
-	ops  []storage.Op
+	ops  overlay.Writes
 	rows []storage.Row
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -172,19 +171,9 @@ func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) 
 // store implements extension.Store.
 type store struct{ t *tx }
 
-// written returns the handler's own last write of a key.
-func (x store) written(owner jid.JID, key string) *storage.Op {
-	for i := range x.t.ops {
-		if op := &x.t.ops[i]; op.Key == key && op.Owner == owner {
-			return op
-		}
-	}
-	return nil
-}
-
 func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.Entry, bool, error) {
 	owner = account(owner)
-	if op := x.written(owner, key); op != nil {
+	if op := x.t.ops.Last(owner, key); op != nil {
 		return extension.Entry{Key: key, Value: op.Value}, !op.Delete, nil
 	}
 	if a := x.t.about; a != nil && a.Account == owner && x.t.g.hosts.residents.declared(x.t.g.Reg.Name, key) {
@@ -205,28 +194,15 @@ func (x store) Get(ctx context.Context, owner jid.JID, key string) (extension.En
 func (x store) Scan(ctx context.Context, owner jid.JID, prefix, after string, limit int) ([]extension.Entry, error) {
 	owner = account(owner)
 	x.catchUp(ctx, owner)
-	// Deletions of this handler make room for as many more.
-	stored, err := x.t.g.hosts.Store.Scan(ctx, x.t.g.Reg.Name, owner, prefix, after, limit+len(x.t.ops))
+	stored, err := x.t.g.hosts.Store.Scan(ctx, x.t.g.Reg.Name, owner, prefix, after, x.t.ops.Ask(limit))
 	if err != nil {
 		return nil, fmt.Errorf("scan %q: %w", prefix, err)
 	}
-	// Behind the last key of a full page more may be stored: own writes that
-	// come later belong to a later page.
-	full := len(stored) == limit+len(x.t.ops)
-	var out []extension.Entry
-	for _, e := range stored {
-		if x.written(owner, e.Key) == nil {
-			out = append(out, extension.Entry(e))
-		}
+	list := make([]extension.Entry, len(stored))
+	for i, e := range stored {
+		list[i] = extension.Entry(e)
 	}
-	for _, op := range x.t.ops {
-		in := op.Owner == owner && !op.Delete && strings.HasPrefix(op.Key, prefix) && op.Key > after
-		if in && (!full || op.Key <= stored[len(stored)-1].Key) {
-			out = append(out, extension.Entry{Key: op.Key, Value: op.Value})
-		}
-	}
-	slices.SortFunc(out, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
-	return out[:min(limit, len(out))], nil
+	return x.t.ops.Page(owner, prefix, after, limit, list), nil
 }
 
 // catchUp waits for notices that are about an account, where the handler may.
@@ -236,16 +212,11 @@ func (x store) catchUp(ctx context.Context, owner jid.JID) {
 	}
 }
 
-// write buffers an op; the last one of a key holds, with the first condition.
+// write buffers an op.
 func (x store) write(op storage.Op) {
 	op.Space = x.t.g.Reg.Name
 	op.Owner = account(op.Owner)
-	if was := x.written(op.Owner, op.Key); was != nil {
-		op.If, op.Revision = was.If, was.Revision
-		*was = op
-		return
-	}
-	x.t.ops = append(x.t.ops, op)
+	x.t.ops.Write(op)
 }
 
 func (x store) Put(owner jid.JID, key string, value []byte) {

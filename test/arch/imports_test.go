@@ -75,6 +75,7 @@ var adapted = map[string][]string{
 	"adapters/tcp":                  {"golang.org/x/sys"},
 	"adapters/auth/local":           {"golang.org/x/text"},
 	"adapters/adminapi":             {"api"},
+	"api/plugin":                    {"golang.org/x/sys", "github.com/google/jsonschema-go"},
 	"adapters/pluginhost":           {"api", "google.golang.org/grpc", "google.golang.org/protobuf", "github.com/hashicorp/go-plugin", "github.com/google/jsonschema-go"},
 	"adapters/pluginhost/runner":    {"github.com/hashicorp/go-hclog", "golang.org/x/sys"},
 	"adapters/websocket":            {"golang.org/x/net", "github.com/coder/websocket"},

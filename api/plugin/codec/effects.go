@@ -379,3 +379,11 @@ func readRow(m *pluginv1.ArchiveRow, xml func([]byte) (string, error)) (r storag
 	r.XML, err = xml(m.GetXml())
 	return r, in("xml", err)
 }
+
+// Add appends what another one collected.
+func (x *Effects) Add(other *Effects) {
+	x.list = append(x.list, other.list...)
+	if x.err == nil {
+		x.err = other.err
+	}
+}

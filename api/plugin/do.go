@@ -1,0 +1,39 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+type processKey struct{}
+
+// ErrInside is returned by Do where the extension runs inside the server.
+var ErrInside = errors.New("plugin: there is no process: the context is not of a handler, or the extension runs inside the server")
+
+// Do runs fn outside of an event: a socket was read, a stream has ended. What it asks
+// for is applied as a whole, in order with what events of the ordering key asked for; Do
+// returns nil when it is applied, and committed where it stores: then the plugin may
+// acknowledge to its own peer. If what fn read is void by then, it is run again. Any other
+// error says that nothing was applied, unless it wraps ctx's: then nobody knows.
+//
+// ctx is that of Start or of a handler, or one made of it (Background). fn runs on the
+// caller's goroutine, at the same time as handlers, those of the same key included.
+func Do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
+	p, ok := ctx.Value(processKey{}).(*process)
+	if !ok {
+		return ErrInside
+	}
+	return p.do(ctx, key, fn)
+}
+
+// Background returns a context for goroutines that Start begins: for Do, until the
+// process is to end. ctx is that of Start or of a handler. Inside the server it is ctx
+// without its end.
+func Background(ctx context.Context) context.Context {
+	if p, ok := ctx.Value(processKey{}).(*process); ok {
+		return p.ctx
+	}
+	return context.WithoutCancel(ctx)
+}

@@ -1,0 +1,169 @@
+package plugin
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/hexmpp/hexmpp/api/plugin/codec"
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Loopback returns a registration whose handlers do what those of reg do, in the way of a
+// process: each call is an event that is written as a message and read again, the handler
+// runs on the Host that it has in a process, and its outcome is written, read, and asked
+// of the Host that the caller gave. So tests of an extension (package extensiontest) show
+// that it runs both ways. Package plugintest is the door to it.
+//
+// Start and Stop are those of reg, as they are.
+func Loopback(reg extension.Registration) extension.Registration {
+	l := &loop{reg: reg}
+	out := reg
+	out.IQ = l.requests(reg.IQ, -1)
+	out.Stages = slices.Clone(reg.Stages)
+	for i := range out.Stages {
+		out.Stages[i].Handle = func(ctx context.Context, h *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+			o, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Staged, Handler: i, Envelope: *e, Residents: l.residents(ctx, h, e)})
+			if err != nil {
+				return extension.Verdict{}, err
+			}
+			return o.Verdict, nil
+		}
+	}
+	out.Elements = slices.Clone(reg.Elements)
+	for i := range out.Elements {
+		out.Elements[i].Handle = func(ctx context.Context, h *extension.Host, session jid.JID, x *stanza.Element) error {
+			_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.ElementSent, Handler: i, Session: session, Element: x})
+			return err
+		}
+	}
+	out.Components = slices.Clone(reg.Components)
+	for i := range out.Components {
+		c := &out.Components[i]
+		c.IQ = l.requests(c.IQ, i)
+		if c.Items != nil {
+			c.Items = func(ctx context.Context, h *extension.Host, q extension.IQ) ([]extension.Item, error) {
+				o, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.ItemsAsked, Handler: i, IQ: q})
+				if err != nil {
+					return nil, err
+				}
+				return o.Items, nil
+			}
+		}
+		if c.Handle != nil {
+			c.Handle = func(ctx context.Context, h *extension.Host, e *extension.Envelope) error {
+				_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.ToComponent, Handler: i, Envelope: *e})
+				return err
+			}
+		}
+	}
+	if reg.Reply != nil {
+		out.Reply = func(ctx context.Context, h *extension.Host, r extension.Reply) error {
+			_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Replied, Reply: r})
+			return err
+		}
+	}
+	if reg.Timer != nil {
+		out.Timer = func(ctx context.Context, h *extension.Host, t extension.Timer) error {
+			_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Fired, Timer: t})
+			return err
+		}
+	}
+	if reg.Notice != nil {
+		out.Notice = func(ctx context.Context, h *extension.Host, n extension.Notice) error {
+			_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Noticed, Notice: n})
+			return err
+		}
+	}
+	return out
+}
+
+type loop struct{ reg extension.Registration }
+
+func (l *loop) requests(list []extension.IQHandler, component int) []extension.IQHandler {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Handle = func(ctx context.Context, h *extension.Host, q extension.IQ) (*stanza.Element, error) {
+			o, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Asked, Handler: i, Component: component, IQ: q})
+			if err != nil {
+				return nil, err
+			}
+			return o.Result, nil
+		}
+	}
+	return list
+}
+
+// residents are what the kernel sends along.
+func (l *loop) residents(ctx context.Context, h *extension.Host, e *extension.Envelope) (list []extension.Entry) {
+	for _, key := range l.reg.Residents {
+		if entry, ok, err := h.Store.Get(ctx, e.Account, key); ok && err == nil {
+			list = append(list, entry)
+		}
+	}
+	return list
+}
+
+// do handles an event. The error is the handler's.
+func (l *loop) do(ctx context.Context, h *extension.Host, e *extension.RemoteEvent) (*extension.Outcome, error) {
+	e.At = h.Now()
+	if e.Kind != extension.Asked {
+		e.Component = -1
+	}
+	m, err := codec.Event(e)
+	if err != nil {
+		return nil, err
+	}
+	if m, err = copied(m); err != nil {
+		return nil, err
+	}
+	log := h.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &process{
+		reg: &l.reg, log: log, domains: h.Domains, permissions: l.reg.Permissions, bounds: boundsOf(&pluginv1.ConfigureRequest{}), now: h.Now,
+	}
+	call := func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
+		q, err := copied(q)
+		if err != nil {
+			return nil, err
+		}
+		newIDs := func(n int) (ids []uint64) {
+			for range n {
+				ids = append(ids, h.Archive.NewID())
+			}
+			return ids
+		}
+		return copied(codec.Answer(ctx, h, newIDs, q))
+	}
+	o, err := copied(p.handle(ctx, m, call))
+	if err != nil {
+		return nil, err
+	}
+	out, err := new(codec.Limits).Outcome(o, e.Kind)
+	switch {
+	case err != nil:
+		return nil, err
+	case out.Err != nil:
+		return nil, out.Err
+	case out.Effects != nil:
+		return out, out.Effects(h)
+	}
+	return out, nil
+}
+
+// copied writes a message and reads it.
+func copied[M proto.Message](m M) (M, error) {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return m, err
+	}
+	out := m.ProtoReflect().New().Interface().(M)
+	return out, proto.Unmarshal(b, out)
+}

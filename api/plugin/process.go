@@ -1,0 +1,431 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hexmpp/hexmpp/api/plugin/codec"
+	"github.com/hexmpp/hexmpp/api/plugin/wire"
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+// process is the I/O around the machine of package wire, and what runs the handlers.
+type process struct {
+	reg    *extension.Registration
+	forget func(key string)
+	bounds bounds
+	log    *slog.Logger
+	now    func() time.Time
+
+	domains     []string
+	permissions []extension.Permission
+
+	// ctx ends when the process is to end.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup // handlers, and Forgets
+	readers sync.WaitGroup // of Sessions
+	ids     idBlock
+
+	mu         sync.Mutex // guards what follows
+	m          *wire.Plugin
+	work       []wire.Work
+	answers    map[asked]chan *pluginv1.Response
+	applied    map[uint64]chan error
+	running    map[*wire.Task]context.CancelFunc
+	forgetting map[string]chan struct{} // closed when the Forget of the key has returned
+	wake       []chan struct{}          // of each Session: its machine has something to send
+	ending     bool                     // no handler is called any more
+}
+
+// asked is a request whose response is waited for; IDs are of a Session.
+type asked struct {
+	shard int
+	id    uint64
+}
+
+func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureRequest, log *slog.Logger) *process {
+	shards := max(1, int(c.Shards))
+	x := &process{
+		reg: reg, forget: p.Forget, log: log, now: time.Now, domains: c.Domains, bounds: boundsOf(c),
+		m: wire.NewPlugin(wire.PluginLimits{
+			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
+		}),
+		answers: map[asked]chan *pluginv1.Response{}, applied: map[uint64]chan error{},
+		running: map[*wire.Task]context.CancelFunc{}, forgetting: map[string]chan struct{}{},
+	}
+	for range min(shards, wire.MaxShards) {
+		x.wake = append(x.wake, make(chan struct{}, 1))
+	}
+	for _, g := range c.Permissions {
+		x.permissions = append(x.permissions, extension.Permission(g))
+	}
+	x.ctx, x.cancel = context.WithCancel(context.WithValue(context.Background(), processKey{}, x))
+	return x
+}
+
+// session serves one Session until its stream ends. The error ends the process.
+func (p *process) session(stream pluginv1.Plugin_SessionServer) error {
+	f, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	shard, err := p.m.Hello(f)
+	p.act(shard)
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() { p.write(ctx, shard, stream) })
+	defer writer.Wait()
+	defer cancel()
+	failed := make(chan error, 1)
+	p.readers.Go(func() { failed <- p.read(shard, stream) }) // it ends when this returns
+	select {
+	case err := <-failed:
+		return err
+	case <-p.ctx.Done():
+		return nil
+	}
+}
+
+// read takes frames until the stream ends.
+func (p *process) read(shard int, stream pluginv1.Plugin_SessionServer) error {
+	for {
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		err = p.m.Receive(shard, f)
+		p.act(shard)
+		p.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// write sends what the machine has, until ctx ends: all that waits at a moment is a frame.
+func (p *process) write(ctx context.Context, shard int, stream pluginv1.Plugin_SessionServer) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake[shard]:
+		}
+		runtime.Gosched() // handlers that are about to return join the frame
+		for {
+			p.mu.Lock()
+			f := p.m.Frame(shard)
+			p.act(shard)
+			p.mu.Unlock()
+			if f == nil {
+				break
+			}
+			if stream.Send(f) != nil {
+				return // the stream has ended: Recv says so
+			}
+		}
+	}
+}
+
+// act does what the machine says after a call that was about this Session, and wakes
+// those who send. p.mu is held.
+func (p *process) act(shard int) {
+	p.work = p.m.Take(p.work[:0])
+	for _, w := range p.work {
+		switch w.Kind {
+		case wire.Handle:
+			p.start(w.Task)
+		case wire.Cancel:
+			if cancel := p.running[w.Task]; cancel != nil {
+				cancel()
+			}
+		case wire.Forget:
+			p.ids.stale.Store(true)
+			p.startForget(w.Key)
+		case wire.Responded:
+			// They come of Receive alone, which is about one Session.
+			if ch := p.answers[asked{shard, w.ID}]; ch != nil {
+				ch <- w.Response
+				delete(p.answers, asked{shard, w.ID})
+			}
+		case wire.WasApplied:
+			if ch := p.applied[w.ID]; ch != nil {
+				ch <- w.Err
+				delete(p.applied, w.ID)
+			}
+		}
+	}
+	clear(p.work)
+	for i := range p.wake {
+		if p.m.Ready(i) {
+			select {
+			case p.wake[i] <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// maxTime is how long a handler may take where its event says nothing.
+const maxTime = 30 * time.Second
+
+// start has a task handled on a goroutine of its own. p.mu is held.
+func (p *process) start(t *wire.Task) {
+	if p.ending {
+		return // the next process is given it
+	}
+	limit := maxTime
+	if ms := t.Event.GetDeadlineMs(); ms != 0 {
+		limit = time.Duration(ms) * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeoutCause(p.ctx, limit, fmt.Errorf("plugin: %v are over", limit))
+	p.running[t] = cancel
+	forgetting := p.forgetting[t.Event.GetKey()]
+	p.tasks.Go(func() {
+		if forgetting != nil {
+			<-forgetting
+		}
+		o := p.handle(ctx, t.Event, p.caller(t))
+		cancel()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.running, t)
+		if err := p.m.Done(t, o); err != nil {
+			p.log.Error("what a handler asked for is too much; nothing of it is done", "error", err)
+		}
+		p.act(t.Shard)
+	})
+}
+
+// startForget calls Plugin.Forget on a goroutine of its own, in front of what comes next
+// of the key. p.mu is held.
+func (p *process) startForget(key string) {
+	if p.forget == nil || p.ending {
+		return
+	}
+	before, done := p.forgetting[key], make(chan struct{})
+	p.forgetting[key] = done
+	p.tasks.Go(func() {
+		if before != nil {
+			<-before
+		}
+		if err := guarded(p.log, p.reg.Name, func() error { p.forget(key); return nil }); err != nil {
+			p.log.Error("Forget failed", "error", err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		close(done)
+		if p.forgetting[key] == done {
+			delete(p.forgetting, key)
+		}
+	})
+}
+
+// call sends a request and waits for its response; t is nil outside of an event.
+func (p *process) call(ctx context.Context, t *wire.Task, q *pluginv1.Request) (*pluginv1.Response, error) {
+	ch := make(chan *pluginv1.Response, 1)
+	shard := 0
+	if t != nil {
+		shard = t.Shard
+	}
+	p.mu.Lock()
+	id, err := p.m.Request(t, q)
+	if err == nil {
+		p.answers[asked{shard, id}] = ch
+		p.act(shard)
+	}
+	p.mu.Unlock()
+	switch {
+	case errors.Is(err, wire.ErrFull):
+		return nil, fmt.Errorf("%w: %w", extension.ErrBound, err)
+	case err != nil:
+		return nil, err
+	}
+	select {
+	case r := <-ch:
+		return r, nil
+	case <-ctx.Done():
+		p.mu.Lock()
+		delete(p.answers, asked{shard, id})
+		p.mu.Unlock()
+		return nil, fmt.Errorf("plugin: the server has not answered: %w", context.Cause(ctx))
+	}
+}
+
+// caller is call on behalf of a task.
+func (p *process) caller(t *wire.Task) codec.Call {
+	return func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) { return p.call(ctx, t, q) }
+}
+
+// unasked applies effects that no event asked for, and waits until they are.
+func (p *process) unasked(ctx context.Context, key string, epoch uint64, effects []*pluginv1.Effect) error {
+	ch := make(chan error, 1)
+	p.mu.Lock()
+	id, err := p.m.Unasked(key, epoch, effects)
+	if err == nil {
+		p.applied[id] = ch
+		p.act(wire.Shard(key, len(p.wake)))
+	}
+	p.mu.Unlock()
+	switch {
+	case errors.Is(err, wire.ErrFull):
+		return fmt.Errorf("%w: %w", extension.ErrBound, err)
+	case err != nil:
+		return err
+	}
+	select {
+	case err := <-ch:
+		return err
+	case <-ctx.Done():
+		p.mu.Lock()
+		delete(p.applied, id)
+		p.mu.Unlock()
+		return fmt.Errorf("plugin: it is not known whether it was applied: %w", context.Cause(ctx))
+	}
+}
+
+func (p *process) epoch(key string) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m.Epoch(key)
+}
+
+// begin calls Start and waits until what it asks for is applied.
+func (p *process) begin(ctx context.Context) error {
+	if p.reg.Start == nil {
+		return nil
+	}
+	ctx, cancel := p.within(ctx)
+	defer cancel()
+	return p.do(ctx, "", func(h *extension.Host) error { return p.reg.Start(ctx, h) })
+}
+
+// within returns a context with the values of p.ctx that ends with either.
+func (p *process) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(p.ctx)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return both, func() { stop(); cancel(nil) }
+}
+
+// end stops calling handlers, waits for those that run, and calls Stop. ctx bounds it.
+func (p *process) end(ctx context.Context) error {
+	p.mu.Lock()
+	p.ending = true
+	p.mu.Unlock()
+	done := make(chan struct{})
+	go func() { p.tasks.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		p.log.Warn("handlers still run at the end: they are given up")
+	}
+	p.cancel()
+	if p.reg.Stop == nil {
+		return nil
+	}
+	return guarded(p.log, p.reg.Name, func() error { return p.reg.Stop(ctx) })
+}
+
+// maxTries is how often what was made of void knowledge is made again.
+const maxTries = 5
+
+// do runs fn and has its effects applied; again if what it read is void.
+func (p *process) do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
+	for try := 1; ; try++ {
+		epoch := p.epoch(key)
+		t := newTx(ctx, p, p.caller(nil), nil)
+		if err := t.run(fn); err != nil {
+			return err
+		}
+		list, err := t.list()
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = p.unasked(ctx, key, epoch, list)
+		if err == nil || try == maxTries || ctx.Err() != nil || !errors.Is(err, wire.ErrVoid) && p.epoch(key) == epoch {
+			return err
+		}
+	}
+}
+
+// handle handles an event and returns its outcome.
+func (p *process) handle(ctx context.Context, event *pluginv1.Event, call codec.Call) *pluginv1.Outcome {
+	e, err := codec.RemoteEvent(event, p.reg)
+	if err != nil {
+		p.log.Error("an event can't be read", "error", err)
+		return codec.Failure(err)
+	}
+	t := newTx(ctx, p, call, e)
+	var o extension.Outcome
+	o.Err = t.run(func(h *extension.Host) error { return p.dispatch(ctx, h, e, &o) })
+	effects, err := t.effects()
+	if err == nil || o.Err != nil {
+		var m *pluginv1.Outcome
+		if m, err = codec.Outcome(&o, e.Kind, effects); err == nil {
+			return m
+		}
+	}
+	return codec.Failure(err)
+}
+
+// errNoHandler is of an event for a handler that the registration has not.
+var errNoHandler = errors.New("plugin: there is no such handler")
+
+// dispatch calls the handler of an event.
+func (p *process) dispatch(ctx context.Context, h *extension.Host, e *extension.RemoteEvent, o *extension.Outcome) (err error) {
+	r := p.reg
+	switch e.Kind {
+	case extension.ToComponent:
+		if f := r.Components[e.Handler].Handle; f != nil {
+			return f(ctx, h, &e.Envelope)
+		}
+	case extension.ItemsAsked:
+		if f := r.Components[e.Handler].Items; f != nil {
+			o.Items, err = f(ctx, h, e.IQ)
+			return err
+		}
+	case extension.Asked:
+		list := r.IQ
+		if e.Component >= 0 {
+			list = r.Components[e.Component].IQ
+		}
+		if f := list[e.Handler].Handle; f != nil {
+			o.Result, err = f(ctx, h, e.IQ)
+			return err
+		}
+	case extension.Staged:
+		if f := r.Stages[e.Handler].Handle; f != nil {
+			o.Verdict, err = f(ctx, h, &e.Envelope)
+			return err
+		}
+	case extension.ElementSent:
+		if f := r.Elements[e.Handler].Handle; f != nil {
+			return f(ctx, h, e.Session, e.Element)
+		}
+	case extension.Replied:
+		if r.Reply != nil {
+			return r.Reply(ctx, h, e.Reply)
+		}
+	case extension.Fired:
+		if r.Timer != nil {
+			return r.Timer(ctx, h, e.Timer)
+		}
+	case extension.Noticed:
+		if r.Notice != nil {
+			return r.Notice(ctx, h, e.Notice)
+		}
+	}
+	return errNoHandler
+}
