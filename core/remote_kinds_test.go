@@ -43,11 +43,13 @@ func TestRemoteIQ(t *testing.T) {
 		{"romeo@example.test", "ordered", "iq 1 -1 romeo@example.test"},
 	} {
 		romeo.send("<iq id='1' type='get' to='" + row.to + "'><" + row.payload + " xmlns='urn:x'/></iq>")
+		x.all.Wait() // until it has flushed
 		romeo.want("<iq from='" + row.to + "' to='romeo@example.test/x' id='1' type='result'><a xmlns='urn:x'>" + row.want + "</a></iq>" +
 			"<message from='example.test' to='romeo@example.test/x' id='behind'/>") // all is done when the next stanza goes on
 	}
 	for text, want := range map[string]string{"refuse": "<forbidden ", "fail": "<internal-server-error "} {
 		romeo.send("<iq id='1' type='get' to='example.test'><q xmlns='urn:x'>" + text + "</q></iq>")
+		x.all.Wait()
 		if out := romeo.take(); !strings.Contains(out, want) || strings.Contains(out, "secret") {
 			t.Errorf("%s: %s", text, out)
 		}

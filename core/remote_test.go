@@ -486,4 +486,3 @@ func TestRemoteTimersAndReplies(t *testing.T) {
 		x.none(t)
 	})
 }
-

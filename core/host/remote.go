@@ -136,8 +136,7 @@ func (e *Event) Expire() {
 	e.mu.Unlock()
 	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), errTimeout)
 	var b transport.Batch
-	e.tell(&b, errTimeout, nil)
-	b.Flush()
+	e.tell(&b, true, errTimeout, nil)
 }
 
 // errTimeout is the answer to what takes too long.
@@ -175,10 +174,10 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 	e.mu.Unlock()
 	switch {
 	case o.Err != nil:
-		e.fail(b, o.Err, func(error) { done(nil) })
+		e.fail(b, false, o.Err, func(error) { done(nil) })
 		return
 	case o.Effects == nil && e.verdict == nil: // the answer alone
-		e.conclude(b, nil, o, done)
+		e.conclude(b, false, nil, o, done)
 		return
 	}
 	t, err := e.g.replay(e.view, o.Effects)
@@ -189,13 +188,13 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 		if errors.Is(err, extension.ErrBound) {
 			told = stanza.Err(stanza.ResourceConstraint, "")
 		}
-		e.fail(b, fmt.Errorf("%w: %w", told, err), done)
+		e.fail(b, false, fmt.Errorf("%w: %w", told, err), done)
 	case e.verdict != nil:
 		e.verdict <- verdict{o, t, nil}
 		e.concluded()
 		done(nil)
 	case t.empty():
-		e.conclude(b, t, o, done)
+		e.conclude(b, false, t, o, done)
 	default:
 		go e.commit(t, o, done)
 	}
@@ -205,7 +204,7 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 func (e *Event) Fail(b *transport.Batch, err error) {
 	if e.finish() {
 		e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
-		e.tell(b, err, nil)
+		e.tell(b, false, err, nil)
 	}
 }
 
@@ -229,14 +228,13 @@ func (e *Event) commit(t *tx, o *extension.Outcome, done func(error)) {
 	var b transport.Batch
 	switch again := e.again(err); {
 	case err == nil:
-		e.conclude(&b, t, o, done)
+		e.conclude(&b, true, t, o, done)
 	case again != nil:
 		h.Remote.Again(e.g.Reg.Name, again)
 		done(again)
 	default:
-		e.fail(&b, StoreError(err), done)
+		e.fail(&b, true, StoreError(err), done)
 	}
-	b.Flush()
 }
 
 // again returns the error by which a Remote gives an event once more, after one of
@@ -261,7 +259,7 @@ func (e *Event) again(err error) error {
 }
 
 // conclude answers, and does what an outcome asks for besides writes.
-func (e *Event) conclude(b *transport.Batch, t *tx, o *extension.Outcome, done func(error)) {
+func (e *Event) conclude(b *transport.Batch, own bool, t *tx, o *extension.Outcome, done func(error)) {
 	answer := func(b *transport.Batch) transport.Wait {
 		if e.Answer == nil {
 			return nil
@@ -274,23 +272,23 @@ func (e *Event) conclude(b *transport.Batch, t *tx, o *extension.Outcome, done f
 	} else {
 		w = t.finish(b, nil, func(b *transport.Batch, _ error) transport.Wait { return answer(b) })
 	}
-	e.rest(w, func() {
+	e.rest(b, own, w, func() {
 		e.concluded()
 		done(nil)
 	})
 }
 
 // fail tells who waits why nothing was applied.
-func (e *Event) fail(b *transport.Batch, err error, done func(error)) {
+func (e *Event) fail(b *transport.Batch, own bool, err error, done func(error)) {
 	e.mu.Lock()
 	e.state = over
 	e.mu.Unlock()
 	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
-	e.tell(b, err, func() { done(err) })
+	e.tell(b, own, err, func() { done(err) })
 }
 
 // tell answers with an error; then is called behind all that.
-func (e *Event) tell(b *transport.Batch, err error, then func()) {
+func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	var w transport.Wait
 	switch {
 	case e.verdict != nil:
@@ -300,7 +298,7 @@ func (e *Event) tell(b *transport.Batch, err error, then func()) {
 	case e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
 		e.g.Log(e.Kind.String()+" handler", err)
 	}
-	e.rest(w, func() {
+	e.rest(b, own, w, func() {
 		e.ended()
 		if then != nil {
 			then()
@@ -308,8 +306,12 @@ func (e *Event) tell(b *transport.Batch, err error, then func()) {
 	})
 }
 
-// rest has what is left to wait for done by a goroutine, and then the end.
-func (e *Event) rest(w transport.Wait, end func()) {
+// rest has what is left to wait for done by a goroutine, and then the end. own says
+// that the batch is flushed here, in front of that.
+func (e *Event) rest(b *transport.Batch, own bool, w transport.Wait, end func()) {
+	if own {
+		b.Flush()
+	}
 	if w == nil {
 		end()
 		return
