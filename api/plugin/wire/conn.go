@@ -318,7 +318,7 @@ func (c *Conn) next(shard int) *event {
 		}
 		return y.send
 	}
-	if y := s.keys[fresh].head; y != nil && s.takes(y.send, s.returned, s.returnedBytes) {
+	if y := s.keys[fresh].head; y != nil && s.takes(y.send, s.returned, s.returnedBytes) && k.takes(y.send, len(c.shards)) {
 		return y.send
 	}
 	return nil
@@ -349,6 +349,13 @@ func (s *shard) takes(e *event, events, bytes int) bool {
 	events += s.flight.n
 	bytes += s.flight.bytes
 	return events < s.credit.Events && (events == 0 || bytes+e.item.Size <= s.credit.Bytes)
+}
+
+// takes tells whether one more event may be sent besides those that were sent and have
+// no end. What is in flight has its credit, this is for outcomes that are slow to be applied.
+func (k *Kernel) takes(e *event, shards int) bool {
+	most := 2 * shards
+	return k.sent == 0 || k.sent < most*k.limits.Credit.Events && k.sentBytes+e.item.Size <= most*k.limits.Credit.Bytes
 }
 
 // Frame returns the next frame of the Session, nil if there is nothing. To be called
@@ -456,6 +463,8 @@ func (c *Conn) send(s *shard, e *event, now time.Time) {
 	y := e.key
 	if e.state == waiting {
 		k.leaveQueue(e)
+		k.sent++
+		k.sentBytes += e.item.Size
 	} else {
 		k.count(e, -1)
 		k.stats.Redelivered++

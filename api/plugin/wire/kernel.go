@@ -13,7 +13,8 @@ import (
 // KernelLimits bound the kernel's end. A zero is the default.
 type KernelLimits struct {
 	// Events and Bytes bound what waits and was not sent yet; 10,000 and 64 MiB. What
-	// was sent, also if it is to be sent again, is bounded by the credit.
+	// was sent and has no end, because it is in flight, to be sent again, or not applied
+	// yet, is bounded by two times the Credit of all Sessions.
 	Events int
 	Bytes  int
 	// Credit is the most that the kernel has in flight on a Session, whatever the
@@ -205,7 +206,9 @@ type Kernel struct {
 	generation uint64 // the highest that acted
 	inFlight   int    // on all Sessions, void ones too
 	voids      int    // of these, void ones
-	applying   int    // entries of key.applies and key.applying
+	sent       int    // events that were sent and are still there
+	sentBytes  int
+	applying   int // entries of key.applies and key.applying
 
 	down      bool // no process handles events
 	downSince time.Time
@@ -329,6 +332,7 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 		k.doneEvent(a.event, err, now)
 	}
 	k.advance(y, now)
+	k.schedule(y)
 	k.settle(y)
 	if k.gaveUp {
 		k.failAll()
@@ -555,6 +559,10 @@ func (k *Kernel) remove(e *event) {
 		k.leaveQueue(e)
 	case returned:
 		k.count(e, -1)
+	}
+	if e.state != waiting {
+		k.sent--
+		k.sentBytes -= e.item.Size
 	}
 	if !e.void {
 		k.forget(e)

@@ -63,8 +63,9 @@ type Plugin struct {
 	keys       map[string]*pluginKey // that have a task
 	ready      fifo[*pluginKey]
 	running    int
-	cancelled  int // of these
-	unaskedIDs uint64
+	cancelled  int    // of these
+	unaskedIDs uint64 // on all Sessions, so that an ID says all
+	requestIDs uint64
 	stats      PluginStats
 }
 
@@ -82,8 +83,7 @@ type pluginShard struct {
 	unasked  map[uint64]bool
 	requests fifo[*pluginv1.Request]
 	asked    map[uint64]bool
-	ids      uint64 // of requests
-	hungry   bool   // nothing of out had room beside requests: the next frame is for it
+	hungry   bool // nothing of out had room beside requests: the next frame is for it
 
 	beat uint64 // to be echoed
 }
@@ -91,7 +91,6 @@ type pluginShard struct {
 // A saying is an outcome or an Unasked that is to be sent.
 type saying struct {
 	key     string
-	epoch   uint64
 	size    int
 	outcome *pluginv1.Outcome
 	unasked *pluginv1.Unasked
@@ -358,7 +357,7 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 			o = &pluginv1.Outcome{Event: o.GetEvent(), Epoch: o.GetEpoch(), Failure: err.Error()}
 			size = part(o)
 		}
-		s.out.push(saying{key: y.name, epoch: o.GetEpoch(), size: size, outcome: o})
+		s.out.push(saying{key: y.name, size: size, outcome: o})
 	}
 	if y.forget != 0 {
 		p.work = append(p.work, Work{Kind: Forget, Key: y.name, Epoch: y.forget})
@@ -387,11 +386,11 @@ func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 	if s.requests.len() >= p.limits.Waiting {
 		return 0, fmt.Errorf("%w: %d requests wait", ErrFull, s.requests.len())
 	}
-	r.Id = s.ids + 1
+	r.Id = p.requestIDs + 1
 	if size := part(r); size > p.room() {
 		return 0, fmt.Errorf("%w: a request of %d bytes", ErrFull, size)
 	}
-	s.ids++
+	p.requestIDs++
 	s.requests.push(r)
 	return r.Id, nil
 }
@@ -416,7 +415,7 @@ func (p *Plugin) Unasked(key string, epoch uint64, effects []*pluginv1.Effect) (
 	}
 	p.unaskedIDs++
 	s.queued++
-	s.out.push(saying{key: key, epoch: epoch, size: size, unasked: u})
+	s.out.push(saying{key: key, size: size, unasked: u})
 	return u.Id, nil
 }
 
@@ -478,8 +477,10 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 	clear(s.saying)
 	for s.out.len() > 0 && s.maySay() {
 		x := s.out.front()
-		if s.log.void(x.key, x.epoch) {
-			p.drop(s, s.out.pop())
+		if x.unasked != nil && s.log.void(x.key, x.unasked.GetEpoch()) {
+			id := s.out.pop().unasked.GetId()
+			s.queued--
+			p.work = append(p.work, Work{Kind: WasApplied, ID: id, Err: ErrVoid})
 			continue
 		}
 		// A frame has its outcomes in front of its Unasked: an outcome does not overtake an
@@ -506,17 +507,6 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 	}
 	p.stats.FramesOut++
 	return f
-}
-
-// drop ends what became void before it was sent.
-func (p *Plugin) drop(s *pluginShard, x saying) {
-	if x.outcome != nil {
-		s.held--
-		p.stats.Void++
-		return
-	}
-	s.queued--
-	p.work = append(p.work, Work{Kind: WasApplied, ID: x.unasked.GetId(), Err: ErrVoid})
 }
 
 // Outstanding returns how many events wait to be handled, are handled, or have an
