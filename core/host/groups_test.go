@@ -524,3 +524,21 @@ func (r *copying) Copy(_ *transport.Batch, c *Copy) Fate {
 	r.copies.add(*c)
 	return Fate{}
 }
+
+// What a handler asks of groups is done behind its writes, and not if they fail.
+func TestGroupsAreChangedWithTheRest(t *testing.T) {
+	h, r, g := roomHosts(Limits{})
+	defer stop(t, h)
+	do := func(revision uint64) error {
+		return run(t, g, func(_ context.Context, host *extension.Host) error {
+			host.Store.Swap(jid.JID{}, "key", nil, revision)
+			return errors.Join(host.Groups.Join("room", extension.Member{JID: member(0)}), host.Groups.Send("room", extension.Cast{Stanza: spoken("1")}))
+		})
+	}
+	if err := do(7); err == nil || g.Holdings().Members != 0 || r.take() != nil {
+		t.Errorf("a handler whose Swap fails: %v, %+v", err, g.Holdings())
+	}
+	if err := do(0); err != nil || g.Holdings().Members != 1 || len(r.take()) != 1 {
+		t.Errorf("%v, %+v", err, g.Holdings())
+	}
+}

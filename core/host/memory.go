@@ -95,6 +95,7 @@ func (t *tx) remember() {
 	}
 }
 
+// remembered is an effect in its place: that there is one, has the others applied.
 func (t *tx) remembered(*transport.Batch) transport.Wait {
 	t.remember()
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 var errFailed = errors.New("failed")
@@ -207,15 +208,29 @@ func TestMemoryOfStageHandlers(t *testing.T) {
 	g := h.NewGuest(&extension.Registration{Name: "test"}, nil, nil)
 	var fx Effects
 	if err := fx.Collect(g, nil, false, func(_ context.Context, host *extension.Host) error {
-		return host.Memory.Put("key", []byte("value"))
+		return errors.Join(host.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: server, To: romeo})), host.Memory.Put("key", []byte("value")))
 	}); err != nil || fx.Empty() {
 		t.Fatal(err, fx.Empty())
 	}
 	if g.MemoryRevision() != 0 {
 		t.Error("it is done before the stanza goes on")
 	}
+	sent := &first{g: g}
+	h.Start(sent)
 	var b transport.Batch
-	if w := fx.Apply(&b); w != nil || g.MemoryRevision() != 1 {
-		t.Error("it is not done behind it")
+	if w := fx.Apply(&b); w != nil || g.MemoryRevision() != 1 || sent.revision != 1 {
+		t.Error("it is not done behind it, and before anything is sent")
 	}
+}
+
+// first is a router that notes the revision of a memory when something is sent.
+type first struct {
+	router
+	g        *Guest
+	revision uint64
+}
+
+func (r *first) Route(*transport.Batch, *extension.Envelope) transport.Wait {
+	r.revision = r.g.MemoryRevision()
+	return nil
 }

@@ -53,7 +53,10 @@ func (t *tx) host() *extension.Host {
 }
 
 // apply does what was asked for besides writes.
-func (t *tx) apply(b *transport.Batch) transport.Wait { return transport.Steps(b, t.after...) }
+func (t *tx) apply(b *transport.Batch) transport.Wait {
+	t.remember()
+	return transport.Steps(b, t.after...)
+}
 
 func (t *tx) later(f transport.Step) { t.after = append(t.after, f) }
 

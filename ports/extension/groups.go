@@ -22,8 +22,9 @@ import (
 type Groups interface {
 	// Join adds a member, or replaces the one with its JID. ErrBound when the group has
 	// too many members (20,000), the extension too many groups (100,000) or members in
-	// all of them (500,000), or the name is too long (2,048 bytes); ErrPermission for a
-	// From that is not the extension's to send from.
+	// all of them (500,000), or the name is too long (2,048 bytes): handlers that run at
+	// once may together go a little beyond. ErrPermission for a From that is not the
+	// extension's to send from.
 	Join(group string, m Member) error
 	// Leave removes the member with this JID, if it is there.
 	Leave(group string, member jid.JID)
