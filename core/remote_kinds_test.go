@@ -12,6 +12,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
@@ -330,6 +331,102 @@ func TestRemoteRegistration(t *testing.T) {
 		with(reg)(&o, &p)
 		if _, err := core.New(o, p); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A request before login has an answer, too; one that hangs holds up others of its
+// extension only once many wait for that.
+func TestRemoteManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &elsewhere{}
+		reg := extension.Registration{Name: "far", Remote: x, IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToStream}}}
+		w := newWorld(t, with(reg))
+		const ask = "<iq id='1' type='get'><q xmlns='urn:x'/></iq>"
+		var all sync.WaitGroup
+		keys := map[string]bool{}
+		for range 100 { // all at once is no sign that it hangs
+			c := w.connect().open("example.test")
+			all.Go(func() { c.send(ask) })
+		}
+		synctest.Wait()
+		if len(x.waiting) != 100 {
+			t.Error("asked", len(x.waiting))
+		}
+		time.Sleep(2 * time.Second)
+		c := w.connect().open("example.test")
+		c.take()
+		c.send(ask).wantPart("type='wait'><resource-constraint")
+		for range 90 {
+			e := x.next(t)
+			keys[e.Key] = true
+			if err := apply(e, &extension.Outcome{Result: stanza.El("urn:x", "a")}); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(keys) != 90 {
+			t.Error("streams wait for each other:", len(keys))
+		}
+		all.Go(func() { c.send(ask) })
+		all.Wait() // the others are given up
+		c.wantPart("remote-server-timeout")
+	})
+}
+
+// Requests that are Ordered are begun one after the other.
+func TestRemoteOrdered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &elsewhere{}
+		reg := extension.Registration{Name: "far", Remote: x, IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToOwnAccount, Ordered: true}}}
+		w := newWorld(t, with(reg))
+		var all sync.WaitGroup
+		for i := range 25 {
+			c := w.login(fmt.Sprintf("romeo@example.test/%d", i), "")
+			all.Go(func() { c.send("<iq id='1' type='set'><q xmlns='urn:x'/></iq>") })
+		}
+		n := 0
+		for synctest.Wait(); len(x.waiting) > 0; synctest.Wait() {
+			if len(x.waiting) != 1 {
+				t.Error(len(x.waiting), "at once")
+			}
+			n++
+			if err := apply(x.next(t), &extension.Outcome{}); err != nil {
+				t.Error(err)
+			}
+		}
+		all.Wait()
+		if n != 20 { // as many as may wait
+			t.Error(n)
+		}
+	})
+}
+
+// What no event asked for has a bound of its own.
+func TestRemoteUnaskedBound(t *testing.T) {
+	x := &elsewhere{}
+	g := &gate{}
+	block := make(chan struct{})
+	newWorld(t, func(o *core.Options, p *core.Ports) {
+		with(rooms(x))(o, p)
+		g.Store = p.Store
+		g.before = func() { <-block }
+		p.Store = g
+	})
+	done := make(chan error, 1_001)
+	for range 1_001 {
+		var b transport.Batch
+		x.kernel.Apply(&b, "key", func(h *extension.Host) error {
+			h.Store.Put(jid.JID{}, "k", nil)
+			return nil
+		}, func(err error) { done <- err })
+	}
+	if err := <-done; !errors.Is(err, extension.ErrUnavailable) {
+		t.Error(err)
+	}
+	close(block)
+	for range 1_000 {
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	}
 }

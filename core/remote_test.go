@@ -189,6 +189,11 @@ func TestRemoteComponentErrors(t *testing.T) {
 		{"iq, full", "iq", extension.ErrFull, nil, "type='wait'><resource-constraint", false, false},
 		{"an answer, down", "result", extension.ErrDown, nil, "", false, false},
 		{"down later", "message", nil, func(e *extension.RemoteEvent) error { fail(e, extension.ErrDown); return nil }, "type='wait'><service-unavailable", false, false},
+		{"later presence took its place", "presence", nil, func(e *extension.RemoteEvent) error { fail(e, extension.ErrFull); return nil }, "", false, false},
+		{"poison, presence", "presence", nil, func(e *extension.RemoteEvent) error {
+			fail(e, stanza.Err(stanza.InternalServerError, ""))
+			return nil
+		}, "<internal-server-error", false, false},
 		{"poison", "message", nil, func(e *extension.RemoteEvent) error {
 			fail(e, stanza.Err(stanza.InternalServerError, ""))
 			return nil

@@ -170,6 +170,7 @@ type Guest struct {
 	notices          notices
 	offers           offers
 
+	unasked  atomic.Int64 // effects under way
 	waiting  atomic.Int64 // streams, see MayWait
 	answered atomic.Int64 // when the last of their requests was; Unix time in ns
 }

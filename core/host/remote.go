@@ -21,11 +21,13 @@ import (
 // as an outcome, which is applied here as that of a handler is: one transaction, with
 // the same permissions and bounds. Nobody who brings an outcome waits: what must be
 // committed, or has to wait on its way, is done by a goroutine of its own, of which
-// there are as many at most as events are out; and Hosts.Stop waits for all of them.
+// there are as many at most as events are out, and 1,000 for what no event asked for; and
+// Hosts.Stop waits for all of them.
 
 // Bounds of events that are out.
 const (
 	maxOutcomeBytes = 8 << 20          // that the writes of one outcome take
+	maxUnasked      = 1_000            // effects of one guest that no event asked for, under way
 	maxConflicts    = 10               // outcomes of one event that somebody else's writes were in front of
 	maxUnavailable  = 30 * time.Second // since the dispatch: for so long outcomes wait for storage
 	AnswerTime      = 30 * time.Second // what is asked is answered within
@@ -293,9 +295,9 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	switch {
 	case e.verdict != nil:
 		e.verdict <- verdict{err: err}
-	case e.Answer != nil:
+	case e.Answer != nil && !e.unanswered(err):
 		w = e.Answer(b, nil, senderError(err))
-	case e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
+	case e.Answer == nil && e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
 		e.g.Log(e.Kind.String()+" handler", err)
 	}
 	e.rest(b, own, w, func() {
@@ -357,13 +359,14 @@ func senderError(err error) error {
 	return err
 }
 
-// Undelivered is what a sender is told of an event that was not taken, nil for nothing:
-// presence is not answered.
-func Undelivered(s *stanza.Stanza, err error) *stanza.Error {
-	if s.Kind == stanza.Presence {
-		return nil
-	}
-	return stanza.AsError(senderError(err))
+// Undelivered is what a sender is told of an event that was not taken.
+func Undelivered(err error) *stanza.Error { return stanza.AsError(senderError(err)) }
+
+// unanswered says that nobody is told of an error: of presence that no handler has
+// seen. It may be that later presence took its place.
+func (e *Event) unanswered(err error) bool {
+	s := e.Stanza()
+	return s != nil && s.Kind == stanza.Presence && (errors.Is(err, extension.ErrFull) || errors.Is(err, extension.ErrDown))
 }
 
 // replay has an outcome ask for what it wants; a panic becomes an error.
@@ -447,7 +450,14 @@ func (k kernel) Reader() *extension.Host { return k.g.reader() }
 func (k kernel) Apply(b *transport.Batch, key string, effects func(*extension.Host) error, done func(error)) {
 	e := &Event{g: k.g, view: view{key: key}}
 	e.Key, e.At = key, k.g.hosts.Now()
+	e.Over = func() { k.g.unasked.Add(-1) }
+	if k.g.unasked.Add(1) > maxUnasked {
+		e.Over()
+		done(fmt.Errorf("%w: %d effects that no event asked for are under way", extension.ErrUnavailable, maxUnasked))
+		return
+	}
 	if !k.g.hosts.track(e) {
+		e.Over()
 		done(fmt.Errorf("%w: the server is shutting down", extension.ErrUnavailable))
 		return
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -69,6 +70,9 @@ func checkStages(reg *extension.Registration) error {
 	return nil
 }
 
+// maxDeadline is how long a stanza may wait for a verdict.
+const maxDeadline = 5 * time.Second
+
 // checkRemote checks what a registration that runs elsewhere may ask for.
 func checkRemote(reg *extension.Registration) error {
 	for i := range reg.StreamFeatures {
@@ -85,8 +89,8 @@ func checkRemote(reg *extension.Registration) error {
 			return fmt.Errorf("registry: %s: a handler of the stage %v can't run in a process of its own: a session's output does not wait for one", reg.Name, h.Stage)
 		case h.Fanout && h.Class == extension.Decide:
 			return fmt.Errorf("registry: %s: a handler that runs in a process of its own decides on no copies of groups: they don't wait for a verdict", reg.Name)
-		case h.Deadline < 0:
-			return fmt.Errorf("registry: %s: a handler of the stage %v has a deadline of %v", reg.Name, h.Stage, h.Deadline)
+		case h.Deadline < 0 || h.Deadline > maxDeadline:
+			return fmt.Errorf("registry: %s: a handler of the stage %v has a deadline of %v: at most %v are possible", reg.Name, h.Stage, h.Deadline, maxDeadline)
 		}
 	}
 	if reg.ResidentRoster != "" {

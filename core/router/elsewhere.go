@@ -67,10 +67,10 @@ func (r *Router) dispatch(b *transport.Batch, v *host.Event, g *host.Guest, e *e
 	if v.Over != nil {
 		defer v.Over()
 	}
-	if told := host.Undelivered(e.Stanza, err); told != nil {
-		return r.refuse(b, e, told)
+	if e.Stanza.Kind == stanza.Presence {
+		return nil
 	}
-	return nil
+	return r.refuse(b, e, host.Undelivered(err))
 }
 
 // askElsewhere dispatches a request. One to a component is not waited for.
@@ -128,7 +128,7 @@ func (r *Router) ended(b *transport.Batch, v *host.Event, q *question) transport
 	}
 	if err != nil {
 		leave()
-		return q.done(b, host.Undelivered(q.Stanza, err))
+		return q.done(b, host.Undelivered(err))
 	}
 	return func(context.Context) { // the time is the event's
 		defer leave()

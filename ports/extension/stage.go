@@ -72,7 +72,7 @@ type StageHandler struct {
 	Fanout bool
 	// Deadline is how long a stanza waits for the verdict of a Decide handler that
 	// runs elsewhere (Registration.Remote), while a process has it; behind that Policy
-	// says what becomes of it. 0 means 250 ms.
+	// says what becomes of it. 0 means 250 ms; at most 5 s.
 	Deadline time.Duration
 	Handle   func(ctx context.Context, h *Host, e *Envelope) (Verdict, error)
 }
