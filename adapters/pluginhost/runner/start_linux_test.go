@@ -35,6 +35,12 @@ func TestFailedStarts(t *testing.T) {
 			s.Command = Command{Path: "./x"}
 			os.WriteFile(filepath.Join(s.Folder, "x"), []byte("#!/bin/sh\n"), 0o600)
 		}, []string{"permission denied"}},
+		{"a script whose digest is right", func(s *Spec) {
+			const script = "#!/bin/sh\necho \"$0 does not work\" >&2\nexit 5\n"
+			s.Command = Command{Path: "./x"}
+			s.Files = map[string]string{"x": fmt.Sprintf("%x", sha256.Sum256([]byte(script)))}
+			os.WriteFile(filepath.Join(s.Folder, "x"), []byte(script), 0o700)
+		}, []string{"exited with status 5", "/x does not work"}},
 		{"without a name", func(s *Spec) { s.Name = "../x" }, []string{"lower-case letters"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
