@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -82,6 +84,7 @@ func TestDocumented(t *testing.T) {
 	k.Resumed(true)
 	k.Paused("x", time.Second)
 	k.Refused("x")
+	tellOfRemote(m)
 	m.refusedConnections.WithLabelValues("x").Inc()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -96,6 +99,40 @@ func TestDocumented(t *testing.T) {
 	there, told := names(`(?m)^# TYPE (hexmpp_\w+)`, w.Body.String()), names(`\b(hexmpp_[a-z_]+)`, string(page))
 	if !slices.Equal(there, told) {
 		t.Errorf("there are\n%q, and the page has\n%q", there, told)
+	}
+}
+
+// tellOfRemote tells each thing that there is once.
+func tellOfRemote(m *Metrics) {
+	r := m.Remote()
+	r.Dispatched("muc", "stanza", nil)
+	r.Dispatched("muc", "iq", extension.ErrFull)
+	r.Ended("muc", "stanza", time.Millisecond, nil)
+	r.Ended("muc", "timer", time.Second, extension.ErrDown)
+	r.Again("muc", fmt.Errorf("%w: somebody else", extension.ErrConflict))
+	r.Again("muc", extension.ErrUnavailable)
+	r.Missed("muc")
+	r.Skipped("muc")
+	r.Broke("muc", true)
+	r.Broke("muc", true)
+	r.Broke("muc", false)
+}
+
+func TestRemote(t *testing.T) {
+	m := New("1")
+	tellOfRemote(m)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`hexmpp_plugin_dispatched_total{kind="stanza",plugin="muc"} 1`, `hexmpp_plugin_untaken_total{kind="iq",plugin="muc"} 1`,
+		`hexmpp_plugin_ended_total{kind="stanza",plugin="muc",result="applied"} 1`, `hexmpp_plugin_ended_total{kind="timer",plugin="muc",result="failed"} 1`,
+		`hexmpp_plugin_event_seconds_count{plugin="muc"} 2`,
+		`hexmpp_plugin_again_total{plugin="muc",reason="conflict"} 1`, `hexmpp_plugin_again_total{plugin="muc",reason="storage"} 1`,
+		`hexmpp_plugin_verdicts_missed_total{plugin="muc"} 1`, `hexmpp_plugin_verdicts_skipped_total{plugin="muc"} 1`, `hexmpp_plugin_handlers_skipped{plugin="muc"} 1`,
+	} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("missing: %s", want)
+		}
 	}
 }
 

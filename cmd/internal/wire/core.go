@@ -56,6 +56,7 @@ func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.S
 		Order:           x.Order,
 		LoggedIn:        accounts.LoggedIn,
 		Observe:         m.Kernel(),
+		Remote:          m.Remote(),
 		Log:             o.Log.Named("core"),
 	})
 	if err != nil {
