@@ -11,8 +11,11 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
+	"github.com/hexmpp/hexmpp/api/plugin/handshake"
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/observe"
@@ -298,3 +301,29 @@ func (h *Host) Observe() []observe.Plugin {
 	}
 	return list
 }
+
+// Describe starts a program as a plugin and asks it what it is. It needs no server, and
+// checks nothing. The manifest is JSON. Relative paths of the command are in the folder.
+func Describe(ctx context.Context, command runner.Command, folder, version string, log *zap.Logger) (_ []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, describeTime)
+	defer cancel()
+	r, err := runner.New(runner.Options{Folder: runner.DefaultFolder()}, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	proc, err := r.Start(ctx, runner.Spec{Name: "described", Command: command, Folder: folder, Handshake: cookie, Versions: []int{handshake.Version}})
+	if err != nil {
+		return nil, err
+	}
+	defer proc.Kill()
+	answer, err := pluginv1.NewPluginClient(proc.Conn()).Describe(ctx, &pluginv1.DescribeRequest{ServerVersion: version})
+	if err != nil {
+		return nil, fmt.Errorf("its answer to Describe: %w", said(err))
+	}
+	return protojson.Marshal(answer.GetManifest())
+}
+
+// describeTime is how long a plugin may take to say what it is, where no configuration
+// says anything else.
+const describeTime = 30 * time.Second

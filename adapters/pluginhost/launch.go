@@ -63,13 +63,12 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 	}
 	reg.Remote, reg.Start, reg.Stop = p, p.begin, p.halt
 	l := p.conf.Limits
-	p.verdicts = make([]time.Duration, len(in.manifest.Stages))
-	for i, h := range in.manifest.Stages {
-		if h.GetClass() == pluginv1.Class_CLASS_DECIDE {
-			p.verdicts[i] = l.DecideTime
-			if h.DeadlineMs > 0 {
-				p.verdicts[i] = min(time.Duration(h.DeadlineMs)*time.Millisecond, time.Minute)
+	for i := range reg.Stages {
+		if h := &reg.Stages[i]; h.Class == extension.Decide {
+			if h.Deadline <= 0 {
+				h.Deadline = l.DecideTime
 			}
+			h.Deadline = min(h.Deadline, maxDecide)
 		}
 	}
 	p.mu.Lock()
@@ -82,6 +81,9 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 	p.reg, p.asked = reg, in.asked
 	return in.open(ctx)
 }
+
+// maxDecide bounds how long a plugin may have for a verdict on a stanza.
+const maxDecide = time.Minute
 
 // shardsOf is how many Sessions a plugin gets.
 func shardsOf(m *pluginv1.Manifest) int {

@@ -32,12 +32,11 @@ type plugin struct {
 	ring *runner.Log
 
 	// Set by first, before anybody else knows of the plugin.
-	reg      *extension.Registration // nil: it was never there
-	verdicts []time.Duration         // of each stage handler: how long it may take; 0 for any time
-	asked    []int                   // for each of reg.Components, which one of the manifest it is
-	shards   int
-	answers  answers
-	decode   codec.Limits
+	reg     *extension.Registration // nil: it was never there
+	asked   []int                   // for each of reg.Components, which one of the manifest it is
+	shards  int
+	answers answers
+	decode  codec.Limits
 
 	kernel extension.Kernel // set by Attach
 
@@ -99,9 +98,7 @@ type source struct {
 	p    *plugin
 	e    *extension.RemoteEvent
 	next *pluginv1.Event // for the first time that it is sent
-	// deadline is how long a process may hold it, 0 for any time.
-	deadline time.Duration
-	sent     time.Time // to a process, the last time; plugin.mu guards it
+	sent time.Time       // to a process, the last time; plugin.mu guards it
 }
 
 // Encode implements wire.Source. The machine calls it, so mu is held.
@@ -115,13 +112,7 @@ func (s *source) Encode() *pluginv1.Event {
 	return m
 }
 
-func (s *source) encode() (*pluginv1.Event, error) {
-	m, err := codec.Event(s.p.asAsked(s.e))
-	if err == nil && s.deadline > 0 {
-		m.DeadlineMs = uint32((s.deadline + time.Millisecond - 1) / time.Millisecond)
-	}
-	return m, err
-}
+func (s *source) encode() (*pluginv1.Event, error) { return codec.Event(s.p.asAsked(s.e)) }
 
 // asAsked is an event with the index of the component in the manifest: of one that was
 // given several domains the kernel has several.
@@ -144,12 +135,8 @@ func (p *plugin) Attach(k extension.Kernel) { p.kernel = k }
 
 // Dispatch implements extension.Remote.
 func (p *plugin) Dispatch(e *extension.RemoteEvent) error {
-	s := &source{p: p, e: e, deadline: e.Deadline}
-	item := wire.Item{Key: e.Key, Size: size(e), Received: e.At, Observed: e.Observed, Impatient: e.AtOnce, Source: s}
-	if e.Kind == extension.Staged && s.deadline == 0 && e.Handler >= 0 && e.Handler < len(p.verdicts) {
-		s.deadline = p.verdicts[e.Handler]
-	}
-	item.Deadline = s.deadline
+	s := &source{p: p, e: e}
+	item := wire.Item{Key: e.Key, Size: size(e), Received: e.At, Observed: e.Observed, Impatient: e.AtOnce, Deadline: e.Deadline, Source: s}
 	if x := e.Envelope.Stanza; e.Kind == extension.ToComponent && x.Kind == stanza.Presence && (x.Type == "" || x.Type == stanza.Unavailable) {
 		item.Coalesce = wire.CoalesceKey{From: x.From.String(), To: x.To.String()}
 	}

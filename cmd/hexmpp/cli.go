@@ -17,6 +17,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
 	Config  configCmd  `cmd:"" help:"Check or show the configuration."`
+	Plugin  pluginCmd  `cmd:"" help:"Manage plugins, or tell what one is."`
 	Status  statusCmd  `cmd:"" help:"Tell how the running server is."`
 	Reload  reloadCmd  `cmd:"" help:"Make the running server read its certificates again."`
 	Version versionCmd `cmd:"" help:"Tell the version of hexmpp."`

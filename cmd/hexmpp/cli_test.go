@@ -12,11 +12,15 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/hexmpp/hexmpp/api/plugin/handshake"
+	"github.com/hexmpp/hexmpp/cmd/internal/wire"
 )
 
-// TestMain runs the program itself when a test has started this binary for it.
+// TestMain runs the program itself when a test has started this binary for it, or the
+// server in a test has started it as a process of its own.
 func TestMain(m *testing.M) {
-	if os.Getenv("HEXMPP_TEST_MAIN") != "" {
+	if os.Getenv("HEXMPP_TEST_MAIN") != "" || os.Getenv(handshake.CookieKey) != "" || len(os.Args) == 2 && os.Args[1] == wire.GuardCommand {
 		main()
 		return
 	}
@@ -154,6 +158,12 @@ func TestCommandLine(t *testing.T) {
 		{"user list --domain elsewhere.test --config " + file, exitFailed, "^$", "not a hosted domain"},
 		{"status --config " + file, exitFailed, "^$", "no server is running on the data folder .*: start it with hexmpp serve"},
 		{"reload --config " + file, exitFailed, "^$", "no server is running"},
+		{"plugin", exitUsage, "^$", "expected one of"},
+		{"plugin list --config " + file, exitFailed, "^$", "no server is running"},
+		{"plugin reload x --config " + file, exitFailed, "^$", "no server is running"},
+		{"plugin logs x -n 3 --config " + file, exitFailed, "^$", "no server is running"},
+		{"plugin describe nobody", exitFailed, "^$", "neither the name of a plugin that is part of hexmpp nor the path of a program: write ./nobody"},
+		{"plugin describe /nonexistent/x", exitFailed, "^$", "nonexistent"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			r := hexmpp(t.Context(), "", strings.Fields(c.args)...)

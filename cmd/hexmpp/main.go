@@ -10,5 +10,8 @@ import (
 )
 
 func main() {
+	if status, ok := asProcess(os.Args[1:]); ok {
+		os.Exit(status)
+	}
 	os.Exit(run(context.Background(), os.Args[1:], stdio()))
 }

@@ -27,9 +27,15 @@ func (e Error) Error() string {
 }
 
 // Wrong says that the option at this path ("tls.certificates") has a value that
-// can't be used, for a reason that is seen outside of the file.
+// can't be used, for a reason that is seen outside of the file. If the file has no such
+// option the line is that of the section that it belongs to.
 func (c *Config) Wrong(path string, why error) Error {
-	return Error{c.File, c.lines[path], path + ": " + why.Error()}
+	line := 0
+	for at := path; line == 0 && at != ""; {
+		line = c.lines[at]
+		at = at[:max(0, strings.LastIndexByte(at, '.'))]
+	}
+	return Error{c.File, line, path + ": " + why.Error()}
 }
 
 // Errors is everything that is wrong, in the order of the lines.
@@ -145,8 +151,8 @@ func (r *reader) fields(path string, n *yaml.Node, do func(key, val *yaml.Node))
 // plain reports whether a free mapping has no aliases and is not too deep.
 func (r *reader) plain(path string, n *yaml.Node) bool {
 	bad := 0
-	var walk func(n *yaml.Node, depth int)
-	walk = func(n *yaml.Node, depth int) {
+	var walk func(path string, n *yaml.Node, depth int)
+	walk = func(path string, n *yaml.Node, depth int) {
 		if bad > 0 {
 			return
 		}
@@ -154,11 +160,16 @@ func (r *reader) plain(path string, n *yaml.Node) bool {
 			bad = max(n.Line, 1)
 			return
 		}
-		for _, child := range n.Content {
-			walk(child, depth+1)
+		for i, child := range n.Content {
+			at := path
+			if n.Kind == yaml.MappingNode && i%2 == 1 {
+				at = join(path, n.Content[i-1].Value)
+				r.lines[at] = n.Content[i-1].Line // for what its owner finds wrong
+			}
+			walk(at, child, depth+1)
 		}
 	}
-	walk(n, 0)
+	walk(path, n, 0)
 	if bad > 0 {
 		r.fail(bad, "%s: anchors, aliases and more than %d levels are not supported", path, maxDepth)
 	}

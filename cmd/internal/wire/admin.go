@@ -40,10 +40,14 @@ func (a *adminPort) Reload(context.Context) error {
 	return nil
 }
 
-func newSocket(c *config.Config, a *adminPort, log *zap.Logger) (*adminapi.Server, error) {
+func newSocket(c *config.Config, a *adminPort, procs *processes, log *zap.Logger) (*adminapi.Server, error) {
 	socket, err := adminapi.SocketPath(c.Data)
 	if err != nil {
 		return nil, err
 	}
-	return adminapi.New(adminapi.Options{Socket: socket}, adminapi.Deps{Users: a, Server: a, Log: log.Named("admin")})
+	d := adminapi.Deps{Users: a, Server: a, Log: log.Named("admin")}
+	if procs.host != nil {
+		d.Plugins = procs.host
+	}
+	return adminapi.New(adminapi.Options{Socket: socket}, d)
 }

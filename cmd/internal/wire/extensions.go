@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 
 	"go.uber.org/fx"
 
@@ -95,14 +96,14 @@ var order = extension.Order{
 	},
 }
 
-func newExtensions(o Options) (extensions, error) {
+func newExtensions(o Options, procs *processes) (extensions, error) {
 	x := extensions{Order: extension.Order{}}
 	for _, e := range inside {
 		c, known := o.Config.Extensions[e.name]
 		if !known {
 			return x, fmt.Errorf("extension %s is missing in config.Known", e.name)
 		}
-		if c.Enabled {
+		if c.Enabled && c.Run == config.RunInside {
 			x.Registrations = append(x.Registrations, e.make(o))
 		}
 	}
@@ -111,6 +112,7 @@ func newExtensions(o Options) (extensions, error) {
 		return x, err
 	}
 	x.Registrations = append(x.Registrations, plugins...)
+	x.Registrations = append(x.Registrations, procs.registrations...)
 	for stage, names := range order {
 		for _, name := range names {
 			if o.Config.Extensions[name].Enabled {
@@ -118,5 +120,24 @@ func newExtensions(o Options) (extensions, error) {
 			}
 		}
 	}
+	x.placePlugins()
 	return x, nil
+}
+
+// placePlugins puts plugins that see stanzas into the order: behind blocking, since what
+// was refused is none of theirs, and in front of all others, so that archives and copies
+// have what they made of a message. Among each other they are in the order in which they
+// start.
+func (x *extensions) placePlugins() {
+	for stage := extension.Submit; stage <= extension.Write; stage++ {
+		at := 1 + slices.Index(x.Order[stage], "blocking")
+		for i := range x.Registrations {
+			reg := &x.Registrations[i]
+			sees := slices.ContainsFunc(reg.Stages, func(h extension.StageHandler) bool { return h.Stage == stage })
+			if sees && !slices.Contains(x.Order[stage], reg.Name) {
+				x.Order[stage] = slices.Insert(x.Order[stage], at, reg.Name)
+				at++
+			}
+		}
+	}
 }

@@ -15,8 +15,11 @@ import (
 // HTTP is the HTTP listener and what it serves.
 var HTTP = fx.Module("http", fx.Provide(newHTTP))
 
-func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, log *zap.Logger) *httpd.Server {
+func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, procs *processes, log *zap.Logger) *httpd.Server {
 	m.Watch(k.Gauges)
+	if procs.host != nil {
+		m.WatchPlugins(procs.host.Observe)
+	}
 	s := httpd.New(httpd.Options{Addresses: c.Listen.HTTP}, log.Named("http"))
 	s.Handle("GET /metrics", httpd.From(c.Metrics.From, m.Handler()))
 	s.Handle("GET /health", &health{store: store, spool: sp, log: log.Named("http")})

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -58,26 +57,9 @@ func named(reg extension.Registration, domains []string) extension.Registration 
 	return reg
 }
 
-// errProcess says that this version starts no processes.
-var errProcess = errors.New("this version of hexmpp starts no processes yet")
-
-// checkPlugins refuses what would have to run in a process of its own, and finds what
-// plugins that run inside know to be wrong.
+// checkPlugins finds what plugins that run inside know to be wrong. Those in processes of
+// their own are asked at the start.
 func checkPlugins(c *config.Config, note func(path string, err error)) {
-	for name, e := range c.Extensions {
-		if e.Enabled && e.Run == config.RunProcess {
-			note("extensions."+name+".run", fmt.Errorf("%w: use %s", errProcess, config.RunInside))
-		}
-	}
-	for name, p := range c.Plugins {
-		switch {
-		case !p.Enabled:
-		case p.Run == config.RunProcess && p.Bundled:
-			note("plugins."+name, fmt.Errorf("%w: set run to %s", errProcess, config.RunInside))
-		case p.Run == config.RunProcess:
-			note("plugins."+name, errProcess)
-		}
-	}
 	inside, err := pluginsInside(c)
 	note("plugins", err)
 	for i := range inside {

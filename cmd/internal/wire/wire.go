@@ -51,6 +51,7 @@ type Server struct {
 	lock   *datadir.Lock
 	store  storage.Store
 	spool  *spool.Spool
+	procs  *processes
 	parts  parts
 	config *config.Config
 
@@ -88,8 +89,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.spool, err = spool.Open(spool.Options{Dir: filepath.Join(o.Config.Data, "spool")}, o.Log.Named("spool")); err != nil {
 		return nil, errors.Join(err, s.store.Close(), lock.Release())
 	}
+	// So are the processes: the kernel is told what they claim when it is made.
+	if s.procs, err = startProcesses(ctx, o); err != nil {
+		return nil, errors.Join(err, s.spool.Close(), s.store.Close(), lock.Release())
+	}
 	s.watch()
-	s.app = fx.New(modules(ctx, o, s.store, s.spool, counts, &s.parts))
+	s.app = fx.New(modules(ctx, o, s.store, s.spool, s.procs, counts, &s.parts))
 	if err = s.app.Err(); err == nil {
 		// Not cut short by ctx: fx would stop what it has started with the
 		// same context, that is, not at all.
@@ -114,7 +119,7 @@ func (s *Server) Ready() {
 func (s *Server) close() error {
 	close(s.stopping)
 	s.watching.Wait()
-	return errors.Join(s.spool.Close(), s.store.Close(), s.lock.Release())
+	return errors.Join(s.procs.stop(), s.spool.Close(), s.store.Close(), s.lock.Release())
 }
 
 // watch notes that a part which keeps what others were promised has failed. It
@@ -172,9 +177,9 @@ func (s *Server) Addrs() (c2s, c2sTLS []string) { return s.parts.Listeners.Addrs
 
 // modules is the whole server, as fx sees it; its parts are put into p. ctx is that of
 // Start.
-func modules(ctx context.Context, o Options, store storage.Store, sp storage.Spool, m *metrics.Metrics, p *parts) fx.Option {
+func modules(ctx context.Context, o Options, store storage.Store, sp storage.Spool, procs *processes, m *metrics.Metrics, p *parts) fx.Option {
 	return fx.Options(
-		fx.Supply(o, o.Config, o.Log, m, fx.Annotate(store, fx.As(new(storage.Store))), fx.Annotate(sp, fx.As(new(storage.Spool)))),
+		fx.Supply(o, o.Config, o.Log, m, procs, fx.Annotate(store, fx.As(new(storage.Store))), fx.Annotate(sp, fx.As(new(storage.Spool)))),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			events := &fxevent.ZapLogger{Logger: log.Named("fx")}
 			events.UseLogLevel(zapcore.DebugLevel)

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/hexmpp/hexmpp/adapters/metrics"
+	"github.com/hexmpp/hexmpp/adapters/pluginhost"
 	"github.com/hexmpp/hexmpp/adapters/spool"
 	"github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
@@ -66,7 +67,7 @@ func stop(t *testing.T, s *Server) {
 
 func TestGraphIsComplete(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	if err := fx.ValidateApp(modules(t.Context(), o, memory.New(), &spool.Spool{}, metrics.New("test"), &parts{})); err != nil {
+	if err := fx.ValidateApp(modules(t.Context(), o, memory.New(), &spool.Spool{}, &processes{}, metrics.New("test"), &parts{})); err != nil {
 		t.Error(err)
 	}
 }
@@ -75,7 +76,7 @@ func TestGraphIsComplete(t *testing.T) {
 // name, and registers itself under it.
 func TestExtensions(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	x, err := newExtensions(o)
+	x, err := newExtensions(o, &processes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestExtensions(t *testing.T) {
 	}
 
 	o, _, _ = setup(t, "extensions: {ping: {enabled: false}, version: {enabled: false}}")
-	if x, err = newExtensions(o); err != nil {
+	if x, err = newExtensions(o, &processes{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(x.Registrations); !slices.Equal(got, []string{"blocking", "carbons", "contact", "csi", "lastactivity", "mam", "private", "register", "time", "vcard"}) {
@@ -107,7 +108,7 @@ func TestExtensions(t *testing.T) {
 // TestOrderHoldsEveryStage: who sees stanzas has its place in extensions.go.
 func TestOrderHoldsEveryStage(t *testing.T) {
 	o, _, _ := setup(t, loopback)
-	x, err := newExtensions(o)
+	x, err := newExtensions(o, &processes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,21 +348,70 @@ func TestWarningsAreLogged(t *testing.T) {
 	}
 }
 
-// What would need a process is refused, with the line that asks for it.
-func TestProcessesAreRefused(t *testing.T) {
-	o, _, _ := setup(t, "extensions:\n  ping: {run: process}\n  vcard: {enabled: false, run: process}\nplugins:\n  announce: {}\n  x: {command: /x}\n  y: {command: /y, enabled: false}\n")
-	err := Check(o.Config)
-	var got []string
-	for line := range strings.Lines(fmt.Sprint(err)) {
-		_, text, _ := strings.Cut(line, "c.yaml:")
-		got = append(got, strings.TrimSpace(text))
+// TestProcesses: what is configured to run in a process of its own becomes a plugin of the
+// host, with what the file says.
+func TestProcesses(t *testing.T) {
+	o, _, _ := setup(t, "extensions:\n  ping: {run: process}\n  vcard: {run: process, options: {max-bytes: 2048}}\n  private: {enabled: false, run: process}\n"+
+		"plugins:\n  announce: {domains: [news.$domain], permissions: []}\n  x: {command: [./x, a], files: {./x: "+strings.Repeat("0", 64)+"}, options: {n: 1}, limits: {memory: 64MiB, grace-time: 0s, queue: 7}}\n  y: {command: /y, enabled: false}\n")
+	folder := filepath.Dir(o.Config.File)
+	if err := Check(o.Config); err != nil {
+		t.Fatal(err)
 	}
-	if want := []string{
-		"2: extensions.ping.run: " + errProcess.Error() + ": use inside",
-		"5: plugins.announce: " + errProcess.Error() + ": set run to inside",
-		"6: plugins.x: " + errProcess.Error(),
-	}; !slices.Equal(got, want) {
-		t.Errorf("errors %q, want %q", got, want)
+	list, err := plugins(o.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	of := map[string]pluginhost.Plugin{}
+	for _, p := range list {
+		names = append(names, p.Key)
+		of[p.Name] = p
+		if p.Bundled && !isServed(p.Name) {
+			t.Errorf("this program can't be a process of %s", p.Name)
+		}
+	}
+	if want := []string{"extensions.ping", "extensions.vcard", "plugins.announce", "plugins.x"}; !slices.Equal(names, want) {
+		t.Fatalf("%v, want %v", names, want)
+	}
+	if p := of["vcard"]; !p.Bundled || !p.Command.Self || !slices.Equal(p.Command.Args, []string{"plugin", "vcard"}) || string(p.Options) != `{"max-bytes":2048}` || p.Permissions != nil {
+		t.Errorf("%+v", p)
+	}
+	if p := of["announce"]; !p.Bundled || p.Permissions == nil || !slices.Equal(p.Domains, []string{"news.$domain"}) || !strings.Contains(string(p.Options), `"max-bytes":10240`) {
+		t.Errorf("%+v", p)
+	}
+	x := of["x"]
+	if x.Bundled || x.Command.Path != filepath.Join(folder, "x") || !slices.Equal(x.Command.Args, []string{"a"}) || len(x.Files) != 1 || string(x.Options) != `{"n":1}` {
+		t.Errorf("%+v", x)
+	}
+	if x.Limits.Memory != 64<<20 || x.Limits.GraceTime >= 0 || x.Limits.Queue != 7 || x.Limits.StartTime != 10*time.Second || x.Folder != folder {
+		t.Errorf("%+v", x)
+	}
+	x2, err := newExtensions(o, &processes{registrations: []extension.Registration{{Name: "x", Stages: []extension.StageHandler{{Stage: extension.Submit}, {Stage: extension.Undelivered}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(x2.Order[extension.Submit], x2.Order[extension.Undelivered]); got != "[blocking x mam carbons] [x]" {
+		t.Errorf("order %s", got)
+	}
+	for _, r := range x2.Registrations {
+		if r.Name == "ping" || r.Name == "vcard" {
+			t.Errorf("%s runs inside, too", r.Name)
+		}
+	}
+}
+
+// TestLocated: what a plugin finds wrong in its configuration has the line of the file.
+func TestLocated(t *testing.T) {
+	o, _, _ := setup(t, "plugins:\n  x:\n    command: /x\n    options:\n      rooms:\n        max: many\n")
+	err := located(o.Config, errors.Join(
+		fmt.Errorf("around: %w", &pluginhost.ConfigError{Key: "plugins.x.options.rooms.max", Err: errors.New("no number")}),
+		errors.Join(&pluginhost.ConfigError{Key: "plugins.x.permissions", Err: errors.New("missing")})))
+	var wrong config.Errors
+	if !errors.As(err, &wrong) || len(wrong) != 2 || wrong[0].Line != 2 || wrong[1].Line != 6 || wrong[1].Text != "plugins.x.options.rooms.max: no number" {
+		t.Errorf("%+v", err)
+	}
+	if err := located(o.Config, errors.Join(errors.New("crash"), &pluginhost.ConfigError{Key: "plugins.x", Err: errors.New("b")})); !strings.Contains(err.Error(), "crash") || !strings.Contains(err.Error(), "plugins.x: b") {
+		t.Error(err)
 	}
 }
 
@@ -387,7 +437,7 @@ func TestPluginsInside(t *testing.T) {
 		if err := Check(o.Config); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
-		x, err := newExtensions(o)
+		x, err := newExtensions(o, &processes{})
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
