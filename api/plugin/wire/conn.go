@@ -29,6 +29,7 @@ type Conn struct {
 	acting     bool
 	running    bool // events go out
 	progress   bool // an outcome came
+	ghosts     bool // what was in flight was made void by a reset: it may be handled all the same
 	closed     bool
 	broken     error // what it did
 	lastOut    time.Time
@@ -184,6 +185,8 @@ func (c *Conn) Close(crashed bool, now time.Time) {
 	if crashed {
 		k.stats.Crashes++
 	}
+	// The last crash that an event may be in must be its own: nothing else was handled.
+	alone := k.inFlight == 1 && !c.ghosts
 	var landed, suspects []*event
 	for i := range c.shards {
 		for s := &c.shards[i]; s.flight.head != nil; {
@@ -224,11 +227,14 @@ func (c *Conn) Close(crashed bool, now time.Time) {
 		if e.state != returned {
 			continue // its deadline was over
 		}
-		e.crashes++
-		switch {
-		case e.crashes >= k.limits.Crashes:
+		switch last := k.limits.Crashes - 1; {
+		case e.crashes >= last && alone:
 			k.fail(e, Poison, stanza.Err(stanza.InternalServerError, ""))
-		case e.crashes >= k.limits.Crashes-1 && !e.suspect:
+			continue
+		case e.crashes < last:
+			e.crashes++
+		}
+		if e.crashes >= k.limits.Crashes-1 && !e.suspect {
 			e.suspect = true
 			k.suspects = append(k.suspects, e)
 		}

@@ -33,7 +33,8 @@ type KernelLimits struct {
 	// Conflicts is how many times an outcome may be in conflict before its event
 	// fails; 5.
 	Conflicts int
-	// Crashes is how many crashes an event may be in before it fails; 3.
+	// Crashes is how many crashes an event may be in before it fails; 3. It must be alone
+	// in the last one, so behind the one before it is sent with nothing else in flight.
 	Crashes int
 	// Resets bounds those that a Session has not confirmed; 16,384.
 	Resets int
@@ -197,8 +198,9 @@ type Kernel struct {
 	all      eventList // without end, in the order of Enqueue
 	observed eventList // of those that wait
 	last     map[CoalesceKey]*event
-	// suspects are events that were handled in all crashes but one that they may be in,
-	// or have been in them by chance: each is sent with nothing else in flight, so that the next crash names the guilty one.
+	// suspects were handled in all crashes but one that an event may be in; some of them
+	// by chance. While there are any, each is sent with nothing else in flight, so that
+	// the next crash names the guilty one.
 	suspects []*event
 
 	ids        uint64 // of events
@@ -432,6 +434,7 @@ func (k *Kernel) reset(y *key, keepAnswered bool, now time.Time) {
 		case e.state == answered:
 			k.giveAgain(e)
 		case e.state == inFlight:
+			k.conn.ghosts = true
 			k.land(e, now)
 			k.giveAgain(e)
 		}
