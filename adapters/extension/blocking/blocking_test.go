@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -15,6 +16,10 @@ import (
 
 func TestSuite(t *testing.T) {
 	extensiontest.Run(t, func() extension.Registration { return blocking.New(blocking.Options{}) })
+}
+
+func TestSuiteAsAPlugin(t *testing.T) {
+	extensiontest.Run(t, func() extension.Registration { return plugintest.Through(blocking.New(blocking.Options{})) })
 }
 
 var (

@@ -5,11 +5,16 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
 )
 
 func TestSuite(t *testing.T) { extensiontest.Run(t, ping.New) }
+
+func TestSuiteAsAPlugin(t *testing.T) {
+	extensiontest.Run(t, func() extension.Registration { return plugintest.Through(ping.New()) })
+}
 
 func TestPing(t *testing.T) {
 	juliet := extensiontest.Client("juliet@capulet.example/balcony")

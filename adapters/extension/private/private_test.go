@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -15,6 +16,12 @@ import (
 func TestSuite(t *testing.T) {
 	extensiontest.Run(t, func() extension.Registration {
 		return private.New(private.Options{MaxBytes: 2000, MaxElements: 5})
+	})
+}
+
+func TestSuiteAsAPlugin(t *testing.T) {
+	extensiontest.Run(t, func() extension.Registration {
+		return plugintest.Through(private.New(private.Options{MaxBytes: 2000, MaxElements: 5}))
 	})
 }
 

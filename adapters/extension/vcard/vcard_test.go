@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/vcard"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -16,6 +17,10 @@ import (
 
 func TestSuite(t *testing.T) {
 	extensiontest.Run(t, func() extension.Registration { return vcard.New(vcard.Options{}) })
+}
+
+func TestSuiteAsAPlugin(t *testing.T) {
+	extensiontest.Run(t, func() extension.Registration { return plugintest.Through(vcard.New(vcard.Options{})) })
 }
 
 var (
