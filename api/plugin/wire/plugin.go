@@ -396,8 +396,14 @@ func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 }
 
 // Epoch is to be asked for before anything is read, or known by heart, that Unasked
-// effects of the key are made from.
-func (p *Plugin) Epoch(key string) uint64 { return p.shards[Shard(key, len(p.shards))].epoch }
+// effects of the key are made from. While a Forget of the key is still to come, because a
+// void event of it is handled, it is one with which Unasked returns ErrVoid.
+func (p *Plugin) Epoch(key string) uint64 {
+	if y := p.keys[key]; y != nil && y.forget != 0 {
+		return y.forget - 1
+	}
+	return p.shards[Shard(key, len(p.shards))].epoch
+}
 
 // Unasked sends effects that no event asked for. The answer is a WasApplied with the
 // ID. An error wraps ErrFull, or ErrVoid if the key was reset since the epoch.

@@ -1,0 +1,91 @@
+package wire
+
+import (
+	"fmt"
+)
+
+// consistent recounts what a Kernel knows.
+func consistent(k *Kernel) error {
+	var s Stats
+	var suspects, applying, sent, sentBytes int
+	for name, y := range k.keys {
+		if y.name != name || y.events.n == 0 && y.applying == nil && y.applies.len() == 0 {
+			return fmt.Errorf("key %s is kept for nothing", name)
+		}
+		var last state = answered
+		rank := map[state]int{answered: 0, inFlight: 1, returned: 2, waiting: 3}
+		flight := 0
+		var answer, send *event
+		for e := y.events.head; e != nil; e = e.links[ofKey].next {
+			if rank[e.state] < rank[last] {
+				return fmt.Errorf("key %s: event %d, %d, is behind one of %d", name, e.id, e.state, last)
+			}
+			last = e.state
+			switch e.state {
+			case waiting:
+				s.Waiting++
+				s.WaitingBytes += e.item.Size
+			case returned:
+				s.Returned++
+			case inFlight:
+				flight++
+				s.InFlight++
+				s.InFlightBytes += e.item.Size
+				if answer == nil {
+					answer = e
+				}
+			case ended:
+				return fmt.Errorf("event %d is ended", e.id)
+			}
+			if send == nil && (e.state == waiting || e.state == returned) {
+				send = e
+			}
+			if e.state != waiting {
+				sent++
+				sentBytes += e.item.Size
+			}
+			if e.suspect {
+				suspects++
+			}
+		}
+		if y.answer != answer || y.send != send || y.flight != flight {
+			return fmt.Errorf("key %s: answer %v, send %v, %d in flight", name, y.answer, y.send, y.flight)
+		}
+		applying += y.applies.len()
+		if y.applying != nil {
+			applying++
+		} else if y.applies.len() > 0 {
+			return fmt.Errorf("key %s: nothing is applied though something waits", name)
+		}
+		may := k.conn != nil && send != nil && !(y.barrier && (y.applying != nil || y.applies.len() > 0)) && y.place_ == 0 && flight < k.limits.KeyEvents
+		if may != (y.list != noList) {
+			return fmt.Errorf("key %s: in list %d, may be sent: %v", name, y.list, may)
+		}
+	}
+	got := k.Stats()
+	if got.Waiting != s.Waiting || got.WaitingBytes != s.WaitingBytes || got.Returned != s.Returned || got.InFlight != s.InFlight ||
+		got.InFlightBytes != s.InFlightBytes || k.inFlight != s.InFlight || suspects != len(k.suspects) || sent != k.sent || sentBytes != k.sentBytes || applying != k.applying {
+		return fmt.Errorf("counted %+v, %d suspects, %d applying: there is %+v", got, len(k.suspects), k.applying, s)
+	}
+	if k.conn != nil {
+		flying, back := 0, 0
+		for i := range k.conn.shards {
+			s := &k.conn.shards[i]
+			if len(s.flying) != s.flight.n {
+				return fmt.Errorf("%d in flight, %d in the list", len(s.flying), s.flight.n)
+			}
+			flying += s.flight.n
+			if s.flight.n > k.limits.Credit.Events || s.flight.n > 1 && s.flight.bytes > k.limits.Credit.Bytes {
+				return fmt.Errorf("%d events, %d bytes in flight", s.flight.n, s.flight.bytes)
+			}
+			back += s.returned
+			if s.requests > MaxRequests || s.unasked > MaxUnasked {
+				return fmt.Errorf("%d requests, %d unasked", s.requests, s.unasked)
+			}
+		}
+		if flying != s.InFlight || back != s.Returned {
+			return fmt.Errorf("%d in flight, %d returned on the sessions: %+v", flying, back, s)
+		}
+	}
+	return nil
+}
