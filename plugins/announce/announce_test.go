@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/plugins/announce"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/adhoc"
@@ -57,6 +58,9 @@ func TestSuite(t *testing.T) {
 	for name, options := range map[string]string{"admins": `{"admins": ["romeo@example.org", "juliet@example.net"], "message-of-the-day": true}`, "nobody": `{}`} {
 		t.Run(name, func(t *testing.T) {
 			extensiontest.Run(t, func() extension.Registration { return registration(t, options) })
+		})
+		t.Run(name+", as a process", func(t *testing.T) {
+			extensiontest.Run(t, func() extension.Registration { return plugintest.Through(registration(t, options)) })
 		})
 	}
 }
