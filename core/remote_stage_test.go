@@ -58,7 +58,7 @@ func TestRemoteDecides(t *testing.T) {
 			}
 			x := &elsewhere{}
 			x.answer = func(e *extension.RemoteEvent) *extension.Outcome {
-				if e.Kind != extension.Staged || e.Envelope.Account.String() != "juliet@example.test" || e.Key != "juliet@example.test" || e.Observed ||
+				if e.Kind != extension.Staged || e.Envelope.Account.String() != "juliet@example.test" || e.Key != "decide/juliet@example.test" || e.Observed ||
 					e.AtOnce != (policy == extension.Open) || e.Deadline != 250*time.Millisecond {
 					t.Errorf("%+v", e)
 				}
@@ -143,7 +143,7 @@ func TestRemoteDecidesAgain(t *testing.T) {
 	juliet.take()
 	romeo.send(fmt.Sprintf(toJuliet, "1"))
 	juliet.wantPart("<body>1</body>")
-	if len(x.seen) != 2 || strings.Join(x.resets, " ") != "juliet@example.test" {
+	if len(x.seen) != 2 || strings.Join(x.resets, " ") != "decide/juliet@example.test" {
 		t.Error(len(x.seen), x.resets)
 	}
 	if entry, _, _ := x.kernel.Reader().Store.Get(t.Context(), jid.JID{}, "n"); string(entry.Value) != "other!" {

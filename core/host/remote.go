@@ -485,6 +485,11 @@ func (k kernel) Context() context.Context { return k.g.hosts.ctx }
 // AccountKey is of what is about an account.
 func AccountKey(account jid.JID) string { return account.Bare().String() }
 
+// VerdictKey is of what a stage handler decides on behalf of an account. It is another
+// one than AccountKey: an outcome may send what such a handler has to see before that
+// outcome is at its end, and would wait for itself.
+func VerdictKey(account jid.JID) string { return "decide/" + account.Bare().String() }
+
 // ComponentKey is of a stanza to a component.
 func ComponentKey(k extension.OrderingKey, s *stanza.Stanza) string {
 	switch k {

@@ -10,8 +10,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Stage handlers that run elsewhere (extension.Registration.Remote). All events of one
-// account have one key.
+// Stage handlers that run elsewhere (extension.Registration.Remote).
 
 // How long a verdict is waited for.
 const (
@@ -34,15 +33,15 @@ func (h *handler) tell(w *Passage, place int) {
 	if place < 64 {
 		w.Told |= 1 << place
 	}
-	e := h.event(w)
+	e := h.event(w, host.AccountKey(w.Envelope.Account))
 	e.Observed = true
 	_ = h.guest.Dispatch(e, w.Envelope.Origin) // what is dropped is counted
 }
 
 // event is the stanza as it is by now.
-func (h *handler) event(w *Passage) *host.Event {
+func (h *handler) event(w *Passage, key string) *host.Event {
 	e := &host.Event{RemoteEvent: extension.RemoteEvent{
-		Kind: extension.Staged, Handler: h.index, Key: host.AccountKey(w.Envelope.Account), Envelope: w.Envelope,
+		Kind: extension.Staged, Handler: h.index, Key: key, Envelope: w.Envelope,
 	}}
 	for _, key := range h.guest.Reg.Residents {
 		if entry, ok := w.Resident.Get(h.guest.Reg.Name, key); ok {
@@ -62,7 +61,7 @@ func (h *handler) consult(ctx context.Context, w *Passage) (v extension.Verdict,
 		h.guest.Skipped()
 		return v, nil, errNoVerdict
 	}
-	e := h.event(w)
+	e := h.event(w, host.VerdictKey(w.Envelope.Account))
 	if e.Deadline = h.Deadline; e.Deadline == 0 {
 		e.Deadline = usualDeadline
 	}

@@ -14,8 +14,8 @@ import (
 
 // What goes to an extension that runs elsewhere is dispatched as an event. What is for
 // a component goes on there: the stream that sent it does not wait, and order is kept
-// by the event's key. Requests to the server and to accounts are waited for, as those
-// are that are handled here, so that what follows a request finds what it did.
+// by the event's key. Requests of clients to the server and to accounts are waited for, as
+// those are that are handled here, so that what follows a request finds what it did.
 
 // toElsewhere dispatches a stanza to a component.
 func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
@@ -89,7 +89,6 @@ func (r *Router) askElsewhere(b *transport.Batch, q *question) transport.Wait {
 		v.Key = host.ComponentKey(c.Guest.Reg.Components[c.Component].Key, q.Stanza)
 		return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza, Origin: q.Origin}, host.AnswerTime)
 	}
-	v.Waited = make(chan struct{})
 	switch {
 	case !q.To.IsZero() && q.To.Local() != "": // an account: whoever asks
 		v.Key = host.AccountKey(q.To)
@@ -98,6 +97,10 @@ func (r *Router) askElsewhere(b *transport.Batch, q *question) transport.Wait {
 	default: // a stream that is not logged in
 		v.Key = "stream " + strconv.FormatUint(r.streams.Add(1), 10)
 	}
+	if q.Origin.Domain == "" && q.Origin.Session.IsZero() { // an extension's, whose outcome waits for no other one
+		return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza}, host.AnswerTime)
+	}
+	v.Waited = make(chan struct{})
 	ask := func(b *transport.Batch) transport.Wait { return r.await(b, v, q) }
 	if c.Handler.Ordered {
 		return c.Guest.InTurn(q.From.Bare(), ask, q.done)
