@@ -166,6 +166,7 @@ func (p *plugin) quit(state admin.PluginState, detail string) {
 	p.retry.Stop()
 	if p.pending != nil {
 		p.pending.cancel()
+		p.pending.ended = true
 	}
 	in := p.current()
 	if in != nil && in != p.standby {

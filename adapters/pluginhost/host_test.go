@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "helper=raw" {
 		os.Exit(runRaw(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "helper=echoes" {
+		os.Exit(echoes())
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -117,6 +120,7 @@ type rig struct {
 	conf   Plugin
 	opts   Options
 	times  times
+	core   zapcore.Core
 	log    *observer.ObservedLogs
 	regs   []extension.Registration
 	kernel *kernel
@@ -154,7 +158,7 @@ func (r *rig) say(words string) {
 func (r *rig) prepare() error {
 	r.t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	r.log = logs
+	r.core, r.log = core, logs
 	r.opts.Plugins = []Plugin{r.conf}
 	var err error
 	if r.host, err = newHost(r.opts, zap.New(core), r.times); err != nil {

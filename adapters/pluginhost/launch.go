@@ -188,12 +188,17 @@ func (p *plugin) started(l launched) {
 			c <- err
 		}
 	}
-	if p.phase != acting && p.phase != failed {
+	if was.ended {
 		if l.in != nil {
 			p.retire(l.in, false)
 			p.finish(l.in)
 		}
-		reply(errDisabled)
+		if p.phase != acting {
+			reply(errDisabled)
+			return
+		}
+		p.launch(false, nil) // it was enabled meanwhile
+		p.pending.reply = was.reply
 		return
 	}
 	if l.err != nil {

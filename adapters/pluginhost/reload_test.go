@@ -264,3 +264,21 @@ func TestCloseWhileStarting(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEnableWhileDisabling: a start that is given up does not stand in the way of the next.
+func TestEnableWhileDisabling(t *testing.T) {
+	r := newRig(t, "")
+	r.conf.Limits.StartTime = time.Minute
+	r.start()
+	r.say("hang-at-describe")
+	r.host.plugins[0].instances()[0].proc.Kill()
+	r.until("without a process", func(i admin.PluginInfo) bool { return i.PID == 0 })
+	if err := r.host.DisablePlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	r.say("")
+	if err := r.host.EnablePlugin(t.Context(), "raw"); err != nil {
+		t.Error(err)
+	}
+	r.expect("hello", "hello")
+}

@@ -57,6 +57,7 @@ type pending struct {
 	reload bool
 	disk   bool // runs what is on the disk
 	cancel context.CancelFunc
+	ended  bool         // cancelled
 	reply  []chan error // who waits for it
 }
 
@@ -245,6 +246,7 @@ func (p *plugin) enable(c command) {
 	case p.current() != nil:
 		c.reply <- nil
 	case p.pending != nil:
+		p.phase = acting
 		p.pending.reply = append(p.pending.reply, c.reply)
 	default:
 		p.phase = acting
