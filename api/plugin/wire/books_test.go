@@ -2,12 +2,14 @@ package wire
 
 import (
 	"fmt"
+
+	"google.golang.org/protobuf/proto"
 )
 
 // consistent recounts what a Kernel knows.
 func consistent(k *Kernel) error {
 	var s Stats
-	var suspects, applying, sent, sentBytes int
+	var suspects, applying, sent, sentBytes, outcomes int
 	for name, y := range k.keys {
 		if y.name != name || y.events.n == 0 && y.applying == nil && y.applies.len() == 0 {
 			return fmt.Errorf("key %s is kept for nothing", name)
@@ -44,6 +46,10 @@ func consistent(k *Kernel) error {
 				sent++
 				sentBytes += e.item.Size
 			}
+			if e.size > 0 != (e.outcome != nil && proto.Size(e.outcome) > 0) || e.size > 0 && e.state != answered {
+				return fmt.Errorf("event %d has an outcome of %d bytes: %v", e.id, e.size, e.outcome)
+			}
+			outcomes += e.size
 			if e.suspect {
 				suspects++
 			}
@@ -64,8 +70,8 @@ func consistent(k *Kernel) error {
 	}
 	got := k.Stats()
 	if got.Waiting != s.Waiting || got.WaitingBytes != s.WaitingBytes || got.Returned != s.Returned || got.InFlight != s.InFlight ||
-		got.InFlightBytes != s.InFlightBytes || k.inFlight != s.InFlight || suspects != len(k.suspects) || sent != k.sent || sentBytes != k.sentBytes || applying != k.applying {
-		return fmt.Errorf("counted %+v, %d suspects, %d applying: there is %+v", got, len(k.suspects), k.applying, s)
+		got.InFlightBytes != s.InFlightBytes || k.inFlight != s.InFlight || suspects != len(k.suspects) || outcomes != k.outcomes || sent != k.sent || sentBytes != k.sentBytes || applying != k.applying {
+		return fmt.Errorf("%d bytes of outcomes, %d counted; %+v, %d suspects, %d applying: there is %+v", outcomes, k.outcomes, got, len(k.suspects), k.applying, s)
 	}
 	if k.conn != nil {
 		flying, back := 0, 0
@@ -81,6 +87,9 @@ func consistent(k *Kernel) error {
 			back += s.returned
 			if s.requests > MaxRequests || s.unasked > MaxUnasked {
 				return fmt.Errorf("%d requests, %d unasked", s.requests, s.unasked)
+			}
+			if s.requests != s.asked.len()+s.asking+s.responses.len() {
+				return fmt.Errorf("%d requests, of which %d wait, %d are asked, %d answered", s.requests, s.asked.len(), s.asking, s.responses.len())
 			}
 		}
 		if flying != s.InFlight || back != s.Returned {

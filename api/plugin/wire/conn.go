@@ -54,9 +54,12 @@ type shard struct {
 	unaskedBytes int // of those that are to be applied
 	lastUnasked  uint64
 
-	responses   fifo[response]
-	requests    int // that came and whose response is in no frame yet
-	lastRequest uint64
+	asked         fifo[*pluginv1.Request] // to be handed out
+	asking        int                     // that the caller was given and has not answered
+	responses     fifo[response]
+	responseBytes int
+	requests      int // that came and whose response is in no frame yet
+	lastRequest   uint64
 
 	hungry bool // an event did not fit beside all else: the next frame is for events
 
@@ -65,6 +68,13 @@ type shard struct {
 	beatOpen bool // it was not echoed
 	beatSend bool // it is to be sent
 }
+
+const (
+	// maxAsking is how many requests of a Session the caller is given at once, and
+	// maxResponseBytes how much of responses may wait for more to be given.
+	maxAsking        = 64
+	maxResponseBytes = 8 << 20
+)
 
 type response struct {
 	r    *pluginv1.Response
@@ -283,7 +293,11 @@ func (k *Kernel) Respond(t Ticket, r *pluginv1.Response) {
 		}
 		size = part(r)
 	}
-	q.conn.shards[q.shard].responses.push(response{r, size})
+	s := &q.conn.shards[q.shard]
+	s.responses.push(response{r, size})
+	s.responseBytes += size
+	s.asking--
+	q.conn.ask(q.shard)
 }
 
 // Beat asks for a sign of life on all Sessions on which there is none to come.

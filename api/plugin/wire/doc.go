@@ -24,6 +24,8 @@ const (
 	// that has the request to the frame that has its response. A plugin that asks for
 	// more breaks the protocol.
 	MaxRequests = 1024
+	// MaxRequestBytes bounds a request, encoded.
+	MaxRequestBytes = 64 << 10
 	// MaxUnasked is the same for Unasked and Applied.
 	MaxUnasked = 1024
 	// MaxCredit bounds the events in flight on a Session, whatever was announced.

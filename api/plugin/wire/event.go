@@ -44,6 +44,7 @@ type event struct {
 	unavailable time.Time // since when storage is
 
 	outcome *pluginv1.Outcome
+	size    int // of the outcome
 	apply   apply
 	links   [lists]link
 }

@@ -23,6 +23,10 @@ type KernelLimits struct {
 	// OutcomeBytes is the largest outcome, or Unasked, encoded; 1 MiB. The event of a
 	// larger one fails.
 	OutcomeBytes int
+	// ApplyBytes is what outcomes may have together, all Sessions, that wait to be
+	// applied, or are; 64 MiB. While there is half of it no events are sent; what comes beyond is
+	// void, and its event is given again.
+	ApplyBytes int
 	// UnaskedBytes is what may wait to be applied of the Unasked of a Session; 16 MiB.
 	// More of them are answered with an error.
 	UnaskedBytes int
@@ -56,6 +60,7 @@ func (l KernelLimits) withDefaults() KernelLimits {
 	or(&l.KeyEvents, 64)
 	or(&l.FrameEvents, 128)
 	or(&l.OutcomeBytes, 1<<20)
+	or(&l.ApplyBytes, 64<<20)
 	or(&l.UnaskedBytes, 16<<20)
 	or(&l.Conflicts, 5)
 	or(&l.Crashes, 3)

@@ -34,6 +34,7 @@ type Kernel struct {
 	voids      int    // of these, void ones
 	sent       int    // events that were sent and are still there
 	sentBytes  int
+	outcomes   int // bytes of those that are applied, or wait for it
 	applying   int // entries of key.applies and key.applying
 
 	down      bool // no process handles events
@@ -241,7 +242,7 @@ func (k *Kernel) reset(y *key, keepAnswered bool, now time.Time) {
 			a := y.applies.pop()
 			k.applying--
 			if a.event != nil {
-				a.event.outcome = nil
+				k.drop(a.event)
 			} else if !a.conn.closed {
 				s := &a.conn.shards[a.shard]
 				s.unaskedBytes -= a.size
@@ -276,7 +277,7 @@ func (k *Kernel) reset(y *key, keepAnswered bool, now time.Time) {
 // giveAgain makes an event that is nowhere now one that is to be sent again; unless it
 // has come to its end, or does so now.
 func (k *Kernel) giveAgain(e *event) {
-	e.outcome, e.large = nil, false
+	k.drop(e)
 	if e.void {
 		e.state = returned
 		k.count(e, 1)
@@ -289,6 +290,12 @@ func (k *Kernel) giveAgain(e *event) {
 	if e.item.Deadline > 0 && e.held >= e.item.Deadline {
 		k.fail(e, Expired, extension.ErrDown)
 	}
+}
+
+// drop forgets the outcome of an event.
+func (k *Kernel) drop(e *event) {
+	k.outcomes -= e.size
+	e.outcome, e.size, e.large = nil, 0, false
 }
 
 // count counts an event that is to be sent again, or is so no more.
@@ -325,7 +332,6 @@ func (k *Kernel) advance(y *key, now time.Time) {
 		a := y.applies.pop()
 		if e := a.event; e != nil && e.large {
 			k.applying--
-			e.large = false
 			k.fail(e, TooLarge, stanza.Err(stanza.InternalServerError, ""))
 			k.reset(y, false, now)
 			continue
@@ -395,7 +401,7 @@ func (k *Kernel) remove(e *event) {
 		k.forget(e)
 	}
 	e.state = ended
-	e.outcome = nil
+	k.drop(e)
 	if y.send == e {
 		y.send = e.links[ofKey].next
 	}

@@ -387,7 +387,7 @@ func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 		return 0, fmt.Errorf("%w: %d requests wait", ErrFull, s.requests.len())
 	}
 	r.Id = p.requestIDs + 1
-	if size := part(r); size > p.room() {
+	if size := part(r); size > min(p.room(), MaxRequestBytes) {
 		return 0, fmt.Errorf("%w: a request of %d bytes", ErrFull, size)
 	}
 	p.requestIDs++

@@ -59,19 +59,33 @@ func (c *Conn) receive(shard int, f *pluginv1.PluginFrame, now time.Time) error 
 		if r.GetId() <= s.lastRequest {
 			return fmt.Errorf("request %d after %d", r.GetId(), s.lastRequest)
 		}
+		if size := proto.Size(r); size > MaxRequestBytes {
+			return fmt.Errorf("request %d has %d bytes", r.GetId(), size)
+		}
 		s.lastRequest = r.GetId()
 		k.stats.Requests++
-		k.act(Action{
-			Kind: Answer, Conn: c, Shard: shard, Request: r,
-			Ticket: Ticket{request: &request{conn: c, shard: shard, id: r.GetId()}},
-		})
+		s.asked.push(r)
 	}
+	c.ask(shard)
 	if b := f.GetBeat(); b > s.beat {
 		return fmt.Errorf("beat %d, after %d was asked for", b, s.beat)
 	} else if b == s.beat {
 		s.beatOpen = s.beatOpen && s.beatSend
 	}
 	return nil
+}
+
+// ask hands out requests, as long as not too much of their responses may wait.
+func (c *Conn) ask(shard int) {
+	s := &c.shards[shard]
+	for s.asked.len() > 0 && s.asking < maxAsking && s.responseBytes < maxResponseBytes {
+		r := s.asked.pop()
+		s.asking++
+		c.kernel.act(Action{
+			Kind: Answer, Conn: c, Shard: shard, Request: r,
+			Ticket: Ticket{request: &request{conn: c, shard: shard, id: r.GetId()}},
+		})
+	}
 }
 
 func (c *Conn) outcome(s *shard, o *pluginv1.Outcome, now time.Time) error {
@@ -106,10 +120,20 @@ func (c *Conn) outcome(s *shard, o *pluginv1.Outcome, now time.Time) error {
 		k.settle(y)
 		return nil
 	}
+	size := proto.Size(o)
+	if k.outcomes > 0 && k.outcomes+size > k.limits.ApplyBytes && size <= k.limits.OutcomeBytes {
+		k.stats.VoidOutcomes++
+		k.giveAgain(e)
+		k.reset(y, true, now)
+		k.settle(y)
+		return nil
+	}
 	k.stats.Outcomes++
 	e.state = answered
-	e.outcome = o
-	e.large = proto.Size(o) > k.limits.OutcomeBytes
+	if e.large = size > k.limits.OutcomeBytes; !e.large {
+		e.outcome, e.size = o, size
+		k.outcomes += size
+	}
 	y.applies.push(&e.apply)
 	e.apply.conn = c
 	k.applying++

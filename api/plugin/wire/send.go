@@ -30,10 +30,10 @@ func (c *Conn) Ready(shard int) bool {
 
 // next returns the event that may be sent on a Session now.
 func (c *Conn) next(shard int) *event {
-	if !c.running {
+	k := c.kernel
+	if !c.running || k.outcomes > k.limits.ApplyBytes/2 {
 		return nil
 	}
-	k := c.kernel
 	s := &c.shards[shard]
 	if len(k.suspects) > 0 {
 		return c.nextSuspect(shard)
@@ -131,8 +131,10 @@ func (c *Conn) Frame(shard int, now time.Time) *pluginv1.KernelFrame {
 		room -= size
 		left -= size
 		f.Responses = append(f.Responses, s.responses.pop().r)
+		s.responseBytes -= size
 		s.requests--
 	}
+	c.ask(shard)
 	for len(f.Events) < c.kernel.limits.FrameEvents {
 		e := c.next(shard)
 		if e == nil {

@@ -76,7 +76,7 @@ func newWorld(t *rapid.T) *world {
 			Events: small("events", 12), Bytes: 100 * small("bytes", 12),
 			Credit:    Credit{Events: small("credit", 6), Bytes: 100 * small("credit bytes", 6)},
 			KeyEvents: small("key events", 4), FrameEvents: small("frame events", 4),
-			OutcomeBytes: 1000, UnaskedBytes: 400, Conflicts: 3, Crashes: 3, Resets: 1000,
+			OutcomeBytes: 1000, UnaskedBytes: 400, ApplyBytes: 1000 * small("apply bytes", 4), Conflicts: 3, Crashes: 3, Resets: 1000,
 			Retry: time.Second, Grace: 20 * time.Second,
 		},
 	}
