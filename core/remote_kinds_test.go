@@ -430,3 +430,40 @@ func TestRemoteUnaskedBound(t *testing.T) {
 		}
 	}
 }
+
+// The end of the server waits for what is being committed.
+func TestRemoteStopWaitsForCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &elsewhere{}
+		g := &gate{before: func() { time.Sleep(3 * time.Second) }}
+		w := newWorld(t, func(o *core.Options, p *core.Ports) {
+			with(rooms(x))(o, p)
+			g.Store = p.Store
+			p.Store = g
+		})
+		romeo := w.login("romeo@example.test/x", "")
+		romeo.send(fmt.Sprintf(toRoom, 1))
+		romeo.drop()
+		var b transport.Batch
+		done := make(chan error, 2)
+		x.next(t).Owner.Apply(&b, &extension.Outcome{Effects: func(h *extension.Host) error {
+			h.Store.Put(jid.JID{}, "k", []byte("v"))
+			return nil
+		}}, func(err error) { done <- err })
+		b.Flush()
+		if err := w.k.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("the server ended in front of it")
+		}
+		if e, err := g.Store.Get(context.Background(), "rooms", jid.JID{}, "k"); err != nil || string(e.Value) != "v" {
+			t.Error(e, err)
+		}
+	})
+}
