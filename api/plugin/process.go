@@ -41,6 +41,8 @@ type process struct {
 	running    map[*wire.Task]context.CancelFunc
 	forgetting map[string]chan struct{} // closed when the Forget of the key has returned
 	wake       []chan struct{}          // of each Session: its machine has something to send
+	queue      []job                    // that no goroutine has taken yet
+	spare      bool                     // a goroutine is about to take one
 	ending     bool                     // no handler is called any more
 }
 
@@ -181,7 +183,7 @@ func (p *process) act(shard int) {
 // maxTime is how long a handler may take where its event says nothing.
 const maxTime = 30 * time.Second
 
-// start has a task handled on a goroutine of its own. p.mu is held.
+// start has a task handled. p.mu is held.
 func (p *process) start(t *wire.Task) {
 	if p.ending {
 		return // the next process is given it
@@ -190,22 +192,55 @@ func (p *process) start(t *wire.Task) {
 	if ms := t.Event.GetDeadlineMs(); ms != 0 {
 		limit = time.Duration(ms) * time.Millisecond
 	}
-	ctx, cancel := context.WithTimeoutCause(p.ctx, limit, fmt.Errorf("plugin: %v are over", limit))
+	ctx, cancel := context.WithTimeoutCause(p.ctx, limit, timeOver(limit))
 	p.running[t] = cancel
-	forgetting := p.forgetting[t.Event.GetKey()]
+	p.queue = append(p.queue, job{t, ctx, cancel, p.forgetting[t.Event.GetKey()]})
+	p.worker()
+}
+
+// timeOver is the cause of the end of a handler's context.
+type timeOver time.Duration
+
+func (t timeOver) Error() string { return fmt.Sprintf("plugin: %v are over", time.Duration(t)) }
+
+// job is a task that waits for a goroutine. The machine bounds how many there are.
+type job struct {
+	task      *wire.Task
+	ctx       context.Context
+	cancel    context.CancelFunc
+	forgotten chan struct{} // closed when the Forget of its key has returned; nil if there is none
+}
+
+// worker sees to it that somebody takes the next job: one goroutine more is about to
+// run, and no further one before it does. Those that wait for nothing go from job to job;
+// while handlers wait, others take their places. p.mu is held.
+func (p *process) worker() {
+	if p.spare || len(p.queue) == 0 {
+		return
+	}
+	p.spare = true
 	p.tasks.Go(func() {
-		if forgetting != nil {
-			<-forgetting
-		}
-		o := p.handle(ctx, t.Event, p.caller(t))
-		cancel()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.running, t)
-		if err := p.m.Done(t, o); err != nil {
-			p.log.Error("what a handler asked for is too much; nothing of it is done", "error", err)
+		p.spare = false
+		for len(p.queue) > 0 && !p.ending {
+			j := p.queue[0]
+			p.queue[0] = job{}
+			p.queue = p.queue[1:]
+			p.worker()
+			p.mu.Unlock()
+			if j.forgotten != nil {
+				<-j.forgotten
+			}
+			o := p.handle(j.ctx, j.task.Event, p.caller(j.task))
+			j.cancel()
+			p.mu.Lock()
+			delete(p.running, j.task)
+			if err := p.m.Done(j.task, o); err != nil {
+				p.log.Error("what a handler asked for is too much; nothing of it is done", "error", err)
+			}
+			p.act(j.task.Shard)
 		}
-		p.act(t.Shard)
 	})
 }
 
