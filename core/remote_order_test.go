@@ -169,6 +169,7 @@ func (f *flaky) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Ro
 func TestRemoteUnderway(t *testing.T) {
 	x := &elsewhere{}
 	w := newWorld(t, with(rooms(x)))
+	defer x.close()
 	var under []string
 	w.k.Underway(func(e *extension.Envelope) func() {
 		id := e.Stanza.ID

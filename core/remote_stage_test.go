@@ -116,6 +116,7 @@ func TestRemoteDecidesInOrder(t *testing.T) {
 func TestRemoteDecidesAgain(t *testing.T) {
 	x := &elsewhere{}
 	watch := &elsewhere{}
+	defer watch.close()
 	var store storage.Store
 	x.answer = func(e *extension.RemoteEvent) *extension.Outcome {
 		r := x.kernel.Reader()

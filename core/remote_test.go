@@ -84,6 +84,19 @@ func fail(e *extension.RemoteEvent, err error) {
 	b.Flush()
 }
 
+// close ends what waits, and takes nothing more, so that the end of the server need not
+// wait for it.
+func (x *elsewhere) close() {
+	x.refuses(extension.ErrDown)
+	x.mu.Lock()
+	all := x.waiting
+	x.waiting = nil
+	x.mu.Unlock()
+	for _, e := range all {
+		fail(e, extension.ErrDown)
+	}
+}
+
 // next returns the event that waits longest.
 func (x *elsewhere) next(t *testing.T) *extension.RemoteEvent {
 	t.Helper()
@@ -247,6 +260,7 @@ func TestRemoteComponentErrors(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			x := &elsewhere{}
 			w := newWorld(t, with(rooms(x)))
+			defer x.close()
 			romeo := w.login("romeo@example.test/x", "")
 			x.refuses(row.refuse)
 			romeo.send(map[string]string{
