@@ -245,6 +245,23 @@ func TestTheEndOfTheServer(t *testing.T) {
 	}
 }
 
+// What a process was handling when it crashed, the next one handles.
+func TestACrash(t *testing.T) {
+	p := active(t)
+	p.Send(said(t, room, "crash"))
+	var exit *exec.ExitError
+	if err := p.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Fatal(err)
+	}
+	next := active(t)
+	again := said(t, room, "again")
+	again.Attempt = 2
+	next.Send(again)
+	if o := next.Outcome(); len(o.Effects) != 2 {
+		t.Error(o)
+	}
+}
+
 func TestOptionsThatCannotBeUsed(t *testing.T) {
 	for in, path := range map[string]string{`{"greeting": ""}`: "greeting", `{"greeting": 5}`: "greeting", `{"other": 1}`: "", `{"claim": true}`: "", `[]`: ""} {
 		p := start(t)

@@ -12,6 +12,9 @@ import (
 func Features(list []extension.StreamFeature, domains []string) []*pluginv1.StreamFeatureElement {
 	var out []*pluginv1.StreamFeatureElement
 	for i, f := range list {
+		if f.Element == nil {
+			continue
+		}
 		for _, domain := range domains {
 			if e := f.Element(domain); e != nil {
 				out = append(out, &pluginv1.StreamFeatureElement{Feature: uint32(i), Domain: domain, Xml: Element(e)})
