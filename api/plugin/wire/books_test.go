@@ -63,6 +63,9 @@ func consistent(k *Kernel) error {
 		} else if y.applies.len() > 0 {
 			return fmt.Errorf("key %s: nothing is applied though something waits", name)
 		}
+		if pending := y.applies.len() + btoi(y.applying != nil); y.said-y.over != uint64(pending) || y.reads.len() > 0 && (pending == 0 || y.reads.front().said <= y.over) {
+			return fmt.Errorf("key %s: %d were said and %d are over, %d are to be applied, %d reads wait", name, y.said, y.over, pending, y.reads.len())
+		}
 		may := k.conn != nil && send != nil && !(y.barrier && (y.applying != nil || y.applies.len() > 0)) && y.place_ == 0 && flight < k.limits.KeyEvents
 		if may != (y.list != noList) {
 			return fmt.Errorf("key %s: in list %d, may be sent: %v", name, y.list, may)
@@ -88,7 +91,7 @@ func consistent(k *Kernel) error {
 			if s.requests > MaxRequests || s.unasked > MaxUnasked {
 				return fmt.Errorf("%d requests, %d unasked", s.requests, s.unasked)
 			}
-			if s.requests != s.asked.len()+s.asking+s.responses.len() {
+			if s.requests != s.reads+s.asked.len()+s.asking+s.responses.len() {
 				return fmt.Errorf("%d requests, of which %d wait, %d are asked, %d answered", s.requests, s.asked.len(), s.asking, s.responses.len())
 			}
 		}
@@ -97,4 +100,11 @@ func consistent(k *Kernel) error {
 		}
 	}
 	return nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -54,6 +54,7 @@ type shard struct {
 	unaskedBytes int // of those that are to be applied
 	lastUnasked  uint64
 
+	reads         int                     // in key.reads
 	asked         fifo[*pluginv1.Request] // to be handed out
 	asking        int                     // that the caller was given and has not answered
 	responses     fifo[response]
@@ -214,11 +215,12 @@ func (c *Conn) Close(crashed bool, now time.Time) {
 	for _, y := range k.keys {
 		y.list, y.prev, y.next = noList, nil, nil
 		y.barrier = true
+		y.reads = fifo[read]{}
 		for n := y.applies.len(); n > 0; n-- {
 			if a := y.applies.pop(); a.event != nil {
 				y.applies.push(a)
 			} else {
-				k.applying--
+				k.end(y, 1)
 				k.stats.UnaskedVoid++
 			}
 		}

@@ -112,6 +112,9 @@ type key struct {
 	// given and has not answered.
 	applies  fifo[*apply]
 	applying *apply
+	// said is how many there were of these, over how many are so no more.
+	said, over uint64
+	reads      fifo[read] // that wait for them
 	// barrier: what it is sent next must see all that was said before, so nothing is
 	// sent while something is applied.
 	barrier bool

@@ -146,7 +146,7 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	y := a.key
 	a.open = false
 	y.applying = nil
-	k.applying--
+	k.end(y, 1)
 	switch {
 	case errors.Is(err, extension.ErrConflict):
 		k.stats.ConflictsSeen++
@@ -240,7 +240,7 @@ func (k *Kernel) reset(y *key, keepAnswered bool, now time.Time) {
 	if !keepAnswered {
 		for y.applies.len() > 0 {
 			a := y.applies.pop()
-			k.applying--
+			k.end(y, 1)
 			if a.event != nil {
 				k.drop(a.event)
 			} else if !a.conn.closed {
@@ -331,7 +331,7 @@ func (k *Kernel) advance(y *key, now time.Time) {
 	for y.applying == nil && y.applies.len() > 0 {
 		a := y.applies.pop()
 		if e := a.event; e != nil && e.large {
-			k.applying--
+			k.end(y, 1)
 			k.fail(e, TooLarge, stanza.Err(stanza.InternalServerError, ""))
 			k.reset(y, false, now)
 			continue

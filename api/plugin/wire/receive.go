@@ -64,7 +64,7 @@ func (c *Conn) receive(shard int, f *pluginv1.PluginFrame, now time.Time) error 
 		}
 		s.lastRequest = r.GetId()
 		k.stats.Requests++
-		s.asked.push(r)
+		c.request(s, shard, r)
 	}
 	c.ask(shard)
 	if b := f.GetBeat(); b > s.beat {
@@ -136,6 +136,7 @@ func (c *Conn) outcome(s *shard, o *pluginv1.Outcome, now time.Time) error {
 	}
 	y.applies.push(&e.apply)
 	e.apply.conn = c
+	y.said++
 	k.applying++
 	k.advance(y, now)
 	k.schedule(y)
@@ -179,6 +180,7 @@ func (c *Conn) unasked(shard int, u *pluginv1.Unasked, now time.Time) error {
 	}
 	s.unaskedBytes += size
 	y.applies.push(&apply{key: y, conn: c, shard: shard, unasked: u, size: size})
+	y.said++
 	k.applying++
 	k.advance(y, now)
 	k.schedule(y)
