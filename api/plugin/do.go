@@ -15,8 +15,9 @@ var ErrInside = errors.New("plugin: there is no process: the context is not of a
 // Do runs fn outside of an event: a socket was read, a stream has ended. What it asks
 // for is applied as a whole, in order with what events of the ordering key asked for; Do
 // returns nil when it is applied, and committed where it stores: then the plugin may
-// acknowledge to its own peer. If what fn read is void by then, it is run again. Any other
-// error says that nothing was applied, unless it wraps ctx's: then nobody knows.
+// acknowledge to its own peer. If what fn read is void by then, or the effects can't be
+// applied, fn is run again, five times at most. An error says that nothing was applied,
+// unless it wraps ctx's: then nobody knows.
 //
 // ctx is that of Start or of a handler, or one made of it (Background). fn runs on the
 // caller's goroutine, at the same time as handlers, those of the same key included.
