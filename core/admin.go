@@ -77,6 +77,7 @@ func (k *Kernel) Gauges() observe.Gauges {
 	k.mu.Unlock()
 	g := observe.Gauges{
 		Streams: streams, Sessions: k.ports.Sessions.Len(), Resumable: k.c2s.Resumables.Len(), Resting: k.c2s.Resting(), Tasks: k.hosts.Tasks(),
+		Underway: k.hosts.Underway().Len(),
 	}
 	if k.ports.Spool != nil {
 		g.SpoolRecords, g.SpoolBytes = k.ports.Spool.Size()

@@ -76,6 +76,9 @@ func chatArchived(b *testing.B, pairs int, regs ...extension.Registration) {
 		})
 	}
 	wait.Wait()
+	if err := k.Drain(context.Background()); err != nil {
+		b.Error(err)
+	}
 	b.StopTimer()
 	b.ReportMetric(float64((cpu()-began)/time.Nanosecond)/1e3/float64(b.N), "cpu-us/op")
 	for i := range pairs {

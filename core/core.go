@@ -123,8 +123,8 @@ func New(o Options, p Ports) (*Kernel, error) {
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Limits: o.Extensions, Remote: p.Remote,
 	})
-	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe})
-	k.safe = safe.New(p.Spool, p.Sessions, p.Log)
+	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe, Finish: k.hosts.Underway().Finish})
+	k.safe = safe.New(p.Spool, p.Log)
 	own := []extension.Registration{k.offline.Registration()}
 	var err error
 	if k.registry, err = registry.New(k.hosts, o.Domains, append(own, p.Extensions...)); err != nil {
@@ -326,11 +326,13 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 		late = fmt.Errorf("core: streams did not end in time: %w", ctx.Err())
 		k.buryLate()
 	}
-	quiet := k.quiet(ctx)
+	_ = k.hosts.Underway().Drain(ctx) // quiet says whether
+	quiet, err := k.quiet(ctx)
+	late = errors.Join(late, err)
 	if k.ports.Saved == nil {
 		k.c2s.Resumables.Stop()
 	}
-	err := errors.Join(late, within(ctx, k.offline.Settle), k.stop(ctx, k.registry.Guests()), within(ctx, k.offline.Stop))
+	err = errors.Join(late, within(ctx, k.offline.Settle), k.stop(ctx, k.registry.Guests()), within(ctx, k.offline.Stop))
 	if k.ports.Saved != nil {
 		k.save(quiet)
 	}

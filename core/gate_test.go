@@ -84,6 +84,18 @@ func (g *gates) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 	return id, err
 }
 
+func (g *gates) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) (results []error, err error) {
+	var xml strings.Builder
+	for _, m := range all {
+		xml.Write(m.Message.XML)
+	}
+	err = g.pass(xml.String(), func() error {
+		results, err = g.Store.AddOfflineEach(ctx, all, quota)
+		return err
+	})
+	return results, err
+}
+
 func (g *gates) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
 	var xml strings.Builder
 	for _, m := range all {
@@ -213,7 +225,7 @@ func (g *gateWorld) login(c *gateClient) {
 	go func() {
 		defer close(c.ended)
 		for xml := range c.in {
-			c.send(xml)
+			c.input(xml)
 		}
 	}()
 	c.in <- "<presence/>"

@@ -190,8 +190,16 @@ func (w *world) connect() *client {
 	return c
 }
 
-// send feeds input as an adapter does, Waits included.
+// send feeds input as an adapter does, Waits included, and waits until nothing of it is
+// under way.
 func (c *client) send(xml string) *client {
+	c.input(xml)
+	core.Settle(c.s)
+	return c
+}
+
+// input is send that waits for no more than an adapter does.
+func (c *client) input(xml string) *client {
 	var b transport.Batch
 	p := []byte(xml)
 	for {

@@ -64,6 +64,19 @@ func (m *mailbox) AddOffline(ctx context.Context, owner jid.JID, x storage.Offli
 	return id, err
 }
 
+func (m *mailbox) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) ([]error, error) {
+	return addEach(ctx, m, all, quota)
+}
+
+// addEach is storage.Offline.AddOfflineEach by AddOffline.
+func addEach(ctx context.Context, s storage.Offline, all []storage.OfflineAdd, quota int) ([]error, error) {
+	results := make([]error, len(all))
+	for i, m := range all {
+		_, results[i] = s.AddOffline(ctx, m.Owner, m.Message, quota)
+	}
+	return results, nil
+}
+
 func (m *mailbox) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.OfflineMessage) error {
 	m.mu.Lock()
 	m.batches++

@@ -40,15 +40,18 @@ import (
 const quietTime = 5 * time.Second
 
 // quiet waits for what clients had sent, and says whether what was handled of it is
-// safe.
-func (k *Kernel) quiet(ctx context.Context) bool {
-	if k.ports.Saved == nil {
-		return false
-	}
+// safe. The error says that messages are still under way.
+func (k *Kernel) quiet(ctx context.Context) (safe bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quietTime)
 	defer cancel()
+	if err = k.hosts.Underway().Drain(ctx); err != nil {
+		err = fmt.Errorf("core: messages under way did not come to their end in time: %w", err)
+	}
+	if k.ports.Saved == nil {
+		return false, err
+	}
 	if k.ports.Spool == nil {
-		return k.c2s.Resumables.Quiet(ctx)
+		return k.c2s.Resumables.Quiet(ctx), err
 	}
 	var over sync.WaitGroup
 	defer over.Wait()
@@ -60,7 +63,7 @@ func (k *Kernel) quiet(ctx context.Context) bool {
 		case <-ctx.Done():
 		}
 	})
-	return k.c2s.Resumables.Quiet(ctx)
+	return k.c2s.Resumables.Quiet(ctx), err
 }
 
 // save leaves the sessions that can be resumed to the next process.

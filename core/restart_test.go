@@ -507,7 +507,7 @@ func TestStopWaitsForWhatIsInHand(t *testing.T) {
 		romeo := r.login("romeo@example.test/x", "")
 		id := romeo.manage()
 		var b transport.Batch
-		wait := romeo.s.Feed(&b, []byte("<message to='nurse@example.test' type='chat' id='1'><body>1</body></message>"+say(2)))
+		wait := romeo.s.Feed(&b, []byte("<message to='nurse@example.test' type='chat' id='1'><body>1</body></message>"+say(2)+"<iq type='get' id='3' to='example.test'><ping xmlns='urn:xmpp:ping'/></iq>"))
 		b.Flush()
 		if wait == nil {
 			t.Fatal("nothing waits")
@@ -529,8 +529,9 @@ func TestStopWaitsForWhatIsInHand(t *testing.T) {
 			t.Error(err)
 		}
 		r.start()
-		r.resume("romeo@example.test", id, 0).want("<resumed xmlns='urn:xmpp:sm:3' h='1' previd='" + id + "'/>") // the second was not taken
+		r.resume("romeo@example.test", id, 0).want("<resumed xmlns='urn:xmpp:sm:3' h='2' previd='" + id + "'/>") // the third was not taken
 		r.login("nurse@example.test/n", "").send("<presence/>").hears("1")
+		r.login("juliet@example.test/j", "").send("<presence/>").hears("2")
 	})
 }
 
@@ -542,6 +543,10 @@ type slowMail struct {
 func (s *slowMail) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {
 	<-s.goOn
 	return s.Store.AddOffline(ctx, owner, m, quota)
+}
+
+func (s *slowMail) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) ([]error, error) {
+	return addEach(ctx, s, all, quota)
 }
 
 // A client that comes back while the server stops is told nothing that it would take

@@ -318,6 +318,10 @@ func (failing) AddOffline(context.Context, jid.JID, storage.OfflineMessage, int)
 	return 0, errors.New("disk full")
 }
 
+func (failing) AddOfflineEach(context.Context, []storage.OfflineAdd, int) ([]error, error) {
+	return nil, errors.New("disk full")
+}
+
 func (failing) AddOfflineAll(context.Context, jid.JID, []storage.OfflineMessage) error {
 	return errors.New("disk full")
 }
@@ -422,6 +426,10 @@ func TestWhatIsInHandIsNotSafe(t *testing.T) {
 type slowOffline struct {
 	storage.Store
 	commit chan struct{}
+}
+
+func (s slowOffline) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) ([]error, error) {
+	return addEach(ctx, s, all, quota)
 }
 
 func (s slowOffline) AddOffline(ctx context.Context, owner jid.JID, m storage.OfflineMessage, quota int) (uint64, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -54,6 +55,9 @@ func (k *Kernel) Overflow(s *session.Session) {
 	k.observe.Overflowed()
 	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes, for it or for all sessions of the account, or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }
+
+// Underway implements session.Kernel.
+func (k *Kernel) Underway() *underway.Underway { return k.hosts.Underway() }
 
 // Delivered implements session.Kernel.
 func (k *Kernel) Delivered(kind stanza.Kind) { k.observe.Delivered(kind) }

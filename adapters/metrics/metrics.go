@@ -180,6 +180,7 @@ var (
 	resumable = desc("sessions_resumable", "Sessions that can be resumed, with a connection or without.")
 	resting   = desc("streams_paused", "Client streams that are not read for a while, since their accounts send faster than they may.")
 	tasks     = desc("tasks", "Work that waits or runs and that no stream waits for.")
+	underway  = desc("messages_underway", "Messages of clients that were accepted and wait for a commit.")
 	records   = desc("spool_records", "Messages that were accepted and that no client has acknowledged yet.")
 	logBytes  = desc("spool_bytes", "Size of the spool on the disk.")
 
@@ -201,7 +202,7 @@ func desc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{streams, sessions, resumable, resting, tasks, records, logBytes, groups, members, memoryEntries, memoryBytes, timers} {
+	for _, d := range []*prometheus.Desc{streams, sessions, resumable, resting, tasks, underway, records, logBytes, groups, members, memoryEntries, memoryBytes, timers} {
 		to <- d
 	}
 }
@@ -214,7 +215,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		value int64
 	}{
 		{streams, int64(now.Streams)}, {sessions, int64(now.Sessions)}, {resumable, int64(now.Resumable)}, {resting, int64(now.Resting)}, {tasks, int64(now.Tasks)},
-		{records, int64(now.SpoolRecords)}, {logBytes, now.SpoolBytes},
+		{underway, int64(now.Underway)}, {records, int64(now.SpoolRecords)}, {logBytes, now.SpoolBytes},
 	} {
 		to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, float64(v.value))
 	}

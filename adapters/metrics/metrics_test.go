@@ -19,7 +19,7 @@ import (
 func TestMetrics(t *testing.T) {
 	m := New("1.2.3")
 	m.Watch(func() observe.Gauges {
-		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, SpoolRecords: 7, SpoolBytes: 1234,
+		return observe.Gauges{Streams: 5, Sessions: 4, Resumable: 3, Tasks: 2, Underway: 6, SpoolRecords: 7, SpoolBytes: 1234,
 			Extensions: []observe.Extension{{Name: "muc", Groups: 1, Members: 2, MemoryEntries: 3, MemoryBytes: 4, Timers: 5}}}
 	})
 	m.WatchPlugins(func() []observe.Plugin {
@@ -53,7 +53,7 @@ func TestMetrics(t *testing.T) {
 		`hexmpp_offline_refused_total{reason="quota"} 1`, `hexmpp_offline_refused_total{reason="size"} 0`, `hexmpp_offline_refused_total{reason="storage"} 0`,
 		`hexmpp_spool_records 7`, `hexmpp_spool_bytes 1234`,
 		`hexmpp_storage_commit_writes_sum 3`, `hexmpp_storage_commit_seconds_count 1`, `hexmpp_storage_commits_failed_total 1`,
-		`hexmpp_streams 5`, `hexmpp_sessions 4`, `hexmpp_sessions_resumable 3`, `hexmpp_tasks 2`,
+		`hexmpp_streams 5`, `hexmpp_sessions 4`, `hexmpp_sessions_resumable 3`, `hexmpp_tasks 2`, `hexmpp_messages_underway 6`,
 		`hexmpp_plugin_state{plugin="muc",state="degraded"} 1`, `hexmpp_plugin_state{plugin="muc",state="ready"} 0`,
 		`hexmpp_plugin_generation{plugin="muc"} 3`, `hexmpp_plugin_restarts_total{plugin="muc"} 2`, `hexmpp_plugin_reloads_total{plugin="muc"} 1`,
 		`hexmpp_plugin_queue{plugin="muc"} 4`, `hexmpp_plugin_in_flight{plugin="muc"} 5`, `hexmpp_plugin_events_total{plugin="muc"} 60`,

@@ -92,6 +92,9 @@ func (s *Stream) claim(b *transport.Batch, st *stanza.Stanza, full jid.JID) tran
 		return nil
 	}
 	gone := replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))
+	if old, ok := replaced.Receiver.(*session.Session); ok {
+		s.replaced = old.LineIdle()
+	}
 	select {
 	case <-gone:
 		s.bound(b, st, sess)
@@ -99,10 +102,7 @@ func (s *Stream) claim(b *transport.Batch, st *stanza.Stanza, full jid.JID) tran
 	default:
 	}
 	return func(ctx context.Context) {
-		select {
-		case <-gone:
-		case <-ctx.Done():
-		}
+		await(ctx, gone)
 		s.resume = func(b *transport.Batch) { s.bound(b, st, sess) }
 	}
 }

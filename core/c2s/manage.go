@@ -112,12 +112,12 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		old.Replaced(b)
 	}
 	s.session.Store(sess)
-	if busy == nil && sess.Settled() == nil {
+	if busy == nil && !sess.Busy() && sess.Settled() == nil {
 		s.resumed(b, sess, h)
 		return nil
 	}
 	return func(ctx context.Context) {
-		settled := await(ctx, busy) && // what is in hand may need the spool
+		settled := await(ctx, busy) && await(ctx, sess.LineIdle()) && // what is in hand may be under way then, and need the spool
 			await(ctx, sess.Settled()) // <resumed/> counts all of it
 		s.resume = func(b *transport.Batch) {
 			if settled {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/iq"
 	"github.com/hexmpp/hexmpp/core/roster"
+	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -91,7 +92,38 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 			return w
 		})
 	}
+	if st.Kind == stanza.Message {
+		s.way = router.Way{Session: sess}
+		return s.srv.Router.Message(b, &s.envelope, &s.way)
+	}
 	return s.srv.Router.Submit(b, &s.envelope)
+}
+
+// behind returns what a token has to wait for, since messages of the client are under
+// way; nil for nothing. A message can follow them as long as there is room, and
+// acknowledgements are of no order; anything else comes when they have come to their end.
+func (s *Stream) behind(t *xmlstream.Token) <-chan struct{} {
+	if s.replaced != nil && t.Kind == xmlstream.Stanza { // nobody can tell the two sessions apart
+		select {
+		case <-s.replaced:
+			s.replaced = nil
+		default:
+			return s.replaced
+		}
+	}
+	sess := s.session.Load()
+	switch {
+	case sess == nil || !sess.Busy():
+		return nil
+	case t.Kind == xmlstream.Stanza && t.Stanza.Kind == stanza.Message:
+		if !sess.LineFull() {
+			return nil
+		}
+		return sess.LineRoom()
+	case t.Kind == xmlstream.Element && t.Element.Space == session.NSManagement && (t.Element.Local == "r" || t.Element.Local == "a"):
+		return nil
+	}
+	return sess.LineIdle()
 }
 
 // streamIQ answers what belongs to the stream and to the account's roster: a

@@ -1,12 +1,14 @@
 package c2s
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/hexmpp/hexmpp/core/router"
 	"github.com/hexmpp/hexmpp/core/sasl"
 	"github.com/hexmpp/hexmpp/core/session"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -46,6 +48,9 @@ type Stream struct {
 	since    time.Time                       // when it was
 	session  atomic.Pointer[session.Session] // once bound
 	envelope extension.Envelope              // of the stanza in hand
+	way      router.Way                      // of it, if it is a message
+	held     *xmlstream.Token                // was read, and waits for what is under way
+	replaced <-chan struct{}                 // closed when nothing is under way of a session that this one has replaced
 
 	login    *login                 // while not authenticated
 	resume   func(*transport.Batch) // what the last Wait left to do
@@ -99,7 +104,7 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 			s.conn.Pause(0)
 			return nil
 		}
-		t, ok, err := s.rd.Next()
+		t, ok, err := s.next()
 		if err != nil {
 			s.fail(b, stream.AsError(err))
 			return nil
@@ -108,12 +113,27 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 			s.pause()
 			return nil
 		}
+		if c := s.behind(&t); c != nil {
+			held := t // t is on the stack
+			s.held = &held
+			s.rd.Hold()
+			return func(ctx context.Context) { await(ctx, c) }
+		}
 		if w := s.handle(b, &t); w != nil {
 			s.rd.Hold()
 			return w
 		}
 	}
 	return nil
+}
+
+// next returns the next token: the one that has waited, or else one that is read.
+func (s *Stream) next() (t xmlstream.Token, ok bool, err error) {
+	if s.held == nil {
+		return s.rd.Next()
+	}
+	t, s.held = *s.held, nil
+	return t, true, nil
 }
 
 // handle takes one token to where the state sends it.
@@ -220,6 +240,10 @@ func earlier(a, b time.Time) time.Time {
 
 // Drain implements transport.Stream.
 func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(s.conn, dst, max) }
+
+// Session returns the session of the stream, nil if it has none. Any goroutine may call
+// it.
+func (s *Stream) Session() *session.Session { return s.session.Load() }
 
 // Closed implements transport.Stream.
 func (s *Stream) Closed(b *transport.Batch, err error) {

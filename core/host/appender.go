@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/extension/overlay"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -44,7 +45,8 @@ var errLate = fmt.Errorf("host: %w: rows are queued too late", storage.ErrConfli
 type appender struct {
 	commit func(ctx context.Context, w writes) error
 	told   func(rows int, took time.Duration, err error)
-	ctx    context.Context // of the kernel
+	finish func([]underway.Finished) // is told of commits that messages wait for
+	ctx    context.Context           // of the kernel
 	seed   maphash.Seed
 
 	mu       sync.Mutex
@@ -58,9 +60,11 @@ type appender struct {
 // pending is what was queued.
 type pending struct {
 	writes
-	bytes  int
-	state  atomic.Int32
-	result chan error // one place
+	bytes   int
+	state   atomic.Int32
+	message *underway.Message // that waits for it; nil: somebody waits for result
+	since   time.Time         // of message: when it was queued
+	result  chan error        // one place
 }
 
 // States of a pending: its commit has begun, or who waits for it has given up.
@@ -89,11 +93,14 @@ func (w *writes) size() (n int) {
 
 func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.rows) == 0 }
 
-func newAppender(ctx context.Context, commit func(context.Context, writes) error, told func(int, time.Duration, error)) *appender {
+func newAppender(ctx context.Context, commit func(context.Context, writes) error, told func(int, time.Duration, error), finish func([]underway.Finished)) *appender {
 	if told == nil {
 		told = func(int, time.Duration, error) {}
 	}
-	return &appender{commit: commit, told: told, ctx: ctx, seed: maphash.MakeSeed()}
+	if finish == nil {
+		finish = func([]underway.Finished) {}
+	}
+	return &appender{commit: commit, told: told, finish: finish, ctx: ctx, seed: maphash.MakeSeed()}
 }
 
 func (a *appender) place(owner jid.JID) *uint64 {
@@ -104,18 +111,35 @@ func (a *appender) place(owner jid.JID) *uint64 {
 // room. It never waits.
 func (a *appender) add(w writes) (*pending, error) {
 	p := &pending{writes: w, bytes: w.size(), result: make(chan error, 1)}
+	if err := a.queueUp(p, nil); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// addFor queues the writes of a message that joins a Line: join is called if there is
+// no error, before the commit begins. What has not begun in maxWorkTime never does.
+func (a *appender) addFor(w writes, m *underway.Message, join func()) error {
+	return a.queueUp(&pending{writes: w, bytes: w.size(), message: m, since: time.Now()}, join)
+}
+
+func (a *appender) queueUp(p *pending, join func()) error {
+	w := &p.writes
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopping {
-		return nil, fmt.Errorf("%w: the server is shutting down", storage.ErrUnavailable)
+		return fmt.Errorf("%w: the server is shutting down", storage.ErrUnavailable)
 	}
 	if len(a.queue) > 0 && (len(a.queue) >= maxQueued || a.bytes+p.bytes > maxQueuedBytes) {
-		return nil, errBehind
+		return errBehind
 	}
 	for i := range w.rows {
 		if w.rows[i].ID <= *a.place(w.rows[i].Owner) {
-			return nil, errLate
+			return errLate
 		}
+	}
+	if join != nil {
+		join()
 	}
 	for i := range w.rows {
 		last := a.place(w.rows[i].Owner)
@@ -127,7 +151,7 @@ func (a *appender) add(w writes) (*pending, error) {
 		a.done = make(chan struct{})
 		go a.run(a.done)
 	}
-	return p, nil
+	return nil
 }
 
 // wait returns what became of the commit. What has not begun when ctx ends never does.
@@ -167,14 +191,22 @@ func (a *appender) run(done chan struct{}) {
 }
 
 // take takes what comes next: either something with ops, by itself, since they may
-// fail, or as many rows as there are; nil if nothing waits. What was given up it drops.
+// fail, or as many rows as there are; nil if nothing waits. What was given up it drops,
+// and messages that have waited for too long go back.
 func (a *appender) take() (group []*pending) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var late []underway.Finished
+	defer func() { a.finish(late) }()
 	rows, bytes := 0, 0
+	last := time.Now().Add(-maxWorkTime)
 	for len(a.queue) > 0 {
 		p := a.queue[0]
 		given := p.state.Load() == givenUp
+		if p.message != nil && !p.since.After(last) {
+			given = true
+			late = append(late, underway.Finished{Message: p.message, Err: errGivenUp})
+		}
 		full := len(p.ops) > 0 || rows+len(p.rows) > maxAppendRows || bytes+p.bytes > maxAppendBytes
 		if !given && len(group) > 0 && full {
 			return group
@@ -217,9 +249,18 @@ func (a *appender) write(group []*pending) {
 		return
 	}
 	a.told(len(w.rows), time.Since(began), err)
+	var messages []underway.Finished
 	for _, p := range group {
-		p.result <- err
+		if p.message == nil {
+			p.result <- err
+			continue
+		}
+		if messages == nil {
+			messages = make([]underway.Finished, 0, len(group))
+		}
+		messages = append(messages, underway.Finished{Message: p.message, Err: err})
 	}
+	a.finish(messages)
 }
 
 // stop lets nothing in any more and returns when what was queued is committed, or

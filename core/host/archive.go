@@ -8,6 +8,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core/ids"
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -76,6 +77,13 @@ func (h *Hosts) catchUp(ctx context.Context, rows []storage.Row) {
 			h.ids.Above(last[0].ID)
 		}
 	}
+}
+
+// CatchUp is for rows of a message under way that came behind those of another node: new
+// IDs are greater.
+func (h *Hosts) CatchUp(fx *Effects) transport.Wait {
+	w, _, _ := fx.together()
+	return h.Own(func(ctx context.Context) { h.catchUp(ctx, w.rows) })
 }
 
 // maxLate is how often handlers run whose rows were queued too late: each time

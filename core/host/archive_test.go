@@ -13,6 +13,7 @@ import (
 
 	memory "github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/core/ids"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -205,7 +206,7 @@ func TestOneOfAGroupFails(t *testing.T) {
 
 // What comes with ops is a commit of its own, in its place; groups are bounded.
 func TestGroupsOfRows(t *testing.T) {
-	a := &appender{}
+	a := newAppender(t.Context(), nil, nil, nil)
 	wait := func(w writes) *pending { return &pending{writes: w, bytes: w.size()} }
 	row := func(n int) *pending { return wait(writes{rows: slices.Repeat([]storage.Row{{XML: "x"}}, n)}) }
 	ops := func() *pending { return wait(writes{ops: make([]storage.Op, 1), rows: make([]storage.Row, 1)}) }
@@ -239,7 +240,53 @@ func hung(ctx context.Context) (a *appender, written *notes[storage.Row], goOn c
 		case <-ctx.Done():
 			return storage.ErrUnavailable
 		}
-	}, nil), written, goOn
+	}, nil, nil), written, goOn
+}
+
+// A message under way whose commit did not begin in time goes back, and is never written;
+// those whose commit has begun, or comes in time, go on.
+func TestTooLateForAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		a, written, goOn := hung(ctx)
+		var finished []underway.Finished
+		a.finish = func(all []underway.Finished) { finished = append(finished, all...) }
+		add := func(id uint64) (m *underway.Message) {
+			t.Helper()
+			m = &underway.Message{N: uint32(id)}
+			joined := false
+			if err := a.addFor(writes{rows: []storage.Row{archiveRow(romeo.Bare(), id)}}, m, func() { joined = true }); err != nil || !joined {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return m
+		}
+		first, second := add(1), add(2)
+		time.Sleep(maxWorkTime + time.Second) // the first is cut off
+		third := add(3)
+		synctest.Wait()
+		goOn <- nil
+		synctest.Wait()
+		want := map[*underway.Message]error{first: storage.ErrUnavailable, second: errGivenUp, third: nil}
+		for _, f := range finished {
+			if err, there := want[f.Message]; !there || !errors.Is(f.Err, err) {
+				t.Errorf("%d: %v", f.Message.N, f.Err)
+			}
+			delete(want, f.Message)
+		}
+		rows := written.take()
+		if len(want) > 0 || len(rows) != 1 || rows[0].ID != 3 {
+			t.Errorf("%d are not finished, %d rows", len(want), len(rows))
+		}
+		if err := a.addFor(writes{rows: []storage.Row{archiveRow(romeo.Bare(), 2)}}, second, func() { t.Error("it joined") }); !Late(err) {
+			t.Error(err)
+		}
+		a.stop()
+		if err := a.addFor(writes{}, second, func() { t.Error("it joined") }); !errors.Is(err, storage.ErrUnavailable) {
+			t.Error(err)
+		}
+	})
 }
 
 // Who waits for a storage that hangs, and gives up, is told so, and what was given up is

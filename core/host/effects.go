@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -122,15 +123,12 @@ func (fx *Effects) Carry(before *Effects) { fx.carried = before }
 
 // Rows says that all there is to write are rows of archives, of deciders: a stage that
 // follows can write them.
-func (fx *Effects) Rows() bool {
-	any := false
-	for _, s := range fx.txs {
-		if len(s.ops) > 0 || s.observer && len(s.rows) > 0 {
-			return false
-		}
-		any = any || len(s.rows) > 0
-	}
-	return any
+func (fx *Effects) Rows() bool { return fx.Plain() && fx.Pending() }
+
+// Plain says that there is nothing to write but rows of archives, of deciders.
+func (fx *Effects) Plain() bool {
+	return !slices.ContainsFunc(fx.txs, func(s *staged) bool { return len(s.ops) > 0 || s.observer && len(s.rows) > 0 }) &&
+		(fx.carried == nil || fx.carried.Plain())
 }
 
 // together returns what one commit writes: what deciders asked for and, unless these have
@@ -152,6 +150,31 @@ func (fx *Effects) Queue() {
 	if w, _, _ := fx.together(); len(w.rows) > 0 {
 		fx.queued, _ = fx.hosts().appender.add(w)
 	}
+}
+
+// Tries is how often handlers run anew at once whose rows came too late for their
+// archive: somebody else's were in time, within the microseconds since the handler had
+// made its ID.
+const Tries = 20
+
+// Late says that handlers are to be run again, since a row of theirs came too late for
+// its archive.
+func Late(err error) bool { return errors.Is(err, errLate) }
+
+// QueueFor is Queue for a message that waits for the commit in its Line, which it joins
+// by join if there is no error. Rows says that there is nothing else to write. Written
+// is to be called when it is committed.
+func (fx *Effects) QueueFor(m *underway.Message, join func()) error {
+	w, _, _ := fx.together()
+	return fx.hosts().appender.addFor(w, m, join)
+}
+
+// Written notes that everything is.
+func (fx *Effects) Written() { fx.written(true) }
+
+// Sends says that handlers asked for more than writes.
+func (fx *Effects) Sends() bool {
+	return slices.ContainsFunc(fx.txs, func(s *staged) bool { return len(s.after) > 0 })
 }
 
 // Commit writes what is to be written and was not written yet: all or nothing,

@@ -21,6 +21,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/forgery"
 	"github.com/hexmpp/hexmpp/core/ids"
 	"github.com/hexmpp/hexmpp/core/iq"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -119,6 +120,7 @@ type Hosts struct {
 	residents *residents
 	ids       *ids.IDs
 	appender  *appender
+	underway  *underway.Underway
 	noticed   []*Guest // filled while extensions register
 	remotes   []*Guest // those that run elsewhere; the same
 
@@ -146,9 +148,13 @@ func New(d Deps) *Hosts {
 		ids:       ids.New(0, d.Now),
 	}
 	h.Remote = h.Remote.Complete()
-	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.ops, w.rows...) }, d.Archived)
+	h.underway = underway.New(h.Own)
+	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.ops, w.rows...) }, d.Archived, h.underway.Finish)
 	return h
 }
+
+// Underway is what messages of clients are in that wait for a commit.
+func (h *Hosts) Underway() *underway.Underway { return h.underway }
 
 // Start gives the router. No handler runs before it.
 func (h *Hosts) Start(r Router) { h.router = r }

@@ -148,6 +148,17 @@ func (h *Hosts) Own(w transport.Wait) transport.Wait {
 	}
 }
 
+// Await waits for a channel, nil for nothing, as long as the kernel runs.
+func (h *Hosts) Await(c <-chan struct{}) {
+	if c == nil {
+		return
+	}
+	select {
+	case <-c:
+	case <-h.ctx.Done():
+	}
+}
+
 // Stop ends timers and requests, lets what is under way come to its end until
 // ctx ends, and cuts off the rest; events that are out after five seconds. When it returns no handler is running, and
 // none will be called; but for handlers that did not return within 5 seconds of
@@ -176,6 +187,7 @@ func (h *Hosts) Stop(ctx context.Context) error {
 		<-h.tasks.idle
 		<-h.calls.shut()
 		h.appender.stop()
+		h.underway.Wait()
 		close(ended)
 	}()
 	defer h.cancel()

@@ -1,7 +1,8 @@
 // Package offline keeps messages for accounts that no session takes messages
 // for (XEP-0160), and brings them to the first session that does.
 //
-// What is stored, and what not, is in rule.go. store.go stores, fetch.go reads
+// What is stored, and what not, is in rule.go. store.go stores, queue.go many at once,
+// fetch.go reads
 // and hands over, receipts.go deletes what has arrived, hold.go and left.go let what
 // a session leaves go in front of what comes later, restore.go does so with what an
 // earlier process had accepted.
@@ -12,7 +13,8 @@
 // on gets a gap in its outbox before others can see it (Begin): stored messages
 // are inserted in front of it, live ones wait behind. It is closed when storage
 // has no more. Whoever has stored a message looks for a session before the
-// sender's next stanza goes on (Add): then the gap is opened there and then.
+// sender's next message to the account is given to one (Added): then the gap is
+// opened there and then.
 //
 // One session of an account has the gap. If that session ends, or takes no more
 // messages, another one gets it.
@@ -41,6 +43,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/core/session"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/observe"
@@ -64,7 +67,8 @@ type Deps struct {
 	Sessions cluster.Registry
 	Log      *zap.Logger
 	Now      func() time.Time
-	Observe  *observe.Kernel // complete
+	Observe  *observe.Kernel           // complete
+	Finish   func([]underway.Finished) // is told of commits that messages under way wait for
 }
 
 // Contacts tells who may see the presence of an account; package roster does.
@@ -92,6 +96,7 @@ type Offline struct {
 	quota int // 0: nothing is stored
 
 	reads, deletes, late *pool
+	adder                *adder
 
 	mu       sync.Mutex
 	accounts map[jid.JID]*account // those where something is under way
@@ -102,10 +107,12 @@ func New(o Options, d Deps) *Offline {
 	if o.Messages == 0 {
 		o.Messages = 1000
 	}
-	return &Offline{
+	x := &Offline{
 		Deps: d, quota: max(o.Messages, 0), accounts: map[jid.JID]*account{},
 		reads: newPool(readers), deletes: newPool(deleters), late: newPool(keepers),
 	}
+	x.adder = newAdder(x)
+	return x
 }
 
 // Enabled says whether messages are stored at all.
@@ -121,10 +128,10 @@ func (o *Offline) Registration() extension.Registration {
 	return r
 }
 
-// Settle waits until what ended sessions left is stored, or ctx ends. What can't be
-// stored is tried once more.
+// Settle waits until what is under way, and what ended sessions left, is stored, or ctx
+// ends. What can't be stored is tried once more.
 func (o *Offline) Settle(ctx context.Context) error {
-	err := o.late.stop(ctx)
+	err := errors.Join(o.adder.stop(ctx), o.late.stop(ctx))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0
@@ -143,7 +150,7 @@ func (o *Offline) Stop(ctx context.Context) error {
 	over, end := context.WithCancel(context.Background())
 	end()
 	o.reads.stop(over) // nobody is there to read for
-	return errors.Join(o.late.stop(ctx), o.deletes.stop(ctx))
+	return errors.Join(o.adder.stop(ctx), o.late.stop(ctx), o.deletes.stop(ctx))
 }
 
 // account is what is under way for one account. Offline.mu guards it.

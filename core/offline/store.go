@@ -30,6 +30,15 @@ func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) erro
 		return bad
 	}
 	_, err := o.Store.AddOffline(ctx, owner, storage.OfflineMessage{Stamp: at, XML: xml}, o.quota)
+	return o.Added(ctx, st, err)
+}
+
+// Added goes on behind the write that was to store a message, and failed with err if that
+// is not nil. It has a session fetch the message if there is one by now: when it returns,
+// nothing that is sent later gets in front. The error is for the sender; an account that
+// is not there is none.
+func (o *Offline) Added(ctx context.Context, st *stanza.Stanza, err error) error {
+	owner := st.To.Bare()
 	switch {
 	case err == nil:
 		o.Observe.Stored()

@@ -25,28 +25,35 @@ func (r *Router) message(b *transport.Batch, e *extension.Envelope) transport.Wa
 
 // deliver gives a message to the sessions that RFC 6121 8.5 names.
 func (r *Router) deliver(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	return r.give(b, e, nil)
+	return r.give(b, e, nil, nil)
 }
 
 // give is deliver with a copy for those sessions of the account that have its
 // mark and don't get the original.
-func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy) transport.Wait {
-	sessions := r.Sessions.Sessions(e.Stanza.To.Bare())
-	receipt := r.accept(e, len(sessions) == 0)
+func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Copy, x *Way) transport.Wait {
+	var sessions []cluster.Entry
+	if x == nil || !x.nobody {
+		sessions = r.Sessions.Sessions(e.Stanza.To.Bare())
+	}
+	receipt := r.accept(e, len(sessions) == 0, x)
 	if r.taken(b, e, sessions, c, receipt, false) {
 		return nil
 	}
-	return behind(b, r.undelivered(b, e, receipt), receipt.Done)
+	return behind(b, r.undelivered(b, e, receipt, x), func() {
+		if !x.kept() {
+			receipt.Done()
+		}
+	})
 }
 
-// accept puts a message into the spool if its sender is to be told that it is safe
-// (package safe): every one that is stored when a session leaves it. nobody says that
+// accept puts a client's message into the spool if its sender is to be told that it is
+// safe (package safe): every one that is stored when a session leaves it. nobody says that
 // no session is going to be given it.
-func (r *Router) accept(e *extension.Envelope, nobody bool) cluster.Receipt {
-	if r.Safe == nil || e.Origin.Session.IsZero() || !r.Offline.Keeps(e.Stanza) {
+func (r *Router) accept(e *extension.Envelope, nobody bool, x *Way) cluster.Receipt {
+	if r.Safe == nil || !x.ours() || !r.Offline.Keeps(e.Stanza) {
 		return cluster.Receipt{}
 	}
-	return r.Safe.Accept(e.Origin.Session, e.Stanza, r.Offline.Now(), nobody)
+	return r.Safe.Accept(x.Session, x.number(), e.Stanza, r.Offline.Now(), nobody)
 }
 
 // behind runs f when w has run, at once if there is none.
@@ -198,12 +205,12 @@ func highest(sessions []cluster.Entry) int8 {
 // undelivered handles a message that no session took. Its receipt, if it has one,
 // says when it was received; it is in the spool before it is stored, so that a kill
 // in between has it stored once.
-func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt) transport.Wait {
+func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt, x *Way) transport.Wait {
 	at := receipt.At
 	if at.IsZero() {
 		at = r.Offline.Now()
 	}
-	next := func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.keep(b, e, receipt, at) }
+	next := func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.keep(b, e, receipt, at, x) }
 	if !r.wanted(extension.Undelivered, e) {
 		return next(b, e)
 	}
@@ -211,8 +218,9 @@ func (r *Router) undelivered(b *transport.Batch, e *extension.Envelope, receipt 
 }
 
 // keep stores a message (XEP-0160), returns it to its sender, or drops it. What
-// is stored is committed before the sender's next stanza goes on.
-func (r *Router) keep(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt, at time.Time) transport.Wait {
+// is stored is committed before the sender's next stanza to that account goes on, unless
+// that is stored, too.
+func (r *Router) keep(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt, at time.Time, x *Way) transport.Wait {
 	switch r.Offline.Fate(e.Stanza) {
 	case offline.Drop:
 		return nil
@@ -220,6 +228,11 @@ func (r *Router) keep(b *transport.Batch, e *extension.Envelope, receipt cluster
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 	}
 	original := *e // e is borrowed
+	if x.ours() && !x.waits && (x.nobody || !r.Offline.Held(e.Stanza.To.Bare())) {
+		if w, ok := r.store(b, &original, receipt, at, x); ok {
+			return w
+		}
+	}
 	return r.Hosts.Own(func(ctx context.Context) {
 		receipt.Written(ctx)
 		if err := r.Offline.Add(ctx, original.Stanza, at); err != nil {

@@ -46,8 +46,8 @@ func (r *Router) stage(b *transport.Batch, s extension.Stage, e *extension.Envel
 }
 
 func (r *Router) begin(b *transport.Batch, p *passage) transport.Wait {
-	if r.Pipeline.Missing(&p.Passage) {
-		return r.load(p)
+	if !p.unwanted && r.Pipeline.Missing(&p.Passage) {
+		return r.alone(p, r.load(p))
 	}
 	return r.pass(b, p)
 }
@@ -77,6 +77,8 @@ type passage struct {
 	ended    ended          // instead of next, and of whatever the sender would be told; nil: it is told
 	original *stanza.Stanza // as it was shown to the first handler
 	sent     *passage       // Deliver: through Submit, if what was written there is committed here
+	unwanted bool           // no handler wants it
+	way      Way            // of a client's message; it has no next, but the one that such messages have
 }
 
 // ended is told how a stanza that waited has ended in a stage: err is nil if it was
@@ -86,10 +88,22 @@ type ended func(b *transport.Batch, err error) transport.Wait
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
 	p.original = p.Envelope.Stanza
-	if r.Pipeline.Run(&p.Passage); p.Outcome == pipeline.Waits {
-		return r.consult(p)
+	if !p.unwanted {
+		r.Pipeline.Run(&p.Passage)
 	}
+	if p.Outcome == pipeline.Waits {
+		return r.alone(p, r.consult(p))
+	}
+	p.carry()
 	return r.passed(b, p)
+}
+
+// carry has what handlers of Submit have written be committed with what those of Deliver
+// write.
+func (p *passage) carry() {
+	if p.sent != nil && p.sent.Effects.Pending() {
+		p.Effects.Carry(&p.sent.Effects)
+	}
 }
 
 // consult runs the handlers once more, and waits for those that run elsewhere.
@@ -110,13 +124,7 @@ func (r *Router) passed(b *transport.Batch, p *passage) transport.Wait {
 	if d := r.join(p); d != nil {
 		return r.begin(b, d)
 	}
-	if p.sent != nil {
-		p.Effects.Carry(&p.sent.Effects)
-	}
-	if !p.Effects.Pending() {
-		return r.leave(b, p)
-	}
-	return r.commit(p)
+	return r.proceed(b, p)
 }
 
 // leave goes on behind the stage, and then with what its handlers asked for.
@@ -135,10 +143,15 @@ func (r *Router) outcome(b *transport.Batch, p *passage) transport.Wait {
 		return p.ended(b, nil)
 	case p.Outcome != pipeline.Pass:
 		return nil
+	case p.way.ours() && p.Stage == extension.Deliver:
+		return r.give(b, &p.Envelope, p.Copy, &p.way)
+	case p.way.ours():
+		r.sentCopies(b, p)
+		return r.arrive(b, &p.Envelope, &p.way)
 	case p.Copy == nil:
 		return r.onward(b, &p.Envelope, &p.Passage, p.next)
 	case p.Stage == extension.Deliver:
-		return r.give(b, &p.Envelope, p.Copy)
+		return r.give(b, &p.Envelope, p.Copy, nil)
 	}
 	r.sentCopies(b, p)
 	return p.next(b, &p.Envelope)

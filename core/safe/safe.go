@@ -29,9 +29,8 @@ import (
 // Safe may be used by any goroutine. A nil Safe promises nothing: what is handled
 // is acknowledged.
 type Safe struct {
-	spool    storage.Spool
-	sessions cluster.Registry
-	log      *zap.Logger
+	spool storage.Spool
+	log   *zap.Logger
 
 	recovered atomic.Int64 // by Recovered
 
@@ -40,11 +39,11 @@ type Safe struct {
 }
 
 // New returns a Safe over a spool, nil for none.
-func New(spool storage.Spool, sessions cluster.Registry, log *zap.Logger) *Safe {
+func New(spool storage.Spool, log *zap.Logger) *Safe {
 	if spool == nil {
 		return nil
 	}
-	return &Safe{spool: spool, sessions: sessions, log: log, waiting: map[*session.Session]struct{}{}}
+	return &Safe{spool: spool, log: log, waiting: map[*session.Session]struct{}{}}
 }
 
 // Recover calls store for what earlier processes had accepted and no client had
@@ -133,30 +132,22 @@ func (s *Safe) progress(all int) (stop func()) {
 // restorers is for how many accounts messages are stored at once.
 const restorers = 16
 
-// Accept takes a message of a local session into the spool, in that session's
-// turn and before it is given to others. light says that nobody is there to be given
-// it: it is about to be committed elsewhere. The zero Receipt means that its sender
-// is promised nothing.
-func (s *Safe) Accept(from jid.JID, st *stanza.Stanza, at time.Time, light bool) cluster.Receipt {
-	if s == nil || from.IsZero() {
+// Accept takes a message into the spool, the stanza of number n of a session, before it
+// is given to others; those of one session in their order. light says that nobody is
+// there to be given it: it is about to be committed elsewhere. The zero Receipt means
+// that its sender is promised nothing.
+func (s *Safe) Accept(sender *session.Session, n uint32, st *stanza.Stanza, at time.Time, light bool) cluster.Receipt {
+	if s == nil {
 		return cluster.Receipt{}
 	}
-	e, ok := s.sessions.Session(from)
-	if !ok {
-		return cluster.Receipt{}
-	}
-	sender, ok := e.Receiver.(*session.Session)
-	if !ok {
-		return cluster.Receipt{}
-	}
-	id, h, ok := sender.Sender()
+	id, ok := sender.Sender()
 	if !ok {
 		return cluster.Receipt{}
 	}
 	s.mu.Lock() // Append under it: synced must find the session
 	defer s.mu.Unlock()
-	record := s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: h, Light: light})
-	sender.Await(record, st.Size())
+	record := s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: n, Light: light})
+	sender.Await(n, record, st.Size())
 	s.waiting[sender] = struct{}{}
 	return cluster.Receipt{ID: record, At: at, Spool: s.spool}
 }

@@ -90,7 +90,8 @@ func (s *Session) begin(o Owner, stanzas uint32) bool {
 	return true
 }
 
-// Done tells that what Begin began, with all that waited, has been handled.
+// Done tells that what Begin began, with all that waited, has been handled, or is under
+// way.
 func (s *Session) Done() {
 	var b transport.Batch
 	defer b.Flush()
@@ -108,8 +109,8 @@ func (s *Session) Done() {
 }
 
 // idleLocked returns a channel that is closed when the stanza in hand has been
-// handled, nil if there is none. A stream that takes the session over waits for it
-// to keep the order. s.mu is held.
+// handled, nil if there is none: then it may still be under way. A stream that takes the
+// session over waits for it, and for LineIdle, to keep the order. s.mu is held.
 func (s *Session) idleLocked() <-chan struct{} {
 	if !s.inHand {
 		return nil

@@ -31,27 +31,26 @@ const (
 	maxUnsafeBytes = 1 << 20
 )
 
-// Sender returns the SM-ID of the session, "" if it can't be resumed, and the
-// number of the stanza in hand; ok is false without stream management. Only the
-// turn of the session's stream calls it.
-func (s *Session) Sender() (id string, n uint32, ok bool) {
+// Sender returns the SM-ID of the session, "" if it can't be resumed; ok is false
+// without stream management.
+func (s *Session) Sender() (id string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.resumption == nil {
-		return "", 0, false
+		return "", false
 	}
-	return s.resumption.id, s.resumption.handled, true
+	return s.resumption.id, true
 }
 
-// Await notes that the stanza in hand, of so many bytes, is safe when the spool has a
-// record on disk.
-func (s *Session) Await(record uint64, size int) {
+// Await notes that the client's stanza of number n, of so many bytes, is safe when the
+// spool has a record on disk. It is called in the order of the numbers.
+func (s *Session) Await(n uint32, record uint64, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.resumption; r != nil {
-		r.unsafe = append(r.unsafe, unsafe{record, r.handled, int32(size)})
+		r.unsafe = append(r.unsafe, unsafe{record, n, int32(size)})
 		r.unsafeBytes += size
-		r.noted = r.handled
+		r.noted = n
 	}
 }
 
@@ -72,7 +71,7 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 		r.unsafe = nil
 	}
 	settled = r.unsafe == nil
-	if r.owes && n > 0 {
+	if r.owes && n > 0 && int32(s.safe()-r.told) > 0 {
 		s.out.Raw(b, s.answer()) // under the lock: counts are told in order
 	}
 	s.notePast()
@@ -125,16 +124,37 @@ func (r *resumption) tells(h uint32) {
 }
 
 // safe returns the length of the longest prefix of what the client sent that is
-// safe. What is in hand is not: it may be waiting for a commit. s.mu is held.
+// safe. What is in hand is not, nor what is under way: it may be waiting for a commit.
+// s.mu is held.
 func (s *Session) safe() uint32 {
-	r := s.resumption
-	switch {
-	case len(r.unsafe) > 0:
-		return r.unsafe[0].n - 1
-	case s.inHand:
-		return r.handled - s.counts
+	h := s.past()
+	if r := s.resumption; len(r.unsafe) > 0 {
+		h = earlier(h, r.unsafe[0].n-1)
 	}
-	return r.handled
+	return h
+}
+
+// past returns the length of the longest prefix of what the client sent that has come
+// to its end, but for what the spool has still to bring to the disk. s.mu is held.
+func (s *Session) past() uint32 {
+	h := s.resumption.handled
+	if s.inHand {
+		h -= s.counts
+	}
+	if l := s.line.Load(); l != nil {
+		if n, any := l.First(); any {
+			h = earlier(h, n-1)
+		}
+	}
+	return h
+}
+
+// earlier returns the lesser one of two counts (XEP-0198 4: modulo 2^32).
+func earlier(a, b uint32) uint32 {
+	if int32(b-a) < 0 {
+		return b
+	}
+	return a
 }
 
 // Crowded returns a channel that is closed when the disk has caught up; nil if the
@@ -152,8 +172,8 @@ func (s *Session) Crowded() <-chan struct{} {
 	return r.calm
 }
 
-// Settled returns a channel that is closed when everything that the client sent is
-// safe; nil if it is.
+// Settled returns a channel that is closed when the spool has on disk what has come to
+// its end of what the client sent; nil if it has.
 func (s *Session) Settled() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,6 +34,7 @@ func (r *Resumables) Quiet(ctx context.Context) (safe bool) {
 		busy := s.idleLocked()
 		s.mu.Unlock()
 		closed(ctx, busy)
+		closed(ctx, s.LineIdle())
 		safe = closed(ctx, s.Settled()) && safe
 	}
 	return safe
@@ -92,11 +93,9 @@ func (v *saving) session(s *Session) (saved storage.SavedSession, ok bool) {
 		r.until = r.all.now().Add(r.max)
 	}
 	saved = storage.SavedSession{
-		JID: s.JID, ID: r.id, Max: r.max, Until: r.until, Handled: r.handled,
+		JID: s.JID, ID: r.id, Max: r.max, Until: r.until,
+		Handled:    s.past(), // what is still in hand its client sends again, rather than that it is lost
 		Interested: s.interested, Presence: s.presence, Priority: s.priority, Caps: v.caps.Of(&s.caps),
-	}
-	if s.inHand { // its client sends it again, rather than that it is lost
-		saved.Handled -= s.counts
 	}
 	for to := range s.directed {
 		saved.Directed = append(saved.Directed, to)

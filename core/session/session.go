@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/core/caps"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/core/roster"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -46,6 +47,8 @@ type Kernel interface {
 	// Held returns how much the sessions of the account hold together: Outbox.Large of
 	// each. It is called with the lock of an Outbox held.
 	Held(s *Session) int64
+	// Underway is what messages are in that wait for a commit.
+	Underway() *underway.Underway
 	// Overflow counts and logs a session that was ended because its client did
 	// not read or did not acknowledge.
 	Overflow(s *Session)
@@ -91,8 +94,9 @@ type Session struct {
 	markNames  []string   // of marks; made anew with each change
 	publishing sync.Mutex // orders updates of the registry
 
-	held atomic.Pointer[held] // made by the first stanza that is held back
-	caps caps.Slot            // what its client can do; filled by core/caps
+	line atomic.Pointer[underway.Line] // made by the first message that waits for a commit
+	held atomic.Pointer[held]          // made by the first stanza that is held back
+	caps caps.Slot                     // what its client can do; filled by core/caps
 }
 
 // New returns a session that writes to out. It takes part in routing once it

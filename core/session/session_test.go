@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/core/pipeline"
+	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -40,6 +41,9 @@ func (k *kernel) Keeps(*stanza.Stanza) bool  { return false }
 func (k *kernel) Publish(cluster.Entry) bool { return true }
 func (k *kernel) Show(*transport.Batch, *Session, cluster.Show) transport.Wait {
 	return nil
+}
+func (k *kernel) Underway() *underway.Underway {
+	return underway.New(func(w transport.Wait) transport.Wait { return w })
 }
 func (k *kernel) Lost(*transport.Batch, *Session, []Lost) {}
 

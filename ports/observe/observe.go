@@ -174,6 +174,7 @@ type Gauges struct {
 	Resumable int // sessions that can be resumed (XEP-0198), attached or not
 	Resting   int // streams that are not read for a while, since their accounts send too fast
 	Tasks     int // what waits or runs that no stream waits for
+	Underway  int // messages of clients that are accepted, and wait for a commit
 
 	// Of the spool: messages that were accepted and that no client has acknowledged
 	// yet, and the bytes of its log. 0 without one.

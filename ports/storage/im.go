@@ -67,6 +67,12 @@ type OfflineMessage struct {
 	XML   []byte    // the stanza, jabber:client declared; at most MaxValue
 }
 
+// OfflineAdd is a message for an account: see Offline.AddOfflineEach.
+type OfflineAdd struct {
+	Owner   jid.JID // bare
+	Message OfflineMessage
+}
+
 // Offline keeps messages for accounts that are not online. They belong to
 // accounts and are removed with them.
 type Offline interface {
@@ -74,6 +80,10 @@ type Offline interface {
 	// stored for the owner: ErrQuota; ErrNotFound if there is no such account;
 	// ErrInvalid by CheckOffline.
 	AddOffline(ctx context.Context, owner jid.JID, m OfflineMessage, quota int) (uint64, error)
+	// AddOfflineEach is AddOffline for messages of any accounts, in order and with one
+	// commit: results are those of each, nil for what is stored. After an error nothing
+	// is, or, if it wraps ErrUnavailable, nobody knows. The caller bounds how much that is.
+	AddOfflineEach(ctx context.Context, all []OfflineAdd, quota int) (results []error, err error)
 	// AddOfflineAll stores messages that were accepted before, in order, and however
 	// many are stored for the owner: all of them or none. ErrNotFound and ErrInvalid
 	// are those of AddOffline. The caller bounds how much that is.

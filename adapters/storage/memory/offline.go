@@ -21,14 +21,42 @@ func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 		return 0, err
 	}
 	defer s.mu.Unlock()
+	if err := s.addWithin(owner, m, quota); err != nil {
+		return 0, fmt.Errorf("storage/memory: %s: %w", op, err)
+	}
+	return s.lastID, nil
+}
+
+// addWithin stores a message if the quota lets it; s.mu is held.
+func (s *Store) addWithin(owner jid.JID, m storage.OfflineMessage, quota int) error {
 	if _, there := s.accounts[owner]; !there {
-		return 0, fmt.Errorf("storage/memory: %s: %w", op, storage.ErrNotFound)
+		return storage.ErrNotFound
 	}
 	if len(s.offline[owner]) >= quota {
-		return 0, fmt.Errorf("storage/memory: %s: %w", op, storage.ErrQuota)
+		return storage.ErrQuota
 	}
 	s.addOffline(owner, m)
-	return s.lastID, nil
+	return nil
+}
+
+// AddOfflineEach implements storage.Offline.
+func (s *Store) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) ([]error, error) {
+	const op = "store messages"
+	results := make([]error, len(all))
+	if err := s.begin(ctx, op); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	for i := range all {
+		err := storage.CheckOffline(all[i].Owner, all[i].Message)
+		if err == nil {
+			err = s.addWithin(all[i].Owner, all[i].Message, quota)
+		}
+		if err != nil {
+			results[i] = fmt.Errorf("storage/memory: %s: for %s: %w", op, all[i].Owner, err)
+		}
+	}
+	return results, nil
 }
 
 // AddOfflineAll implements storage.Offline.

@@ -58,6 +58,44 @@ func (s *Store) AddOffline(ctx context.Context, owner jid.JID, m storage.Offline
 	return uint64(kept), nil
 }
 
+// AddOfflineEach implements storage.Offline. Those that are not stored leave nothing
+// behind: the job fails as a whole or not at all.
+func (s *Store) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, quota int) ([]error, error) {
+	const op = "store messages"
+	stamps, xml, owners := make([]int64, len(all)), make([][]byte, len(all)), make([]jid.JID, len(all))
+	checked := make([]error, len(all))
+	for i := range all {
+		if checked[i] = storage.CheckOffline(all[i].Owner, all[i].Message); checked[i] == nil {
+			owners[i], stamps[i], xml[i] = all[i].Owner, all[i].Message.Stamp.UnixMicro(), bytes.Clone(all[i].Message.XML)
+		}
+	}
+	var kept []error // not a result of this call: the job may still run when it has given up
+	err := s.write(ctx, op, func(t *tx) error {
+		results := make([]error, len(owners))
+		for i := range owners {
+			if results[i] = checked[i]; results[i] != nil {
+				continue
+			}
+			_, err := t.addOffline(owners[i], stamps[i], xml[i], quota)
+			if err != nil && !named(err) {
+				return err
+			}
+			results[i] = err
+		}
+		kept = results
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range kept {
+		if kept[i] != nil {
+			kept[i] = s.dialect.wrap("store a message for "+owners[i].String(), kept[i])
+		}
+	}
+	return kept, nil
+}
+
 func (t *tx) addOffline(owner jid.JID, stamp int64, xml []byte, quota int) (id int64, err error) {
 	if t.dialect.lockRow != "" { // other nodes count, too
 		return t.addOfflineLocked(owner, stamp, xml, quota)

@@ -125,6 +125,10 @@ var calls = []struct {
 		_, err := s.AddOffline(ctx, romeo, message("new"), 10)
 		return err
 	}},
+	{"AddOfflineEach", true, func(ctx context.Context, s storage.Store) error {
+		results, err := s.AddOfflineEach(ctx, []storage.OfflineAdd{{Owner: romeo, Message: message("new")}}, 10)
+		return errors.Join(append(results, err)...)
+	}},
 	{"AddOfflineAll", true, func(ctx context.Context, s storage.Store) error {
 		return s.AddOfflineAll(ctx, romeo, []storage.OfflineMessage{message("new")})
 	}},

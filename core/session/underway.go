@@ -1,0 +1,62 @@
+package session
+
+import (
+	"github.com/hexmpp/hexmpp/core/underway"
+	"github.com/hexmpp/hexmpp/ports/transport"
+)
+
+// Line returns the messages of the session's client that are under way. They go on when
+// the session has ended.
+func (s *Session) Line() *underway.Line {
+	if l := s.line.Load(); l != nil {
+		return l
+	}
+	s.line.CompareAndSwap(nil, s.kernel.Underway().NewLine(s))
+	return s.line.Load()
+}
+
+// Busy says whether messages of the client are under way.
+func (s *Session) Busy() bool {
+	l := s.line.Load()
+	return l != nil && !l.Idle()
+}
+
+// LineFull says that so many are that no more may follow: see LineRoom.
+func (s *Session) LineFull() bool {
+	l := s.line.Load()
+	return l != nil && l.Full()
+}
+
+// LineRoom returns a channel that is closed when more may follow; nil if they may.
+func (s *Session) LineRoom() <-chan struct{} {
+	l := s.line.Load()
+	if l == nil {
+		return nil
+	}
+	return l.Room()
+}
+
+// LineIdle returns a channel that is closed when none is under way any more; nil if none
+// is. It must not be asked while another may follow.
+func (s *Session) LineIdle() <-chan struct{} {
+	l := s.line.Load()
+	if l == nil {
+		return nil
+	}
+	return l.Idled()
+}
+
+// Passed implements underway.Owner: a client that asked, and was told less than it sent,
+// is told what is safe now.
+func (s *Session) Passed(b *transport.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.resumption
+	if r == nil {
+		return
+	}
+	if r.owes && int32(s.safe()-r.told) > 0 {
+		s.out.Raw(b, s.answer())
+	}
+	s.notePast()
+}
