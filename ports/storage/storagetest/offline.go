@@ -338,6 +338,83 @@ func testOfflinePaging(t *testing.T, open Open) {
 	})
 }
 
+// testAddOfflineEach: one commit, and yet each message by itself.
+func testAddOfflineEach(t *testing.T, open Open) {
+	ctx := t.Context()
+	with := func(owner jid.JID, xml string) storage.OfflineAdd {
+		return storage.OfflineAdd{Owner: owner, Message: message(xml)}
+	}
+	t.Run("each has a result of its own, what is stored is in order", func(t *testing.T) {
+		s := start(t, open, romeo, juliet)
+		all := []storage.OfflineAdd{
+			with(romeo, "1"), with(juliet, "1"), with(nobody, "1"), with(romeo, "2"), with(romeo, "over"),
+			{Owner: juliet, Message: storage.OfflineMessage{Stamp: stamp}}, with(jid.MustParse("juliet@example.org/x"), "x"), with(juliet, "2"),
+		}
+		want := []error{nil, nil, storage.ErrNotFound, nil, storage.ErrQuota, storage.ErrInvalid, storage.ErrInvalid, nil}
+		results, err := s.AddOfflineEach(ctx, all, 2)
+		if err != nil || len(results) != len(all) {
+			t.Fatalf("%d results, %v", len(results), err)
+		}
+		for i, err := range results {
+			if want[i] == nil && err != nil || want[i] != nil && !errors.Is(err, want[i]) {
+				t.Errorf("message %d: %v, want %v", i, err, want[i])
+			}
+		}
+		last := uint64(0)
+		for _, owner := range []jid.JID{romeo, juliet} {
+			got := page(t, s, owner, 0, 10)
+			if len(got) != 2 || got[0].xml != "1" || got[1].xml != "2" || got[0].id >= got[1].id {
+				t.Errorf("%s has %v", owner, got)
+			}
+			last = max(last, got[1].id)
+		}
+		if id := add(t, s, romeo, "later"); id <= last {
+			t.Errorf("ID %d behind %d", id, last)
+		}
+	})
+	t.Run("of nobody, and none", func(t *testing.T) {
+		s := start(t, open, romeo)
+		results, err := s.AddOfflineEach(ctx, []storage.OfflineAdd{with(nobody, "1")}, 10)
+		if err != nil || len(results) != 1 || !errors.Is(results[0], storage.ErrNotFound) {
+			t.Error(results, err)
+		}
+		if results, err := s.AddOfflineEach(ctx, nil, 10); err != nil || len(results) != 0 {
+			t.Error(results, err)
+		}
+		waiting(t, s, romeo)
+	})
+	t.Run("many at once, beside others", func(t *testing.T) {
+		s := start(t, open, romeo, juliet)
+		const goroutines, each = 8, 40
+		errs := inParallel(goroutines, func(i int) error {
+			var all []storage.OfflineAdd
+			for n := range each {
+				all = append(all, with([]jid.JID{romeo, juliet}[n%2], fmt.Sprint(i, " ", n)))
+			}
+			results, err := s.AddOfflineEach(ctx, all, 1000)
+			return errors.Join(append(results, err)...)
+		})
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		for k, owner := range []jid.JID{romeo, juliet} {
+			next := make([]int, goroutines)
+			got := page(t, s, owner, 0, 1000)
+			for _, m := range got {
+				var i, n int
+				fmt.Sscan(m.xml, &i, &n)
+				if n != 2*next[i]+k {
+					t.Errorf("%s: %q is out of order", owner, m.xml)
+				}
+				next[i]++
+			}
+			if len(got) != goroutines*each/2 {
+				t.Errorf("%s has %d", owner, len(got))
+			}
+		}
+	})
+}
+
 func testQuota(t *testing.T, open Open) {
 	ctx := t.Context()
 	t.Run("ErrQuota stores nothing, and what is there stays", func(t *testing.T) {

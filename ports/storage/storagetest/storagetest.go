@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 	t.Run("OfflineAll", func(t *testing.T) { testOfflineAll(t, open) })
 	t.Run("OfflinePaging", func(t *testing.T) { testOfflinePaging(t, open) })
 	t.Run("OfflineQuota", func(t *testing.T) { testQuota(t, open) })
+	t.Run("OfflineEach", func(t *testing.T) { testAddOfflineEach(t, open) })
 	t.Run("Archive", func(t *testing.T) { testArchive(t, open) })
 	t.Run("ArchiveExpiry", func(t *testing.T) { testArchiveExpiry(t, open) })
 	t.Run("ArchivePages", func(t *testing.T) { testArchivePages(t, open) })
