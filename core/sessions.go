@@ -56,8 +56,8 @@ func (k *Kernel) Overflow(s *session.Session) {
 	k.ports.Log.Warn("session ended: its client does not read or does not acknowledge (limits.outbox-bytes, for it or for all sessions of the account, or limits.unacknowledged is reached)", zap.Stringer("jid", s.JID))
 }
 
-// Underway implements session.Kernel.
-func (k *Kernel) Underway() *underway.Underway { return k.hosts.Underway() }
+// Lines implements session.Kernel.
+func (k *Kernel) Lines() *underway.Underway { return k.hosts.Underway() }
 
 // Delivered implements session.Kernel.
 func (k *Kernel) Delivered(kind stanza.Kind) { k.observe.Delivered(kind) }

@@ -352,6 +352,7 @@ func TestManyAreStoredAtOnce(t *testing.T) {
 		sp.sync(sp.last)
 		romeo.want(ack(0))
 		mail.open <- nil
+		synctest.Wait()
 		mail.open <- nil
 		juliet.hears(count(1, 10)...)
 		sp.sync(sp.last)

@@ -47,8 +47,8 @@ type Kernel interface {
 	// Held returns how much the sessions of the account hold together: Outbox.Large of
 	// each. It is called with the lock of an Outbox held.
 	Held(s *Session) int64
-	// Underway is what messages are in that wait for a commit.
-	Underway() *underway.Underway
+	// Lines are what messages are in that wait for a commit.
+	Lines() *underway.Underway
 	// Overflow counts and logs a session that was ended because its client did
 	// not read or did not acknowledge.
 	Overflow(s *Session)

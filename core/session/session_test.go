@@ -42,7 +42,7 @@ func (k *kernel) Publish(cluster.Entry) bool { return true }
 func (k *kernel) Show(*transport.Batch, *Session, cluster.Show) transport.Wait {
 	return nil
 }
-func (k *kernel) Underway() *underway.Underway {
+func (k *kernel) Lines() *underway.Underway {
 	return underway.New(func(w transport.Wait) transport.Wait { return w })
 }
 func (k *kernel) Lost(*transport.Batch, *Session, []Lost) {}

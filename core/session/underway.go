@@ -11,7 +11,7 @@ func (s *Session) Line() *underway.Line {
 	if l := s.line.Load(); l != nil {
 		return l
 	}
-	s.line.CompareAndSwap(nil, s.kernel.Underway().NewLine(s))
+	s.line.CompareAndSwap(nil, s.kernel.Lines().NewLine(s))
 	return s.line.Load()
 }
 
