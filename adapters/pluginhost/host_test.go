@@ -84,17 +84,17 @@ func (s *sends) Precede(*stanza.Stanza) error                        { return ni
 func (s *sends) SendAs(jid.JID, *stanza.Stanza) error                { return nil }
 func (s *sends) Request(*stanza.Stanza, time.Duration, []byte) error { return nil }
 
-// end is the end of an event.
-type end struct {
+// result is the end of an event.
+type result struct {
 	texts []string // that were sent
 	err   error    // of the handler, of the bounds, or of Fail
 }
 
 // owner is who dispatched an event. Like the kernel it tells whoever reset is to be done.
-type owner struct{ end chan end }
+type owner struct{ end chan result }
 
 func (o *owner) Apply(_ *transport.Batch, out *extension.Outcome, done func(err error)) {
-	e := end{err: out.Err}
+	e := result{err: out.Err}
 	if e.err == nil && out.Effects != nil {
 		s := &sends{}
 		e.err = out.Effects(&extension.Host{Stanzas: s})
@@ -110,7 +110,7 @@ func (o *owner) Apply(_ *transport.Batch, out *extension.Outcome, done func(err 
 	done(nil)
 }
 
-func (o *owner) Fail(_ *transport.Batch, err error) { o.end <- end{err: err} }
+func (o *owner) Fail(_ *transport.Batch, err error) { o.end <- result{err: err} }
 
 // rig is a Host with the plugin raw, and what is around it.
 type rig struct {
@@ -207,36 +207,36 @@ func (r *rig) begin() error {
 var romeo = jid.MustParse("romeo@a.test/orchard")
 
 // dispatch gives the plugin a message, of which the error may be ErrFull or ErrDown.
-func (r *rig) dispatch(key, text string) (chan end, error) {
+func (r *rig) dispatch(key, text string) (chan result, error) {
 	r.mu.Lock()
 	r.sent++
 	id := fmt.Sprint("m", r.sent)
 	r.mu.Unlock()
 	s := stanza.Raw(stanza.Header{Kind: stanza.Message, Type: "chat", ID: id, From: romeo, To: jid.MustParse("raw.a.test")}, "", "<body>"+text+"</body>", nil)
-	o := &owner{end: make(chan end, 1)}
+	o := &owner{end: make(chan result, 1)}
 	err := r.regs[0].Remote.Dispatch(&extension.RemoteEvent{
 		Kind: extension.ToComponent, Key: key, At: time.Now(), Component: -1, Envelope: extension.Envelope{Stanza: s}, Owner: o,
 	})
 	return o.end, err
 }
 
-func (r *rig) ask(text string) end {
+func (r *rig) ask(text string) result {
 	r.t.Helper()
 	c, err := r.dispatch("k", text)
 	if err != nil {
-		return end{err: err}
+		return result{err: err}
 	}
 	return r.wait(c)
 }
 
-func (r *rig) wait(c chan end) end {
+func (r *rig) wait(c chan result) result {
 	r.t.Helper()
 	select {
 	case e := <-c:
 		return e
 	case <-time.After(time.Minute):
 		r.t.Fatal("an event has no end")
-		return end{}
+		return result{}
 	}
 }
 

@@ -66,7 +66,7 @@ type told struct {
 	restarts   int
 	reloads    int
 	lastExit   string
-	handled    uint64        // outcomes whose time is in handling
+	handled    uint64        // events whose time is in handling
 	handling   time.Duration // from when events were given to a process to their outcome
 	window     [windowSize]sample
 	at         int
@@ -233,8 +233,20 @@ func (p *plugin) act() {
 	}
 }
 
-// round is a list of actions that is being done.
-type round struct{ open bool } // plugin.mu guards it
+// round is a list of actions that is being done. What they come to while it is open is
+// told to the machine at its end, all at once, by whoever does them.
+type round struct {
+	mu   sync.Mutex // guards what follows
+	open bool
+	ends []end
+}
+
+// end is what came of an outcome.
+type end struct {
+	ticket wire.Ticket
+	source *source // of the event, nil of effects that no event asked for
+	err    error
+}
 
 // settle does what is to be done. The caller flushes b.
 func (p *plugin) settle(b *transport.Batch) {
@@ -248,11 +260,32 @@ func (p *plugin) settle(b *transport.Batch) {
 			p.do(b, r, &list[i])
 		}
 		clear(list)
-		p.mu.Lock()
+		r.mu.Lock()
 		r.open = false
+		ends := r.ends
+		r.mu.Unlock()
+		p.mu.Lock()
 		p.spare = list[:0]
+		p.finished(ends...)
 	}
 	p.mu.Unlock()
+}
+
+// finished tells the machine; mu is held.
+func (p *plugin) finished(ends ...end) {
+	if len(ends) == 0 {
+		return
+	}
+	now := time.Now()
+	for i := range ends {
+		e := &ends[i]
+		if e.source != nil {
+			p.told.handled++
+			p.told.handling += now.Sub(e.source.sent)
+		}
+		p.machine.Done(e.ticket, e.err, now)
+	}
+	p.after()
 }
 
 // do does one thing.
@@ -264,10 +297,10 @@ func (p *plugin) do(b *transport.Batch, r *round, a *wire.Action) {
 		effects, err := p.decode.Effects(a.Unasked.GetEffects())
 		if err != nil {
 			p.log.Warn("what the plugin asked for by itself can't be done", zap.Error(err))
-			p.done(r, a.Ticket, err)
+			p.done(r, end{ticket: a.Ticket, err: err})
 			return
 		}
-		p.kernel.Apply(b, a.Unasked.GetKey(), effects, p.doneOf(r, a.Ticket))
+		p.kernel.Apply(b, a.Unasked.GetKey(), effects, p.doneOf(r, end{ticket: a.Ticket}))
 	case wire.Fail:
 		s := a.Item.Source.(*source)
 		p.logFailure(a, s.e)
@@ -293,35 +326,34 @@ func (p *plugin) instances() []*instance {
 // whole, is the outcome of a handler that failed.
 func (p *plugin) apply(b *transport.Batch, r *round, a *wire.Action) {
 	s := a.Item.Source.(*source)
-	took := time.Since(s.sent)
+	e := end{ticket: a.Ticket, source: s}
 	o, err := p.decode.Outcome(a.Outcome, s.e.Kind)
 	if err == nil {
-		s.e.Owner.Apply(b, o, p.doneOf(r, a.Ticket))
-	} else {
-		// The plugin believes that it was done: its handler is to forget.
-		s.e.Owner.Apply(b, &extension.Outcome{Err: err}, func(error) { p.done(r, a.Ticket, err) })
+		s.e.Owner.Apply(b, o, p.doneOf(r, e))
+		return
 	}
-	p.mu.Lock()
-	p.told.handled++
-	p.told.handling += took
-	p.mu.Unlock()
+	// The plugin believes that it was done: its handler is to forget.
+	e.err = err
+	s.e.Owner.Apply(b, &extension.Outcome{Err: err}, func(error) { p.done(r, e) })
 }
 
-func (p *plugin) doneOf(r *round, t wire.Ticket) func(error) {
-	return func(err error) { p.done(r, t, err) }
+func (p *plugin) doneOf(r *round, e end) func(error) {
+	return func(err error) {
+		e.err = err
+		p.done(r, e)
+	}
 }
 
-// done tells the machine what came of an outcome, on whatever goroutine. While the round
-// is open there is somebody who does what comes of that.
-func (p *plugin) done(r *round, t wire.Ticket, err error) {
-	p.mu.Lock()
-	p.machine.Done(t, err, time.Now())
-	p.after()
-	work := len(p.todo) > 0 && !r.open
-	p.mu.Unlock()
-	if work {
-		p.wakeActor()
+// done notes what came of an outcome, on whatever goroutine.
+func (p *plugin) done(r *round, e end) {
+	r.mu.Lock()
+	if r.open {
+		r.ends = append(r.ends, e)
+		r.mu.Unlock()
+		return
 	}
+	r.mu.Unlock()
+	p.call(func(time.Time) { p.finished(e) })
 }
 
 // logFailure says why an event was given up, where somebody has to do something about it.

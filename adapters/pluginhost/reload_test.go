@@ -228,7 +228,7 @@ func TestStopWithOutstanding(t *testing.T) {
 	r := newRig(t, "hang-at-shutdown")
 	r.times.quiet, r.times.shutdown = 50*time.Millisecond, 50*time.Millisecond
 	r.start()
-	var all []chan end
+	var all []chan result
 	for i := range 10 {
 		c, err := r.dispatch(fmt.Sprint(i%2), "ignore")
 		if err != nil {

@@ -160,7 +160,7 @@ func TestDomains(t *testing.T) {
 	}
 	for i := range 2 {
 		s := stanza.Raw(stanza.Header{Kind: stanza.Message, Type: "chat", ID: "1", From: romeo, To: jid.MustParse("raw.a.test")}, "", "<body>hello</body>", nil)
-		o := &owner{end: make(chan end, 1)}
+		o := &owner{end: make(chan result, 1)}
 		if err := r.regs[0].Remote.Dispatch(&extension.RemoteEvent{Kind: extension.ToComponent, Handler: i, Component: -1, Key: "k", At: time.Now(), Envelope: extension.Envelope{Stanza: s}, Owner: o}); err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@ func TestPoison(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var others []chan end
+	var others []chan result
 	for i := range 20 {
 		c, err := r.dispatch(fmt.Sprint("k", i%5), fmt.Sprint(i))
 		if err != nil {
@@ -216,7 +216,7 @@ func TestQueue(t *testing.T) {
 	if err := r.host.EnablePlugin(t.Context(), "raw"); err != nil {
 		t.Fatal(err)
 	}
-	var taken []chan end
+	var taken []chan result
 	full := 0
 	for range 100 {
 		c, err := r.dispatch("k", "ignore")

@@ -63,6 +63,10 @@ func (c *pluginListCmd) Run(ctx context.Context, e *env) error {
 }
 
 func printPlugins(out io.Writer, list []admin.Plugin, now time.Time) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(out, "no plugin runs in a process of its own")
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tVERSION\tGENERATION\tPID\tUPTIME\tRESTARTS\tQUEUE\tEVENTS/S\tTIME\tMEMORY")
 	for _, p := range list {

@@ -159,3 +159,34 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestKilledServer: no process of a plugin outlives a server that is killed.
+func TestKilledServer(t *testing.T) {
+	file := configure(t, "plugins: {announce: {}}\nextensions: {ping: {run: process}}\n")
+	p := startProcess(t, "serve", "--config", file)
+	p.line(t, "ready")
+	var pids []int
+	for _, name := range []string{"announce", "ping"} {
+		pids = append(pids, listed(t, file, name).PID)
+	}
+	p.signal(t, syscall.SIGKILL)
+	p.wait()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(time.Minute); ; {
+		left := 0
+		for _, pid := range pids {
+			if syscall.Kill(pid, 0) == nil {
+				left++
+			}
+		}
+		if left == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%d processes of plugins are left", left)
+		}
+	}
+}
