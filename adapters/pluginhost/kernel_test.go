@@ -138,3 +138,53 @@ func TestThroughTheKernel(t *testing.T) {
 		t.Error("more came")
 	}
 }
+
+// TestNeverWaits: a plugin that sends to itself, at a bound of one event, holds up nobody.
+func TestNeverWaits(t *testing.T) {
+	r := newRig(t, "")
+	r.conf.Limits.Queue, r.conf.Limits.InFlight = 1, 1
+	if err := r.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 10)
+	asks := []string{"loop 100", "flood-itself", "hello"}
+	ask := func(h *extension.Host, text string) error {
+		return h.Stanzas.Send(stanza.Raw(stanza.Header{Kind: stanza.Message, Type: "chat", ID: "m", From: jid.MustParse("us.a.test"), To: jid.MustParse("raw.a.test")}, "", "<body>"+text+"</body>", nil))
+	}
+	k, err := newKernel(r, extension.Registration{
+		Name: "other",
+		Components: []extension.Component{{Domain: "us.a.test", Handle: func(_ context.Context, h *extension.Host, e *extension.Envelope) error {
+			if e.Stanza.Type == "error" { // what floods itself has no room for us either
+				return ask(h, "hello")
+			}
+			got <- strings.TrimSuffix(strings.TrimPrefix(e.Stanza.Content(), "<body>"), "</body>")
+			if n := len(asks); n > 1 {
+				asks = asks[1:]
+				return ask(h, asks[0])
+			}
+			return nil
+		}}},
+		Start: func(_ context.Context, h *extension.Host) error { return ask(h, asks[0]) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"looped", "flooded", "hello"} {
+		select {
+		case text := <-got:
+			if text != want {
+				t.Errorf("%q, want %q", text, want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%q never came", want)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := k.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}

@@ -249,6 +249,9 @@ func (p *raw) handle(e *pluginv1.Event, ask func(*pluginv1.Request) *pluginv1.Re
 		return o
 	}
 	x := e.GetStanza().GetStanza()
+	if x.Type == "error" { // a message of ours that had no room
+		return o
+	}
 	answer := func(text string) {
 		o.Effects = append(o.Effects, &pluginv1.Effect{What: &pluginv1.Effect_Send{Send: &pluginv1.Send{Stanza: &pluginv1.Stanza{
 			Kind: pluginv1.Kind_KIND_MESSAGE, Type: "chat", Id: x.Id, To: x.From, From: x.To, Content: []byte("<body>" + text + "</body>")}}}})
@@ -301,6 +304,22 @@ func (p *raw) handle(e *pluginv1.Event, ask func(*pluginv1.Request) *pluginv1.Re
 		o.Effects = []*pluginv1.Effect{{}}
 	case "fail":
 		o.Failure = "it did not work"
+	case "loop": // by messages to itself
+		if n, _ := strconv.Atoi(rest); n > 0 {
+			answer(fmt.Sprint("loop ", n-1))
+			o.Effects[0].GetSend().Stanza.To, o.Effects[0].GetSend().Stanza.From = x.To, x.To
+			break
+		}
+		answer("looped")
+		o.Effects[0].GetSend().Stanza.To = "us.a.test"
+	case "flood-itself":
+		for range 200 {
+			answer("nothing")
+			last := o.Effects[len(o.Effects)-1].GetSend().Stanza
+			last.To, last.From = x.To, x.To
+		}
+		answer("flooded")
+	case "nothing":
 	case "version":
 		answer(p.words["version"])
 	default:
