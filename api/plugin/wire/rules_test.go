@@ -408,6 +408,36 @@ func TestUnaskedBeforeForget(t *testing.T) {
 	}
 }
 
+// What was on its way when its key was reset has no effect, and is answered.
+func TestUnaskedOfAnOldEpoch(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.connect()
+	for _, key := range []string{"a", "b"} {
+		if _, err := r.p.Unasked(key, r.p.Epoch(key), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := r.p.Frame(0)
+	r.k.Reset("a", r.now)
+	if err := r.say(f); err != nil {
+		t.Fatal(err)
+	}
+	a := r.actions()
+	if len(a) != 1 || a[0].Kind != ApplyUnasked || a[0].Unasked.Key != "b" {
+		t.Fatalf("%+v", a)
+	}
+	r.k.Done(a[0].Ticket, nil, r.now)
+	r.down()
+	var got []string
+	for _, w := range r.work() {
+		got = append(got, fmt.Sprint(w.Kind, w.Key, w.ID, w.Err != nil))
+	}
+	want := []string{fmt.Sprint(Forget, "a", 0, false), fmt.Sprint(WasApplied, "", 1, true), fmt.Sprint(WasApplied, "", 2, false)}
+	if strings.Join(got, ", ") != strings.Join(want, ", ") {
+		t.Errorf("%v, not %v", got, want)
+	}
+}
+
 // A process that reads nothing does not make the kernel remember more and more.
 func TestResetsHaveABound(t *testing.T) {
 	r := newRig(t, 1, KernelLimits{Resets: 10})

@@ -295,3 +295,51 @@ func TestWhatWasTakenBackMayStillBeHandled(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// Processes that die without having done anything do not make events wait for ever.
+func TestGraceOverCrashes(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{Grace: 10 * time.Second, Crashes: 100})
+	r.put("a", "1")
+	for range 3 {
+		r.connect()
+		r.events()
+		r.now = r.now.Add(2 * time.Second)
+		r.c.Close(true, r.now)
+		r.k.Tick(r.now)
+	}
+	if next := r.k.Next(); !next.Equal(t0.Add(10 * time.Second)) {
+		t.Errorf("it waits until %v", next)
+	}
+	r.now = t0.Add(10 * time.Second)
+	r.k.Tick(r.now)
+	if a := r.actions(); len(a) != 1 || a[0].Reason != Down || a[0].Attempt != 3 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Who got an outcome from an event does not suspect it any more, though it comes again.
+func TestAnOutcomeClears(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.put("a", "1")
+	for range 2 {
+		r.connect()
+		r.events()
+		r.c.Close(true, r.now)
+	}
+	r.connect()
+	if err := r.say(outcomes(r.events()...)); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.k.Stats().Suspects; n != 0 {
+		t.Errorf("%d are suspected", n)
+	}
+	r.k.Done(r.actions()[0].Ticket, extension.ErrConflict, r.now)
+	r.events()
+	r.c.Close(true, r.now)
+	r.connect()
+	r.events()
+	r.c.Close(true, r.now)
+	if a := r.actions(); len(a) > 0 {
+		t.Errorf("%+v", a)
+	}
+}
