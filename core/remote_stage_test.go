@@ -253,31 +253,41 @@ func TestRemoteMissesVerdicts(t *testing.T) {
 				t.Error("a verdict that comes too late")
 			}
 			juliet.want("")
-			x.answer = func(e *extension.RemoteEvent) *extension.Outcome {
-				fail(e, fmt.Errorf("%w: the deadline is over", extension.ErrDown))
-				return nil
+			fails := func(err error) {
+				x.answer = func(e *extension.RemoteEvent) *extension.Outcome {
+					fail(e, err)
+					return nil
+				}
 			}
-			for i := range 4 {
+			fails(fmt.Errorf("%w: its process died", extension.ErrDown)) // the next one is asked
+			for i := range 20 {
 				says(2+i, 0)
 			}
-			if fmt.Sprint(missed, broke) != "5 [true]" {
+			if fmt.Sprint(missed, broke) != "21 []" {
+				t.Error(missed, broke)
+			}
+			fails(fmt.Errorf("%w: the deadline is over", extension.ErrLate))
+			for i := range 4 {
+				says(22+i, 0)
+			}
+			if fmt.Sprint(missed, broke) != "25 [true]" {
 				t.Error(missed, broke)
 			}
 			for range 10 {
-				says(5, 0)
+				says(25, 0)
 			}
 			if skipped != 10 {
 				t.Error(skipped)
 			}
 			time.Sleep(time.Second) // one is asked, to see
-			says(6, 0)
-			says(6, 0)
+			says(26, 0)
+			says(26, 0)
 			time.Sleep(2 * time.Second)
 			x.answer = func(e *extension.RemoteEvent) *extension.Outcome { return &extension.Outcome{} }
 			for i := range 3 { // all is well again
 				romeo.send(fmt.Sprintf(toJuliet, "well"))
 				juliet.wantPart("<body>well</body>")
-				if len(x.seen) != 7+i {
+				if len(x.seen) != 27+i {
 					t.Error(len(x.seen))
 				}
 			}

@@ -102,7 +102,7 @@ func (e *Event) giveUp(decided <-chan verdict) verdict {
 		return <-decided
 	}
 	h := e.g.hosts
-	err := fmt.Errorf("%w: no verdict in time", extension.ErrDown)
+	err := fmt.Errorf("%w: no verdict in time", extension.ErrLate)
 	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), err)
 	e.ended()
 	return verdict{err: err}

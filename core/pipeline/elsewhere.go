@@ -81,8 +81,11 @@ func (h *handler) consult(ctx context.Context, w *Passage) (v extension.Verdict,
 	if missed {
 		h.guest.Missed()
 	}
-	if h.breaker.Leave(h.guest.Now(), missed) {
-		h.guest.Broke(missed)
+	switch late := errors.Is(err, extension.ErrLate); {
+	case missed && !late: // its process died: nobody waited, and nobody waits for the next one
+		h.breaker.Quit()
+	case h.breaker.Leave(h.guest.Now(), late):
+		h.guest.Broke(late)
 	}
 	if missed || errors.Is(err, extension.ErrFull) {
 		return v, nil, errNoVerdict

@@ -3,6 +3,7 @@ package extension
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -48,6 +49,8 @@ var (
 	// ErrDown is wrapped where nothing handles events: senders are answered with
 	// service-unavailable, type wait.
 	ErrDown = errors.New("extension: it is down")
+	// ErrLate is wrapped where a process had an event for too long. It is an ErrDown.
+	ErrLate = fmt.Errorf("%w: it takes too long", ErrDown)
 	// ErrConflict is wrapped where a Swap of an outcome, or the order of an archive,
 	// failed: nothing of it was applied, and the event is to be handled again, after
 	// what its handler knows of the key by heart was reset.
@@ -98,7 +101,7 @@ type RemoteEvent struct {
 	// Fail is called with ErrDown.
 	AtOnce bool
 	// Deadline is how long a process may take for it, while it has it; 0: whatever
-	// is usual. Behind it Fail is called with ErrDown, and an outcome that comes
+	// is usual. Behind it Fail is called with ErrLate, and an outcome that comes
 	// later is void.
 	Deadline time.Duration
 

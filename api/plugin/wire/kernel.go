@@ -288,7 +288,7 @@ func (k *Kernel) giveAgain(e *event) {
 	k.count(e, 1)
 	k.hurry = k.hurry || k.down && e.item.Impatient
 	if e.item.Deadline > 0 && e.held >= e.item.Deadline {
-		k.fail(e, Expired, extension.ErrDown)
+		k.fail(e, Expired, extension.ErrLate)
 	}
 }
 
@@ -499,7 +499,7 @@ func (k *Kernel) Tick(now time.Time) (next time.Time) {
 	for len(k.deadlines) > 0 && !k.deadlines[0].due.After(now) {
 		e := k.deadlines[0]
 		k.deadlines.remove(e)
-		k.fail(e, Expired, extension.ErrDown)
+		k.fail(e, Expired, extension.ErrLate)
 	}
 	for len(k.retries) > 0 && !k.retries[0].retry.After(now) {
 		y := k.retries[0]
