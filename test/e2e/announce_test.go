@@ -15,10 +15,10 @@ const (
 )
 
 // announcing is a server with announcements, and its administrator.
-func announcing(t *testing.T) (s *harness.Server, admin string) {
+func announcing(t *testing.T, run string) (s *harness.Server, admin string) {
 	t.Helper()
 	s = harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second}, Admins: []string{"bard@" + domain},
-		Extra: "plugins: {announce: {run: inside, options: {message-of-the-day: true}}}\n"})
+		Extra: "plugins: {announce: {run: " + run + ", options: {message-of-the-day: true}}}\n"})
 	s.MustAddUser(t, "bard@"+domain, secret)
 	return s, "bard"
 }
@@ -53,8 +53,15 @@ func told(t *testing.T, c *xmppc.Conn, body string) *xmppc.Element {
 	}
 }
 
+// TestAnnounce: it makes no difference where the plugin runs.
 func TestAnnounce(t *testing.T) {
-	s, admin := announcing(t)
+	for _, run := range []string{"inside", "process"} {
+		t.Run(run, func(t *testing.T) { testAnnounce(t, run) })
+	}
+}
+
+func testAnnounce(t *testing.T, run string) {
+	s, admin := announcing(t, run)
 	bard := im(t, s, admin, "globe")
 	romeo := im(t, s, account(t, s, "romeo"), "orchard")
 	absent := account(t, s, "juliet")

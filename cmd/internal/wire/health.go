@@ -17,6 +17,7 @@ import (
 type health struct {
 	store storage.Store
 	spool storage.Spool
+	procs *processes
 	log   *zap.Logger
 
 	mu    sync.Mutex // held while it is found out
@@ -60,6 +61,9 @@ func (h *health) wrong(ctx context.Context) string {
 	}
 	if h.spool.Full() {
 		lines = append(lines, "spool: the disk is full")
+	}
+	for _, name := range h.procs.failed(ctx) {
+		lines = append(lines, "plugin "+name+": it has failed")
 	}
 	if h.known = strings.Join(lines, "\n"); h.known != "" {
 		h.until = time.Now().Add(healthKeep)

@@ -22,7 +22,7 @@ func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Stor
 	}
 	s := httpd.New(httpd.Options{Addresses: c.Listen.HTTP}, log.Named("http"))
 	s.Handle("GET /metrics", httpd.From(c.Metrics.From, m.Handler()))
-	s.Handle("GET /health", &health{store: store, spool: sp, log: log.Named("http")})
+	s.Handle("GET /health", &health{store: store, spool: sp, procs: procs, log: log.Named("http")})
 	s.Handle("GET /health/live", http.HandlerFunc(live))
 	return s
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/pluginhost"
 	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
 
@@ -49,6 +50,20 @@ func startProcesses(ctx context.Context, o Options) (*processes, error) {
 		return nil, located(o.Config, err)
 	}
 	return &processes{host, regs}, nil
+}
+
+// failed returns the plugins that are part of hexmpp and have failed.
+func (p *processes) failed(ctx context.Context) (names []string) {
+	if p.host == nil {
+		return nil
+	}
+	list, err := p.host.Plugins(ctx)
+	for _, plugin := range list {
+		if err == nil && plugin.Bundled && plugin.State == admin.PluginFailed {
+			names = append(names, plugin.Name)
+		}
+	}
+	return names
 }
 
 // stop ends all processes.
