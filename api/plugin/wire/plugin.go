@@ -77,11 +77,13 @@ type pluginShard struct {
 	log    resetLog
 	held   int // events that were given and have no outcome in a frame
 	out    fifo[saying]
+	said   uint64          // how many there were in out
+	sent   uint64          // how many are no more
 	saying map[string]bool // keys of Unasked in the frame that is being made
 
 	queued   int // Unasked in out
 	unasked  map[uint64]bool
-	requests fifo[*pluginv1.Request]
+	requests fifo[asking]
 	asked    map[uint64]bool
 	hungry   bool // nothing of out had room beside requests: the next frame is for it
 
@@ -94,6 +96,13 @@ type saying struct {
 	size    int
 	outcome *pluginv1.Outcome
 	unasked *pluginv1.Unasked
+}
+
+// An asking is a request that is to be sent, behind all that was said before it: what it
+// reads may be what an outcome asked for.
+type asking struct {
+	r    *pluginv1.Request
+	said uint64
 }
 
 // A pluginKey is an ordering key that has a task.
@@ -357,7 +366,7 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 			o = &pluginv1.Outcome{Event: o.GetEvent(), Epoch: o.GetEpoch(), Failure: err.Error()}
 			size = part(o)
 		}
-		s.out.push(saying{key: y.name, size: size, outcome: o})
+		s.say(saying{key: y.name, size: size, outcome: o})
 	}
 	if y.forget != 0 {
 		p.work = append(p.work, Work{Kind: Forget, Key: y.name, Epoch: y.forget})
@@ -391,7 +400,7 @@ func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 		return 0, fmt.Errorf("%w: a request of %d bytes", ErrFull, size)
 	}
 	p.requestIDs++
-	s.requests.push(r)
+	s.requests.push(asking{r, s.said})
 	return r.Id, nil
 }
 
@@ -421,7 +430,7 @@ func (p *Plugin) Unasked(key string, epoch uint64, effects []*pluginv1.Effect) (
 	}
 	p.unaskedIDs++
 	s.queued++
-	s.out.push(saying{key: key, size: size, unasked: u})
+	s.say(saying{key: key, size: size, unasked: u})
 	return u.Id, nil
 }
 
@@ -444,7 +453,32 @@ func (p *Plugin) Ready(shard int) bool {
 		return false
 	}
 	s := &p.shards[shard]
-	return s.open && (s.credit != nil || s.beat != 0 || s.out.len() > 0 && s.maySay() || s.requests.len() > 0 && len(s.asked) < MaxRequests)
+	return s.open && (s.credit != nil || s.beat != 0 || s.out.len() > 0 && s.maySay() || s.mayAsk())
+}
+
+func (s *pluginShard) say(x saying) {
+	s.out.push(x)
+	s.said++
+}
+
+// mayAsk tells whether what is first in requests may be sent.
+func (s *pluginShard) mayAsk() bool {
+	return s.requests.len() > 0 && s.requests.front().said <= s.sent && len(s.asked) < MaxRequests
+}
+
+// ask takes requests into a frame, of so many bytes, and returns how many they have.
+func (s *pluginShard) ask(f *pluginv1.PluginFrame, room int) (bytes int) {
+	for s.mayAsk() {
+		r := s.requests.front().r
+		size := part(r)
+		if size > room-bytes {
+			break
+		}
+		bytes += size
+		s.asked[r.GetId()] = true
+		f.Requests = append(f.Requests, s.requests.pop().r)
+	}
+	return bytes
 }
 
 // maySay tells whether what is first in out may be sent.
@@ -466,25 +500,18 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 		f.Credit = &pluginv1.Credit{Events: uint32(c.Events), Bytes: uint64(c.Bytes)}
 	}
 	room := p.room()
-	// Requests, for which handlers wait, may take half of the frame.
+	// Requests, for which handlers wait, may take half of the frame, or one may be large.
 	hungry := s.hungry
 	s.hungry = false
-	for left := room / 2; !hungry && s.requests.len() > 0 && len(s.asked) < MaxRequests; {
-		r := *s.requests.front()
-		size := part(r)
-		if size > room || size > left && len(f.Requests) > 0 {
-			break
-		}
-		room -= size
-		left -= size
-		s.asked[r.GetId()] = true
-		f.Requests = append(f.Requests, s.requests.pop())
+	if !hungry {
+		room -= s.ask(f, max(room/2, min(room, MaxRequestBytes)))
 	}
 	clear(s.saying)
 	for s.out.len() > 0 && s.maySay() {
 		x := s.out.front()
 		if x.unasked != nil && s.log.void(x.key, x.unasked.GetEpoch()) {
 			id := s.out.pop().unasked.GetId()
+			s.sent++
 			s.queued--
 			p.work = append(p.work, Work{Kind: WasApplied, ID: id, Err: ErrVoid})
 			continue
@@ -497,6 +524,7 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 		}
 		room -= x.size
 		y := s.out.pop()
+		s.sent++
 		if y.outcome != nil {
 			f.Outcomes = append(f.Outcomes, y.outcome)
 			s.held--
@@ -508,6 +536,7 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 		s.unasked[y.unasked.GetId()] = true
 		f.Unasked = append(f.Unasked, y.unasked)
 	}
+	s.ask(f, room)
 	if f.Credit == nil && f.Beat == 0 && len(f.Requests)+len(f.Outcomes)+len(f.Unasked) == 0 {
 		return nil // all that waited was void
 	}

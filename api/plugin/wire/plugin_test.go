@@ -144,6 +144,37 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// A request does not overtake the outcomes that were there before it, though it would fit.
+func TestRequestsStayBehindOutcomes(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.connect()
+	r.p = NewPlugin(PluginLimits{FrameBytes: MinFrameBytes})
+	if _, err := r.p.Hello(Hello(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"1", "2", "3"} {
+		r.put("a", what)
+	}
+	r.down()
+	for range 2 {
+		if err := r.p.Done(r.work()[0].Task, &pluginv1.Outcome{Result: make([]byte, MinFrameBytes*2/3)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.p.Request(r.work()[0].Task, &pluginv1.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.p.Frame(0); len(f.Outcomes) != 1 || len(f.Requests) != 0 {
+		t.Errorf("%d outcomes, %d requests", len(f.Outcomes), len(f.Requests))
+	}
+	if f := r.p.Frame(0); len(f.Outcomes) != 1 || len(f.Requests) != 1 {
+		t.Errorf("%d outcomes, %d requests", len(f.Outcomes), len(f.Requests))
+	}
+	if f := r.p.Frame(0); f != nil {
+		t.Error(f)
+	}
+}
+
 // Responses that nobody reads hold up further requests, not the kernel's memory.
 func TestResponsesHaveABound(t *testing.T) {
 	r := newRig(t, 1, KernelLimits{})
