@@ -40,6 +40,9 @@ type element struct {
 	ID       string    `xml:"id,attr"`
 	H        string    `xml:"h,attr"`
 	Type     string    `xml:"type,attr"`
+	From     string    `xml:"from,attr"`
+	N        int       `xml:"n,attr"`
+	PID      string    `xml:"pid,attr"`
 	Body     string    `xml:"body"`
 	Text     string    `xml:",chardata"`
 	Children []element `xml:",any"`
@@ -55,6 +58,16 @@ func (e *element) child(local string) *element {
 		}
 	}
 	return nil
+}
+
+// all returns the children of that name.
+func (e *element) all(local string) (list []*element) {
+	for i := range e.Children {
+		if e.Children[i].is(local) {
+			list = append(list, &e.Children[i])
+		}
+	}
+	return list
 }
 
 func (e *element) stanza() bool { return e.is("message") || e.is("presence") || e.is("iq") }
@@ -174,13 +187,10 @@ func (c *client) login() error {
 	return c.open()
 }
 
-// bind begins a new session.
+// bind begins a new session, with stream management.
 func (c *client) bind() error {
-	if err := c.send("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>%s</resource></bind></iq>", c.resource); err != nil {
+	if err := c.bindResource(); err != nil {
 		return err
-	}
-	if e, err := c.expect("iq"); err != nil || e.Type != "result" {
-		return fmt.Errorf("bind: %w", errors.Join(err, errUnexpected))
 	}
 	if err := c.send("<enable xmlns='%s' resume='true'/>", nsSM); err != nil {
 		return err
@@ -190,6 +200,17 @@ func (c *client) bind() error {
 		return err
 	}
 	c.smID, c.received = e.ID, 0
+	return nil
+}
+
+// bindResource begins a new session.
+func (c *client) bindResource() error {
+	if err := c.send("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>%s</resource></bind></iq>", c.resource); err != nil {
+		return err
+	}
+	if e, err := c.expect("iq"); err != nil || e.Type != "result" {
+		return fmt.Errorf("bind: %w", errors.Join(err, errUnexpected))
+	}
 	return nil
 }
 

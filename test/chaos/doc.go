@@ -11,6 +11,13 @@
 // for no good reason behind a kill fails a long run only: the short one, which shares its machine
 // with all other tests, tells of it.
 //
+// It also kills and reloads plugins (a component and a filter, built from test/plugins) while
+// clients talk to them, and through them, and checks of each stanza that what had to come
+// of it came once and in order. HEXMPP_CHAOS_CLIENTS says how many clients there are (20),
+// HEXMPP_CHAOS_RATE how many stanzas a second all of them send (200),
+// HEXMPP_CHAOS_PLUGIN_KILLS how often each of the two is killed (3), and
+// HEXMPP_CHAOS_PLUGIN_RELOADS how often it is reloaded (3).
+//
 // It also cuts connections behind single bytes of a login, a resumption and an
 // exchange of messages: HEXMPP_CHAOS_STEP is the distance of these bytes (13; 1 is
 // all of them).
