@@ -14,6 +14,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
 	"github.com/hexmpp/hexmpp/adapters/extension/mam"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -363,12 +364,14 @@ type lastless struct{ storage.Store }
 func (lastless) LastRow(context.Context) (uint64, error) { return 0, storage.ErrUnavailable }
 
 // What is blocked is in no archive; what its sender sent is in the sender's.
-func TestBlockedIsNotArchived(t *testing.T) {
+func TestBlockedIsNotArchived(t *testing.T) { plugintest.BothWays(t, testBlockedIsNotArchived) }
+
+func testBlockedIsNotArchived(t *testing.T, as plugintest.Way) {
 	var s storage.Store
 	w := newWorld(t, func(o *core.Options, p *core.Ports) {
 		s = accountsIn(t, "romeo@example.test", "juliet@example.test")
 		p.Store = s
-		with(blocking.New(blocking.Options{}), mam.New(mam.Options{}))(o, p)
+		with(as(t, blocking.New(blocking.Options{})), mam.New(mam.Options{}))(o, p)
 	})
 	romeo, juliet := w.login("romeo@example.test/x", ""), w.login("juliet@example.test/a", "<presence/>")
 	juliet.send("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='romeo@example.test'/></block></iq>").take()

@@ -3,15 +3,13 @@ package core_test
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -32,7 +30,7 @@ func (r *reads) Get(ctx context.Context, space string, owner jid.JID, key string
 
 // blockingWorld has the extension blocking, others if need be, and accounts in
 // storage.
-func blockingWorld(t *testing.T, more ...extension.Registration) (*world, *reads) {
+func blockingWorld(t *testing.T, as plugintest.Way, more ...extension.Registration) (*world, *reads) {
 	t.Helper()
 	var counted *reads
 	w := newWorld(t, func(o *core.Options, p *core.Ports) {
@@ -43,7 +41,7 @@ func blockingWorld(t *testing.T, more ...extension.Registration) (*world, *reads
 		}
 		counted = &reads{Store: p.Store}
 		p.Store = counted
-		with(append([]extension.Registration{blocking.New(blocking.Options{})}, more...)...)(o, p)
+		with(append([]extension.Registration{as(t, blocking.New(blocking.Options{}))}, more...)...)(o, p)
 	})
 	return w, counted
 }
@@ -73,8 +71,14 @@ const gone = " type='unavailable'/>"
 
 // XEP-0191 3.3, 3.4: what a contact sees of a user who blocks it, and what it does
 // not see.
-func TestBlockedPresence(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestBlockedPresence(t *testing.T) { plugintest.BothWays(t, testBlockedPresence) }
+
+func testBlockedPresence(t *testing.T, as plugintest.Way) {
+	synctest.Test(t, func(t *testing.T) { blockedPresence(t, as) })
+}
+
+func blockedPresence(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	befriend(w, "romeo@example.test", "juliet@example.test")
 	juliet, phone, romeo := w.im("juliet@example.test/a"), w.im("juliet@example.test/b"), w.im("romeo@example.test/x")
 	juliet.take()
@@ -86,12 +90,14 @@ func TestBlockedPresence(t *testing.T) {
 	juliet.send("<presence><show>away</show></presence>") // a broadcast
 	phone.send("<presence type='unavailable'/>")          // logout and login
 	phone.drop()
+	synctest.Wait()
 	phone = w.im("juliet@example.test/b")
 	romeo.want("")
 	juliet.take()
 
 	romeo.send("<presence><show>dnd</show></presence>").take()
 	romeo.drop()
+	synctest.Wait()
 	romeo = w.login("romeo@example.test/x", "") // a probe: juliet's roster says that romeo is subscribed
 	romeo.send("<presence/>")
 	romeo.want("<presence from='romeo@example.test/x' to='romeo@example.test'/>")
@@ -112,8 +118,10 @@ func TestBlockedPresence(t *testing.T) {
 
 // XEP-0191 3.3, 6: who is blocked by one item hears nothing of another that comes
 // or goes.
-func TestBlockedTwice(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestBlockedTwice(t *testing.T) { plugintest.BothWays(t, testBlockedTwice) }
+
+func testBlockedTwice(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	befriend(w, "romeo@example.test", "juliet@example.test")
 	befriend(w, "nurse@example.test", "juliet@example.test")
 	juliet, romeo, nurse := w.im("juliet@example.test/a"), w.im("romeo@example.test/x"), w.im("nurse@example.test/x")
@@ -140,8 +148,10 @@ func TestBlockedTwice(t *testing.T) {
 }
 
 // XEP-0191 3.3: whoever was sent directed presence is told, once, and no more.
-func TestBlockedDirectedPresence(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestBlockedDirectedPresence(t *testing.T) { plugintest.BothWays(t, testBlockedDirectedPresence) }
+
+func testBlockedDirectedPresence(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	befriend(w, "romeo@example.test", "juliet@example.test")
 	juliet, romeo := w.im("juliet@example.test/a"), w.im("romeo@example.test/x")
 	nurse := w.login("nurse@example.test/n", "<presence/>")
@@ -158,8 +168,10 @@ func TestBlockedDirectedPresence(t *testing.T) {
 }
 
 // XEP-0191 3.3: a request that waited does not come while its sender is blocked.
-func TestBlockedRequest(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestBlockedRequest(t *testing.T) { plugintest.BothWays(t, testBlockedRequest) }
+
+func testBlockedRequest(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	romeo := w.im("romeo@example.test/x")
 	romeo.send("<presence to='juliet@example.test' type='subscribe'/>")
 	const request = "<presence from='romeo@example.test' to='juliet@example.test' type='subscribe'/>"
@@ -177,7 +189,11 @@ func TestBlockedRequest(t *testing.T) {
 // XEP-0191 3.3 for what the server answers on behalf of an account: as if there
 // were no such account.
 func TestBlockedRequestsToTheAccount(t *testing.T) {
-	w, _ := blockingWorld(t, extension.Registration{Name: "card", IQ: []extension.IQHandler{{
+	plugintest.BothWays(t, testBlockedRequestsToTheAccount)
+}
+
+func testBlockedRequestsToTheAccount(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as, extension.Registration{Name: "card", IQ: []extension.IQHandler{{
 		Space: "urn:card", Local: "card", Type: stanza.Get, To: extension.ToAccount,
 		Handle: func(context.Context, *extension.Host, extension.IQ) (*stanza.Element, error) {
 			return stanza.El("urn:card", "card"), nil
@@ -203,8 +219,10 @@ func TestBlockedRequestsToTheAccount(t *testing.T) {
 
 // The server tells the session that has sent what a stage refuses, also what is
 // from the bare JID, and though a stage keeps the other's stanzas away.
-func TestRefusalInSubmit(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestRefusalInSubmit(t *testing.T) { plugintest.BothWays(t, testRefusalInSubmit) }
+
+func testRefusalInSubmit(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	juliet, other := w.login("juliet@example.test/a", ""), w.login("juliet@example.test/b", "<presence/>")
 	juliet.does(blockXML("romeo@example.test"))
 	const e = "><error type='cancel'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><blocked xmlns='urn:xmpp:blocking:errors'/></error></"
@@ -229,7 +247,9 @@ func TestRefusalInSubmit(t *testing.T) {
 }
 
 // Presence that is on its way while its account withdraws it does not stay.
-func TestBlockDuringPresence(t *testing.T) {
+func TestBlockDuringPresence(t *testing.T) { plugintest.BothWays(t, testBlockDuringPresence) }
+
+func testBlockDuringPresence(t *testing.T, as plugintest.Way) {
 	for name, show := range map[string]func(juliet, romeo *client){
 		"broadcast": func(juliet, _ *client) { juliet.send("<presence/>") },
 		"directed":  func(juliet, _ *client) { juliet.send("<presence to='romeo@example.test'/>") },
@@ -237,7 +257,7 @@ func TestBlockDuringPresence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var during func()
-			w, _ := blockingWorld(t, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+			w, _ := blockingWorld(t, as, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				if e.Stanza.Kind == stanza.Presence && e.Stanza.Type == "" && e.Account.Local() == "romeo" && during != nil && e.Stanza.From.Local() == "juliet" {
 					f := during
 					during = nil
@@ -260,7 +280,9 @@ func TestBlockDuringPresence(t *testing.T) {
 
 // Nor does the absence stay of presence that was taken back, when the block is undone
 // while that is on its way.
-func TestUnblockDuringAbsence(t *testing.T) {
+func TestUnblockDuringAbsence(t *testing.T) { plugintest.BothWays(t, testUnblockDuringAbsence) }
+
+func testUnblockDuringAbsence(t *testing.T, as plugintest.Way) {
 	for name, show := range map[string]func(juliet, romeo *client){
 		"broadcast": func(juliet, _ *client) { juliet.send("<presence/>") },
 		"directed":  func(juliet, _ *client) { juliet.send("<presence to='romeo@example.test/x'/>") },
@@ -268,7 +290,7 @@ func TestUnblockDuringAbsence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := map[string]func(){} // by type of presence
-			w, _ := blockingWorld(t, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+			w, _ := blockingWorld(t, as, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 				if f := next[e.Stanza.Type]; e.Stanza.Kind == stanza.Presence && e.Account.Local() == "romeo" && f != nil && e.Stanza.From.Local() == "juliet" {
 					delete(next, e.Stanza.Type)
 					f()
@@ -293,13 +315,15 @@ func TestUnblockDuringAbsence(t *testing.T) {
 }
 
 // A presence that changes while it is announced: the contact has the last one.
-func TestAnnounceDuringPresence(t *testing.T) {
+func TestAnnounceDuringPresence(t *testing.T) { plugintest.BothWays(t, testAnnounceDuringPresence) }
+
+func testAnnounceDuringPresence(t *testing.T, as plugintest.Way) {
 	for after, last := range map[string]string{
 		"<presence><show>away</show></presence>": presenceXML("a", "><show>away</show></presence>"),
 		"<presence type='unavailable'/>":         presenceXML("a", gone),
 	} {
 		var during func()
-		w, _ := blockingWorld(t, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
+		w, _ := blockingWorld(t, as, staged(extension.Deliver, extension.Observe, func(_ context.Context, _ *extension.Host, e *extension.Envelope) (extension.Verdict, error) {
 			if e.Stanza.Kind == stanza.Presence && e.Account.Local() == "romeo" && during != nil {
 				f := during
 				during = nil
@@ -321,8 +345,10 @@ func TestAnnounceDuringPresence(t *testing.T) {
 
 // A user blocks and unblocks a contact, and both go on meanwhile: the last word
 // counts, for presence, and for messages both ways.
-func TestBlockRaces(t *testing.T) {
-	w, _ := blockingWorld(t)
+func TestBlockRaces(t *testing.T) { plugintest.BothWays(t, testBlockRaces) }
+
+func testBlockRaces(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	befriend(w, "romeo@example.test", "juliet@example.test")
 	juliet, phone := w.im("juliet@example.test/a"), w.im("juliet@example.test/b")
 	romeo, other := w.im("romeo@example.test/x"), w.im("romeo@example.test/y")
@@ -369,164 +395,13 @@ func TestBlockRaces(t *testing.T) {
 	}
 }
 
-// slow is a store that can be held up behind reading a block list, and behind a
-// commit.
-type slow struct {
-	storage.Store
-	mu              sync.Mutex
-	read, committed gateway // for the next call alone
-}
-
-// hold returns the gateway at which the next call waits.
-func (s *slow) hold(at *gateway) gateway {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*at = make(gateway)
-	return *at
-}
-
-func (s *slow) wait(at *gateway) {
-	s.mu.Lock()
-	g := *at
-	*at = nil
-	s.mu.Unlock()
-	if g != nil {
-		g.pass()
-	}
-}
-
-func (s *slow) Get(ctx context.Context, space string, owner jid.JID, key string) (storage.Entry, error) {
-	e, err := s.Store.Get(ctx, space, owner, key)
-	s.wait(&s.read)
-	return e, err
-}
-
-func (s *slow) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	err := s.Store.Commit(ctx, ops, rows...)
-	s.wait(&s.committed)
-	return err
-}
-
-var (
-	listNews  = regexp.MustCompile(`<(blocklist|block|unblock) xmlns='urn:xmpp:blocking'(?:/>|>(.*?)</)`)
-	itemOfOne = regexp.MustCompile(`<item jid='([^']*)'/>`)
-)
-
-// follow does to a list what a client is told of it, in order.
-func follow(list []string, out string) []string {
-	for _, m := range listNews.FindAllStringSubmatch(out, -1) {
-		if m[1] == "blocklist" || m[1] == "unblock" && m[2] == "" {
-			list = nil
-		}
-		for _, it := range itemOfOne.FindAllStringSubmatch(m[2], -1) {
-			list = slices.DeleteFunc(list, func(old string) bool { return old == it[1] })
-			if m[1] != "unblock" {
-				list = append(list, it[1])
-			}
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// XEP-0191 3.2 to 3.4: whoever has read the list, and follows the pushes, knows what
-// the list is: also if it changes while it is read, and if two sessions change it.
-func TestListIsFollowed(t *testing.T) {
-	const get = "<iq type='get' id='g'><blocklist xmlns='urn:xmpp:blocking'/></iq>"
-	for name, play := range map[string]func(s *slow, phone, a, b *client){
-		"while it is read": func(s *slow, phone, a, _ *client) {
-			goOn := s.hold(&s.read)
-			go phone.send(get)
-			synctest.Wait()
-			go a.send(blockXML("romeo@example.test"))
-			synctest.Wait()
-			close(goOn)
-		},
-		"while it is read again": func(s *slow, phone, a, _ *client) {
-			phone.send(get)
-			goOn := s.hold(&s.read)
-			go phone.send(get)
-			synctest.Wait()
-			go a.send(blockXML("romeo@example.test"))
-			synctest.Wait()
-			close(goOn)
-		},
-		"by two": func(s *slow, phone, a, b *client) {
-			phone.send(get)
-			goOn := s.hold(&s.committed)
-			go a.send(blockXML("romeo@example.test", "nurse@example.test"))
-			synctest.Wait()
-			go b.send(unblockXML("romeo@example.test"))
-			synctest.Wait()
-			close(goOn)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var s *slow
-				w := newWorld(t, func(o *core.Options, p *core.Ports) {
-					if err := p.Store.CreateAccount(t.Context(), storage.Account{User: jid.MustParse("juliet@example.test")}); err != nil {
-						t.Fatal(err)
-					}
-					o.Limits.UnauthenticatedTime = 24 * time.Hour
-					s = &slow{Store: p.Store}
-					p.Store = s
-					with(blocking.New(blocking.Options{}))(o, p)
-				})
-				phone, a, b := w.login("juliet@example.test/phone", ""), w.login("juliet@example.test/a", ""), w.login("juliet@example.test/b", "")
-				phone.send("<iq type='get' id='1'><q xmlns='urn:y'/></iq>").take() // the stages have the list in memory
-				play(s, phone, a, b)
-				synctest.Wait()
-				for _, c := range []*client{a, b} {
-					c.take()
-				}
-				known := follow(nil, phone.take())
-				want := follow(nil, phone.send(get).take())
-				if len(want) != 1 || !slices.Equal(known, want) {
-					t.Errorf("the phone takes the list for %q, and it is %q", known, want)
-				}
-			})
-		})
-	}
-}
-
-// Requests that wait for those in front of them have 30 seconds, and keep nobody
-// else from anything.
-func TestListThatIsSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var s *slow
-		w := newWorld(t, func(o *core.Options, p *core.Ports) {
-			for _, name := range []string{"juliet", "romeo"} {
-				if err := p.Store.CreateAccount(t.Context(), storage.Account{User: jid.MustParse(name + "@example.test")}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			o.Limits.UnauthenticatedTime = 24 * time.Hour
-			s = &slow{Store: p.Store}
-			p.Store = s
-			with(blocking.New(blocking.Options{}))(o, p)
-		})
-		juliet, phone, romeo := w.login("juliet@example.test/a", ""), w.login("juliet@example.test/b", ""), w.login("romeo@example.test/x", "")
-		goOn := s.hold(&s.committed)
-		go juliet.send(blockXML("montague.example"))
-		synctest.Wait()
-		go phone.send(blockXML("capulet.example"))
-		synctest.Wait()
-		romeo.send(blockXML("capulet.example")).wantPart("type='result'")
-		phone.want("")
-		time.Sleep(31 * time.Second)
-		synctest.Wait()
-		phone.wantPart("<resource-constraint ")
-		close(goOn)
-		synctest.Wait()
-		juliet.wantPart("type='result'")
-		phone.send(blockXML("capulet.example")).wantPart("type='result'")
-	})
-}
-
 // A login reads nothing of contacts that are not there.
 func TestResidentsOfAbsentContacts(t *testing.T) {
-	w, reads := blockingWorld(t)
+	plugintest.BothWays(t, testResidentsOfAbsentContacts)
+}
+
+func testResidentsOfAbsentContacts(t *testing.T, as plugintest.Way) {
+	w, reads := blockingWorld(t, as)
 	var r storage.Roster
 	for i := range 5 {
 		r.Items = append(r.Items, storage.RosterItem{Contact: jid.MustParse(fmt.Sprintf("c%d@example.test", i)), Subscription: storage.SubBoth})
@@ -551,7 +426,15 @@ func BenchmarkPresenceContactsBlocking(b *testing.B) {
 // XEP-0191 3.3: what a session left when it ended does not come to another one,
 // nor into storage, if its sender was blocked meanwhile.
 func TestBlockedMessageThatWasLeft(t *testing.T) {
-	w, _ := blockingWorld(t)
+	plugintest.BothWays(t, testBlockedMessageThatWasLeft)
+}
+
+func testBlockedMessageThatWasLeft(t *testing.T, as plugintest.Way) {
+	synctest.Test(t, func(t *testing.T) { blockedMessageThatWasLeft(t, as) })
+}
+
+func blockedMessageThatWasLeft(t *testing.T, as plugintest.Way) {
+	w, _ := blockingWorld(t, as)
 	romeo := w.login("romeo@example.test/x", "")
 	phone, laptop := w.login("juliet@example.test/phone", "<presence/>"), w.login("juliet@example.test/laptop", "<presence/>")
 	phone.manage()
@@ -560,6 +443,7 @@ func TestBlockedMessageThatWasLeft(t *testing.T) {
 	laptop.take()
 	laptop.send(blockXML("romeo@example.test")).wantPart("type='result'")
 	w.login("juliet@example.test/phone", "") // the name is taken: the session that waits ends
+	synctest.Wait()
 	if got := laptop.take(); strings.Contains(got, "before") {
 		t.Error(got)
 	}

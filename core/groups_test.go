@@ -15,6 +15,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/carbons"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -265,9 +266,11 @@ func TestBareMembers(t *testing.T) {
 
 // XEP-0191 3.3: who has blocked somebody gets no copy of what they say, and a room does
 // not lose its occupant for it.
-func TestBlockedGroupCopies(t *testing.T) {
+func TestBlockedGroupCopies(t *testing.T) { plugintest.BothWays(t, testBlockedGroupCopies) }
+
+func testBlockedGroupCopies(t *testing.T, as plugintest.Way) {
 	synctest.Test(t, func(t *testing.T) {
-		w, r := newRooms(t, blocking.New(blocking.Options{}))
+		w, r := newRooms(t, as(t, blocking.New(blocking.Options{})))
 		block := w.login("romeo@example.test/b", "")
 		block.does(blockXML("room@rooms.example.test/juliet"))
 		romeo := w.enters("romeo@example.test/x", "room@rooms.example.test/romeo")
@@ -301,8 +304,10 @@ func TestBlockedGroupCopies(t *testing.T) {
 
 // Many say something at once while others come and go: those who are in all the time
 // get all of it, in one order, which is each speaker's own.
-func TestACrowdSpeaks(t *testing.T) {
-	w, _ := newRooms(t, blocking.New(blocking.Options{}))
+func TestACrowdSpeaks(t *testing.T) { plugintest.BothWays(t, testACrowdSpeaks) }
+
+func testACrowdSpeaks(t *testing.T, as plugintest.Way) {
+	w, _ := newRooms(t, as(t, blocking.New(blocking.Options{})))
 	const speakers, each = 8, 60
 	var clients []*client
 	for n := range speakers {

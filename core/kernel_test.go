@@ -212,6 +212,7 @@ func (c *client) input(xml string) *client {
 		}
 		if wait != nil {
 			wait(context.Background())
+			c.Flush() // who ended the wait may not have flushed yet
 		}
 		p = nil
 	}

@@ -48,7 +48,7 @@ func TestConflicts(t *testing.T) {
 	}{
 		"a hosted domain":                {"domain=b.test", "x.a.test", []string{"raw", "b.test"}},
 		"the domain of another":          {"domain=x.$domain", "x.a.test", []string{"raw", "other", "x.a.test"}},
-		"stages that no process can see": {"wants=see-stanzas recalls", "x.a.test", []string{"raw", "can't run in a process of its own"}},
+		"stages that no process can see": {"wants=see-stanzas writes", "x.a.test", []string{"raw", "can't run in a process of its own"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, c.words)

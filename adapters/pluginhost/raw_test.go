@@ -136,8 +136,8 @@ func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 			m.MaxPluginFrameBytes = uint32(n)
 		case "huge":
 			m.Description = strings.Repeat("x", 2<<20)
-		case "recalls":
-			m.Stages = []*pluginv1.StageHandler{{Stage: pluginv1.Stage_STAGE_RECALL, Class: pluginv1.Class_CLASS_DECIDE}}
+		case "writes":
+			m.Stages = []*pluginv1.StageHandler{{Stage: pluginv1.Stage_STAGE_WRITE, Class: pluginv1.Class_CLASS_DECIDE}}
 		case "observes":
 			m.Permissions = []string{"see-stanzas"}
 			m.Stages = []*pluginv1.StageHandler{{Stage: pluginv1.Stage_STAGE_SUBMIT, Class: pluginv1.Class_CLASS_DECIDE, Policy: pluginv1.Policy_POLICY_OPEN}}

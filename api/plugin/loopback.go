@@ -109,12 +109,33 @@ func (l *loop) residents(ctx context.Context, h *extension.Host, e *extension.En
 	return list
 }
 
-// do handles an event. The error is the handler's.
+// do handles an event on a Host that takes the effects, too. The error is the handler's.
 func (l *loop) do(ctx context.Context, h *extension.Host, e *extension.RemoteEvent) (*extension.Outcome, error) {
 	e.At = h.Now()
 	if e.Kind != extension.Asked {
 		e.Component = -1
 	}
+	newIDs := func(n int) (ids []uint64) {
+		for range n {
+			ids = append(ids, h.Archive.NewID())
+		}
+		return ids
+	}
+	out, err := l.handle(ctx, h, newIDs, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case out.Err != nil:
+		return nil, out.Err
+	case out.Effects != nil:
+		return out, out.Effects(h)
+	}
+	return out, nil
+}
+
+// handle handles an event, for which h is read. The error is not the handler's: something
+// can't be written or read as the contract has it.
+func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64, e *extension.RemoteEvent) (*extension.Outcome, error) {
 	m, err := codec.Event(e)
 	if err != nil {
 		return nil, err
@@ -134,28 +155,13 @@ func (l *loop) do(ctx context.Context, h *extension.Host, e *extension.RemoteEve
 		if err != nil {
 			return nil, err
 		}
-		newIDs := func(n int) (ids []uint64) {
-			for range n {
-				ids = append(ids, h.Archive.NewID())
-			}
-			return ids
-		}
 		return copied(codec.Answer(ctx, h, newIDs, q))
 	}
 	o, err := copied(p.handle(ctx, m, call))
 	if err != nil {
 		return nil, err
 	}
-	out, err := new(codec.Limits).Outcome(o, e.Kind)
-	switch {
-	case err != nil:
-		return nil, err
-	case out.Err != nil:
-		return nil, out.Err
-	case out.Effects != nil:
-		return out, out.Effects(h)
-	}
-	return out, nil
+	return new(codec.Limits).Outcome(o, e.Kind)
 }
 
 // copied writes a message and reads it.

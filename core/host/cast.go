@@ -75,6 +75,7 @@ type Copy struct {
 	From, To jid.JID        // From is written instead of the stanza's, unless zero
 	Fork     *cluster.Fork  // nil for what is dropped when it is lost
 	Resident *Resident      // of the account; nil: what is in memory
+	Told     uint64         // which handlers observe elsewhere, and were told: pipeline.Told
 }
 
 // Addressed returns the stanza as it goes out.
@@ -89,8 +90,9 @@ func (c *Copy) Addressed() *stanza.Stanza {
 
 // Fate is what became of a Copy.
 type Fate struct {
-	// Missing: what is resident of the account is to be loaded first. Nothing was done.
-	Missing bool
+	// Waits: what is resident of the account is to be loaded first, or a handler that
+	// runs elsewhere has to decide. Nothing was done. Not of CopyWaiting.
+	Waits bool
 	// Onward is to be routed: the copy itself, or an error for whoever it is from.
 	Onward *stanza.Stanza
 }
@@ -120,11 +122,11 @@ func (g *Guest) ask(b *transport.Batch, name string, t *groupTurn) transport.Wai
 		return g.hosts.wait(t)
 	}
 	gr.busy = true
-	missing := g.advance(b, gr, t)
-	if len(missing) > 0 {
+	waiting := g.advance(b, gr, t)
+	if len(waiting) > 0 {
 		t.done = make(chan struct{})
 		gs.mu.Unlock()
-		g.goOn(gr, t, missing)
+		g.goOn(gr, t, waiting)
 		return g.hosts.wait(t)
 	}
 	more := len(gr.queue) > 0
@@ -139,9 +141,9 @@ func (g *Guest) ask(b *transport.Batch, name string, t *groupTurn) transport.Wai
 
 // advance does what is left of a turn up to a cast some of whose copies have to wait:
 // it returns these. gs.mu is held, but not while copies are given.
-func (g *Guest) advance(b *transport.Batch, gr *group, t *groupTurn) (missing []Copy) {
+func (g *Guest) advance(b *transport.Batch, gr *group, t *groupTurn) (waiting []Copy) {
 	gs := &g.groups
-	for len(t.ops) > 0 && len(missing) == 0 {
+	for len(t.ops) > 0 && len(waiting) == 0 {
 		op := &t.ops[0]
 		t.ops = t.ops[1:]
 		if op.cast == nil {
@@ -149,10 +151,10 @@ func (g *Guest) advance(b *transport.Batch, gr *group, t *groupTurn) (missing []
 			continue
 		}
 		gs.mu.Unlock()
-		missing = g.copies(b, gr, op.cast)
+		waiting = g.copies(b, gr, op.cast)
 		gs.mu.Lock()
 	}
-	return missing
+	return waiting
 }
 
 // wait waits for the end of a turn.
@@ -175,9 +177,9 @@ func (gs *groups) tidy(gr *group) {
 // goOn has the rest of a turn, if there is one, and what waits behind it be done by a
 // goroutine of the group's. At the end of the kernel, when there is none any more,
 // it is done at once.
-func (g *Guest) goOn(gr *group, t *groupTurn, missing []Copy) {
+func (g *Guest) goOn(gr *group, t *groupTurn, waiting []Copy) {
 	h := g.hosts
-	run := func(context.Context) { g.takeTurns(gr, t, missing) }
+	run := func(context.Context) { g.takeTurns(gr, t, waiting) }
 	h.mu.Lock()
 	began := h.begin(run)
 	h.mu.Unlock()
@@ -190,21 +192,21 @@ func (g *Guest) goOn(gr *group, t *groupTurn, missing []Copy) {
 const flushAfter = 8
 
 // takeTurns does what waits until nothing does.
-func (g *Guest) takeTurns(gr *group, t *groupTurn, missing []Copy) {
+func (g *Guest) takeTurns(gr *group, t *groupTurn, waiting []Copy) {
 	gs := &g.groups
 	var b transport.Batch
 	defer b.Flush()
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	for n := 1; ; n++ {
-		for t != nil && (len(missing) > 0 || len(t.ops) > 0) {
-			if len(missing) > 0 {
+		for t != nil && (len(waiting) > 0 || len(t.ops) > 0) {
+			if len(waiting) > 0 {
 				gs.mu.Unlock()
 				b.Flush() // others need not wait for storage
-				g.settle(&b, gr, missing)
+				g.settle(&b, gr, waiting)
 				gs.mu.Lock()
 			}
-			missing = g.advance(&b, gr, t)
+			waiting = g.advance(&b, gr, t)
 		}
 		if t != nil {
 			close(t.done)
@@ -225,7 +227,7 @@ func (g *Guest) takeTurns(gr *group, t *groupTurn, missing []Copy) {
 }
 
 // copies gives members their copies, and returns those that have to wait.
-func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (missing []Copy) {
+func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (waiting []Copy) {
 	var left []transport.Wait
 	var one Copy // the memory of all of them
 	for _, m := range gr.members.from("") {
@@ -236,14 +238,14 @@ func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (missing []Copy) 
 		one = Copy{Stanza: st.Stanza, To: m.JID, Fork: st.fork, From: m.From}
 		fate := g.hosts.router.Copy(b, &one)
 		switch {
-		case fate.Missing:
-			missing = append(missing, one)
+		case fate.Waits:
+			waiting = append(waiting, one)
 		case fate.Onward != nil:
 			left = g.onward(b, left, fate.Onward)
 		}
 	}
 	g.relay(gr, left)
-	return missing
+	return waiting
 }
 
 // onward routes what does not end here, and adds what that leaves to do.
@@ -254,40 +256,44 @@ func (g *Guest) onward(b *transport.Batch, left []transport.Wait, st *stanza.Sta
 	return left
 }
 
-// loaders is how many accounts are loaded at once for a group.
-const loaders = 8
+// settlers is how many copies of a group are waited for at once.
+const settlers = 8
 
-// settle loads what copies wait for, and gives them.
-func (g *Guest) settle(b *transport.Batch, gr *group, missing []Copy) {
+// settle loads what copies wait for, and gives them. b is the caller's, for what is
+// routed on; the copies themselves go out at once.
+func (g *Guest) settle(b *transport.Batch, gr *group, waiting []Copy) {
 	h := g.hosts
 	ctx, cancel := context.WithTimeout(h.ctx, maxWorkTime)
 	defer cancel()
-	errs := make([]error, len(missing))
+	errs, fates := make([]error, len(waiting)), make([]Fate, len(waiting))
 	var all sync.WaitGroup
-	slots := make(chan struct{}, loaders)
-	for i := range missing {
+	slots := make(chan struct{}, settlers)
+	for i := range waiting {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			missing[i].Resident, errs[i] = h.LoadResident(ctx, missing[i].To.Bare())
+			one := &waiting[i]
+			if one.Resident, errs[i] = h.LoadResident(ctx, one.To.Bare()); errs[i] != nil {
+				return
+			}
+			var own transport.Batch
+			fates[i] = h.router.CopyWaiting(ctx, &own, one)
+			own.Flush()
 		})
 	}
 	all.Wait()
 	var left []transport.Wait
 	var failed error
-	for i := range missing {
-		one := &missing[i]
-		fate := Fate{}
-		if errs[i] == nil {
-			fate = h.router.Copy(b, one)
-		} else {
+	for i := range waiting {
+		one := &waiting[i]
+		if errs[i] != nil {
 			failed = errs[i]
 			if one.Stanza.Kind == stanza.Message {
-				fate.Onward = one.Addressed().ErrorReply(stanza.Err(stanza.InternalServerError, ""))
+				fates[i].Onward = one.Addressed().ErrorReply(stanza.Err(stanza.InternalServerError, ""))
 			}
 		}
-		if fate.Onward != nil {
-			left = g.onward(b, left, fate.Onward)
+		if fates[i].Onward != nil {
+			left = g.onward(b, left, fates[i].Onward)
 		}
 	}
 	if failed != nil {

@@ -34,7 +34,7 @@ func (r *members) Copy(_ *transport.Batch, c *Copy) Fate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.Resident == nil && r.missing != nil && r.missing(c.To) {
-		return Fate{Missing: true}
+		return Fate{Waits: true}
 	}
 	if r.onward != nil {
 		if st := r.onward(c); st != nil {
@@ -47,6 +47,10 @@ func (r *members) Copy(_ *transport.Batch, c *Copy) Fate {
 	}
 	r.got[c.To] = append(r.got[c.To], st.ID+" "+st.From.String())
 	return Fate{}
+}
+
+func (r *members) CopyWaiting(_ context.Context, b *transport.Batch, c *Copy) Fate {
+	return r.Copy(b, c)
 }
 
 func (r *members) take() map[jid.JID][]string {

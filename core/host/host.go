@@ -49,6 +49,9 @@ type Router interface {
 	Submit(b *transport.Batch, e *extension.Envelope) transport.Wait
 	// Copy gives a copy of what a group is sent to a member. See Copy.
 	Copy(b *transport.Batch, c *Copy) Fate
+	// CopyWaiting does so for one whose Fate was to wait, when what is resident of the
+	// account was loaded. It may wait itself.
+	CopyWaiting(ctx context.Context, b *transport.Batch, c *Copy) Fate
 }
 
 // Accounts is what package auth offers.

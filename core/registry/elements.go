@@ -85,10 +85,8 @@ func checkRemote(reg *extension.Registration) error {
 	}
 	for _, h := range reg.Stages {
 		switch {
-		case h.Stage == extension.Write || h.Stage == extension.Recall:
+		case h.Stage == extension.Write:
 			return fmt.Errorf("registry: %s: a handler of the stage %v can't run in a process of its own: a session's output does not wait for one", reg.Name, h.Stage)
-		case h.Fanout && h.Class == extension.Decide:
-			return fmt.Errorf("registry: %s: a handler that runs in a process of its own decides on no copies of groups: they don't wait for a verdict", reg.Name)
 		case h.Deadline < 0 || h.Deadline > maxDeadline:
 			return fmt.Errorf("registry: %s: a handler of the stage %v has a deadline of %v: at most %v are possible", reg.Name, h.Stage, h.Deadline, maxDeadline)
 		}

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"context"
+
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/pipeline"
 	"github.com/hexmpp/hexmpp/ports/cluster"
@@ -15,18 +17,30 @@ var _ host.Router = (*Router)(nil)
 // handlers of Deliver that want copies (extension.StageHandler.Fanout). Nothing of it is
 // stored, and no other session gets what was for one that is gone.
 func (r *Router) Copy(b *transport.Batch, c *host.Copy) host.Fate {
+	return r.copy(b, c, r.Pipeline.Run)
+}
+
+// CopyWaiting is Copy that waits for the verdicts of handlers that run elsewhere.
+func (r *Router) CopyWaiting(ctx context.Context, b *transport.Batch, c *host.Copy) host.Fate {
+	return r.copy(b, c, func(w *pipeline.Passage) { r.Pipeline.RunWaiting(ctx, w) })
+}
+
+// show shows a stanza to the handlers of a stage.
+type show func(w *pipeline.Passage)
+
+func (r *Router) copy(b *transport.Batch, c *host.Copy, show show) host.Fate {
 	to := c.To
 	if to.Local() == "" || !r.Registry.Hosted(to.Domain()) {
 		return host.Fate{Onward: c.Addressed()}
 	}
 	if to.IsBare() {
-		return r.copyToBare(b, c)
+		return r.copyToBare(b, c, show)
 	}
 	one, there := r.Sessions.Session(to)
 	if !there {
 		return ghost(c)
 	}
-	st, fate := r.fanOut(b, c)
+	st, fate := r.fanOut(b, c, show)
 	if st != nil && !one.Receiver.Deliver(b, cluster.Delivery{Stanza: st, To: to, Fork: c.Fork}) {
 		return ghost(c)
 	}
@@ -35,12 +49,12 @@ func (r *Router) Copy(b *transport.Batch, c *host.Copy) host.Fate {
 
 // copyToBare gives a copy to the sessions that get what is sent to the bare JID. Nobody
 // is told if there is none: the account has not gone.
-func (r *Router) copyToBare(b *transport.Batch, c *host.Copy) host.Fate {
+func (r *Router) copyToBare(b *transport.Batch, c *host.Copy, show show) host.Fate {
 	sessions := r.Sessions.Sessions(c.To)
 	if len(sessions) == 0 {
 		return host.Fate{}
 	}
-	st, fate := r.fanOut(b, c)
+	st, fate := r.fanOut(b, c, show)
 	if st == nil {
 		return fate
 	}
@@ -57,7 +71,7 @@ func (r *Router) copyToBare(b *transport.Batch, c *host.Copy) host.Fate {
 }
 
 // fanOut returns what is delivered of a copy, without a to; nil if nothing is.
-func (r *Router) fanOut(b *transport.Batch, c *host.Copy) (*stanza.Stanza, host.Fate) {
+func (r *Router) fanOut(b *transport.Batch, c *host.Copy, show show) (*stanza.Stanza, host.Fate) {
 	st := c.Stanza
 	if !c.From.IsZero() && c.From != st.From {
 		h := st.Header
@@ -69,19 +83,23 @@ func (r *Router) fanOut(b *transport.Batch, c *host.Copy) (*stanza.Stanza, host.
 	}
 	w := pipeline.Passage{Stage: pipeline.Fanout, Envelope: extension.Envelope{Stanza: st, Account: c.To.Bare()}, Resident: c.Resident}
 	if w.Resident == nil && r.Pipeline.Missing(&w) {
-		return nil, host.Fate{Missing: true}
+		return nil, host.Fate{Waits: true}
 	}
 	if !r.Pipeline.Concerns(&w) {
 		return st, host.Fate{}
 	}
 	shown := w // only what is concerned takes memory of its own
-	return r.judge(b, c, &shown)
+	return r.judge(b, c, &shown, show)
 }
 
 // judge shows a copy to the handlers.
-func (r *Router) judge(b *transport.Batch, c *host.Copy, w *pipeline.Passage) (*stanza.Stanza, host.Fate) {
-	w.Envelope.Stanza = c.Addressed()
-	r.Pipeline.Run(w)
+func (r *Router) judge(b *transport.Batch, c *host.Copy, w *pipeline.Passage, show show) (*stanza.Stanza, host.Fate) {
+	w.Envelope.Stanza, w.Told = c.Addressed(), pipeline.Told(c.Told)
+	show(w)
+	if w.Outcome == pipeline.Waits {
+		c.Told = uint64(w.Told)
+		return nil, host.Fate{Waits: true}
+	}
 	w.Effects.Detach(b)
 	switch w.Outcome {
 	case pipeline.Pass:

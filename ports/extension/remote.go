@@ -19,7 +19,7 @@ import (
 // Functions that are called all the same, and must be there where they are wanted, are
 // Start, Stop and StreamFeature.Element. Component.Items and Component.Handle are never
 // called, but say as ever by being nil that there is no such handler. There are
-// no handlers of the stages Recall and Write.
+// no handlers of the stage Write.
 //
 // A Remote is the same object for as long as the kernel runs, whichever process is
 // behind it: the kernel knows of none. One that takes over from another must have

@@ -91,7 +91,7 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	if len(c.Admins) > 0 {
 		line("admins: [%s]", strings.Join(c.Admins, ", "))
 	}
-	b.WriteString(c.Extra)
+	b.WriteString(elsewhere(c.Extra, inProcesses))
 	return b.String()
 }
 

@@ -5,6 +5,8 @@
 package plugintest
 
 import (
+	"testing"
+
 	"github.com/hexmpp/hexmpp/api/plugin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
@@ -19,3 +21,32 @@ import (
 //		extensiontest.Run(t, func() extension.Registration { return plugintest.Through(New(Options{})) })
 //	}
 func Through(reg extension.Registration) extension.Registration { return plugin.Loopback(reg) }
+
+// Elsewhere returns a registration for a whole kernel, as it is given that of a plugin: what
+// happens goes through an extension.Remote, and messages of the contract, to the handlers of
+// reg. There is no process.
+func Elsewhere(t testing.TB, reg extension.Registration) extension.Registration {
+	t.Helper()
+	out, err := plugin.Elsewhere(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// BothWays runs a test of an extension in a whole kernel twice: with the extension inside, and
+// elsewhere. The test has its registration go through the function that it is given:
+//
+//	func TestGreeting(t *testing.T) {
+//		plugintest.BothWays(t, func(t *testing.T, as plugintest.Way) { ... as(t, New(Options{})) ... })
+//	}
+func BothWays(t *testing.T, test func(t *testing.T, as Way)) {
+	t.Helper()
+	t.Run("inside", func(t *testing.T) {
+		test(t, func(_ testing.TB, reg extension.Registration) extension.Registration { return reg })
+	})
+	t.Run("elsewhere", func(t *testing.T) { test(t, Elsewhere) })
+}
+
+// Way makes of an extension's registration what the kernel is given.
+type Way func(t testing.TB, reg extension.Registration) extension.Registration

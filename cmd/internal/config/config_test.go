@@ -85,7 +85,7 @@ func TestErrors(t *testing.T) {
 			[]string{`c.yaml:1: listen.c2s-tls: :1 is an address of listen.c2s already; give each its own port`}},
 		{"postgres", "storage:\n  driver: postgres\n", []string{`c.yaml:2: storage.driver: PostgreSQL needs storage.dsn, such as "host=/run/postgresql dbname=hexmpp user=hexmpp sslmode=disable"`}},
 		{"an extension that can't be a process", "extensions:\n  ping:\n    run: process\n  mam:\n    run: process\n",
-			[]string{`c.yaml:5: extensions.mam.run: mam runs inside only: every message passes it, or it is part of logins; a process is possible for ping, vcard, private`}},
+			[]string{`c.yaml:5: extensions.mam.run: mam runs inside only: every message passes it, or it is part of logins; a process is possible for ping, vcard, private, blocking`}},
 		{"option of an extension without any", "extensions: {ping: {options: {a: 1}}}",
 			[]string{`c.yaml:1: unknown key "a" in extensions.ping.options: nothing can be set here`}},
 		{"option of an extension", "extensions: {version: {options: {hide_version: true}}}",

@@ -49,7 +49,7 @@ var Known = []struct {
 }
 
 // processes are the extensions that can run in a process of their own.
-var processes = []string{"ping", "vcard", "private"}
+var processes = []string{"ping", "vcard", "private", "blocking"}
 
 // options is the table of every option, bound to the fields of c.
 func options(c *Config) []option {

@@ -166,6 +166,8 @@ func extensionOptions(c *config.Config, name string) ([]byte, error) {
 		return json.Marshal(map[string]any{"max-bytes": c.VCard.MaxBytes})
 	case "private":
 		return json.Marshal(map[string]any{"max-bytes": c.Private.MaxBytes, "max-elements": c.Private.MaxElements})
+	case "blocking":
+		return json.Marshal(map[string]any{"max-items": c.Blocking.MaxItems})
 	}
 	return nil, nil
 }

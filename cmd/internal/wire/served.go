@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
 	"github.com/hexmpp/hexmpp/adapters/extension/vcard"
@@ -21,6 +22,9 @@ type (
 		MaxBytes    int `json:"max-bytes"`
 		MaxElements int `json:"max-elements"`
 	}
+	blockingOptions struct {
+		MaxItems int `json:"max-items"`
+	}
 )
 
 // served are the extensions and plugins that hexmpp can be a process of, by the name in
@@ -34,6 +38,10 @@ var served = map[string]plugin.Plugin{
 	"private": plugin.Of(privateOptions{}, func(o privateOptions) (extension.Registration, error) {
 		options := private.Options{MaxBytes: o.MaxBytes, MaxElements: o.MaxElements}
 		return private.New(options), options.Validate()
+	}),
+	"blocking": plugin.Of(blockingOptions{}, func(o blockingOptions) (extension.Registration, error) {
+		options := blocking.Options{MaxItems: o.MaxItems}
+		return blocking.New(options), options.Validate()
 	}),
 	"announce": {
 		Schema: func() (string, error) { return announce.Schema, nil },

@@ -1,0 +1,19 @@
+package harness
+
+import "testing"
+
+func TestElsewhere(t *testing.T) {
+	const lines = "extensions:\n  ping: {run: process}\n  vcard: {run: process}\n"
+	for _, row := range []struct{ names, extra, want string }{
+		{"", "admins: []\n", "admins: []\n"},
+		{"ping,vcard", "", lines},
+		{"ping,vcard", "admins: []\n", lines + "admins: []\n"},
+		{"ping,vcard", "a: 1\nextensions: {mam: {enabled: false}}\nb: 1\n", "a: 1\nextensions: {ping: {run: process}, vcard: {run: process}, mam: {enabled: false}}\nb: 1\n"},
+		{"ping,vcard", "extensions:\n  mam: {enabled: false}\n", lines + "  mam: {enabled: false}\n"},
+		{"ping,vcard", "extensions: {vcard: {run: inside}}\n", "extensions: {ping: {run: process}, vcard: {run: inside}}\n"},
+	} {
+		if got := elsewhere(row.extra, row.names); got != row.want {
+			t.Errorf("%s, %q: %q, want %q", row.names, row.extra, got, row.want)
+		}
+	}
+}
