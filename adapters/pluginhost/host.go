@@ -19,6 +19,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/observe"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
 // Options of a Host.
@@ -32,7 +33,11 @@ type Options struct {
 	Folder string
 	// Guard is a command that kills processes of plugins when the server was killed, see
 	// runner.Options.
-	Guard   runner.Command
+	Guard runner.Command
+	// XML bounds each stanza and element that a plugin sends; a zero is the default of
+	// package xmlstream. It should be more than clients may send, so that what they sent can
+	// be sent on.
+	XML     xmlstream.Limits
 	Plugins []Plugin
 }
 

@@ -85,6 +85,7 @@ type sample struct {
 func newPlugin(h *Host, c Plugin) *plugin {
 	c.Limits = c.Limits.complete()
 	p := &plugin{host: h, conf: c, log: h.log.With(zap.String("plugin", c.Name)), ring: runner.NewLog(), kick: make(chan struct{}, 1)}
+	p.decode.XML = h.options.XML
 	p.timer = time.NewTimer(time.Hour)
 	p.timer.Stop()
 	p.told.state = admin.PluginStarting

@@ -203,6 +203,7 @@ func (p *plugin) obey(c command) {
 	case p.phase == waiting:
 		c.reply <- errors.New("the server is starting")
 	case c.kind == disable:
+		p.log.Info("the plugin is disabled by an administrator")
 		p.disable()
 		c.reply <- nil
 	case c.kind == enable:
@@ -249,6 +250,7 @@ func (p *plugin) enable(c command) {
 		p.phase = acting
 		p.pending.reply = append(p.pending.reply, c.reply)
 	default:
+		p.log.Info("the plugin is enabled by an administrator")
 		p.phase = acting
 		p.say(admin.PluginStarting, "")
 		p.launch(false, c.reply)
@@ -262,6 +264,7 @@ func (p *plugin) reload(c command) {
 	case p.pending != nil:
 		c.reply <- errBusy
 	default:
+		p.log.Info("the plugin is reloaded by an administrator")
 		if p.phase == failed {
 			p.phase = acting
 		}

@@ -81,3 +81,16 @@ func TestKilledPlugin(t *testing.T) {
 		t.Errorf("%+v, and %d kills", p, kills)
 	}
 }
+
+// TestLargeThroughPlugin: what the server takes of a client, a plugin is given whole, and
+// may send on.
+func TestLargeThroughPlugin(t *testing.T) {
+	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second}, Limits: harness.Limits{StanzaBytes: 768 << 10},
+		Extra: "extensions: {vcard: {run: process, options: {max-bytes: 1MiB}}}\n"})
+	c := session(t, s, account(t, s, "romeo"), "orchard")
+	photo := strings.Repeat("QUJD", 180<<10)
+	c.IQ("set", "", "<vCard xmlns='"+nsVCard+"'><PHOTO><TYPE>image/png</TYPE><BINVAL>"+photo+"</BINVAL></PHOTO></vCard>")
+	if e := c.IQ("get", "", "<vCard xmlns='"+nsVCard+"'/>"); !strings.Contains(e.Raw, photo) {
+		t.Errorf("got %.300s", e.Raw)
+	}
+}

@@ -18,6 +18,8 @@ import (
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
 // GuardCommand is the argument with which this program is the guard of the processes of
@@ -40,7 +42,7 @@ func startProcesses(ctx context.Context, o Options) (*processes, error) {
 	}
 	host, err := pluginhost.New(pluginhost.Options{
 		Domains: o.Config.Domains, Version: o.Version, Data: filepath.Join(o.Config.Data, "plugins"), Plugins: list,
-		Guard: runner.Command{Self: true, Args: []string{GuardCommand}},
+		Guard: runner.Command{Self: true, Args: []string{GuardCommand}}, XML: pluginXML(o.Config.Limits),
 	}, o.Log.Named("plugins"))
 	if err != nil {
 		return nil, err
@@ -64,6 +66,12 @@ func (p *processes) failed(ctx context.Context) (names []string) {
 		}
 	}
 	return names
+}
+
+// pluginXML bounds what plugins send: what a client sent, with what a plugin adds to it,
+// and what is stored.
+func pluginXML(l config.Limits) xmlstream.Limits {
+	return xmlstream.Limits{StanzaBytes: storage.MaxValue + 128<<10, Depth: l.Depth + 16, Attributes: l.Attributes + 16}
 }
 
 // stop ends all processes.
