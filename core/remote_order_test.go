@@ -164,39 +164,6 @@ func (f *flaky) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Ro
 	return f.Store.Commit(ctx, ops, rows...)
 }
 
-// The hook for the count of stream management sees each message of a client, from its
-// dispatch to its end, and nothing else.
-func TestRemoteUnderway(t *testing.T) {
-	x := &elsewhere{}
-	w := newWorld(t, with(rooms(x)))
-	defer x.close()
-	var under []string
-	w.k.Underway(func(e *extension.Envelope) func() {
-		id := e.Stanza.ID
-		under = append(under, id)
-		return func() { under = under[1:] }
-	})
-	want := func(all string) {
-		t.Helper()
-		if got := strings.Join(under, " "); got != all {
-			t.Errorf("under way: %q, want %q", got, all)
-		}
-	}
-	romeo := w.login("romeo@example.test/x", "")
-	romeo.send(fmt.Sprintf(toRoom, 1) + fmt.Sprintf(toRoom, 2) + "<presence to='room@rooms.example.test/x'/><iq id='i' type='get' to='room@rooms.example.test'><q xmlns='urn:x'/></iq>")
-	want("1 2")
-	first, second := x.next(t), x.next(t)
-	if err := apply(first, &extension.Outcome{}); err != nil {
-		t.Error(err)
-	}
-	want("2")
-	fail(second, extension.ErrDown)
-	want("")
-	x.refuses(extension.ErrFull)
-	romeo.send(fmt.Sprintf(toRoom, 3))
-	want("")
-}
-
 // What an outcome sends may have to pass handlers of the same extension, and ask it
 // something: it does not wait for itself.
 func TestRemoteWaitsNotForItself(t *testing.T) {

@@ -112,13 +112,13 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		old.Replaced(b)
 	}
 	s.session.Store(sess)
-	if busy == nil && !sess.Busy() && sess.Settled() == nil {
+	if busy == nil && !sess.Busy() && sess.Returned() == nil && sess.Settled() == nil {
 		s.resumed(b, sess, h)
 		return nil
 	}
 	return func(ctx context.Context) {
 		settled := await(ctx, busy) && await(ctx, sess.LineIdle()) && // what is in hand may be under way then, and need the spool
-			await(ctx, sess.Settled()) // <resumed/> counts all of it
+			await(ctx, sess.Returned()) && await(ctx, sess.Settled()) // <resumed/> counts all of it
 		s.resume = func(b *transport.Batch) {
 			if settled {
 				s.resumed(b, sess, h)

@@ -104,7 +104,7 @@ func (e *Event) giveUp(decided <-chan verdict) verdict {
 	h := e.g.hosts
 	err := fmt.Errorf("%w: no verdict in time", extension.ErrLate)
 	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), err)
-	e.ended()
+	e.ended(new(transport.Batch)) // nobody is told of that
 	return verdict{err: err}
 }
 

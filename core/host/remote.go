@@ -45,8 +45,8 @@ type Event struct {
 	// for: either an outcome without an error, or an error. It is called once at most,
 	// and not for an outcome that was not applied. nil: nobody is told.
 	Answer func(b *transport.Batch, o *extension.Outcome, err error) transport.Wait
-	// Over is called when all is done, once; it may be nil.
-	Over func()
+	// Over is called when all is done, once; it may be nil. What it sends joins b.
+	Over func(b *transport.Batch)
 	// Waited is closed then; it may be nil.
 	Waited chan struct{}
 
@@ -193,7 +193,7 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 		e.fail(b, false, fmt.Errorf("%w: %w", told, err), done)
 	case e.verdict != nil:
 		e.verdict <- verdict{o, t, nil}
-		e.concluded()
+		e.concluded(b)
 		done(nil)
 	case t.empty():
 		e.conclude(b, false, t, o, done)
@@ -274,8 +274,8 @@ func (e *Event) conclude(b *transport.Batch, own bool, t *tx, o *extension.Outco
 	} else {
 		w = t.finish(b, nil, func(b *transport.Batch, _ error) transport.Wait { return answer(b) })
 	}
-	e.rest(b, own, w, func() {
-		e.concluded()
+	e.rest(b, own, w, func(b *transport.Batch) {
+		e.concluded(b)
 		done(nil)
 	})
 }
@@ -300,8 +300,8 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	case e.Answer == nil && e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
 		e.g.Log(e.Kind.String()+" handler", err)
 	}
-	e.rest(b, own, w, func() {
-		e.ended()
+	e.rest(b, own, w, func(b *transport.Batch) {
+		e.ended(b)
 		if then != nil {
 			then()
 		}
@@ -309,35 +309,40 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 }
 
 // rest has what is left to wait for done by a goroutine, and then the end. own says
-// that the batch is flushed here, in front of that.
-func (e *Event) rest(b *transport.Batch, own bool, w transport.Wait, end func()) {
+// that the batch is flushed here, in front of that, and behind it.
+func (e *Event) rest(b *transport.Batch, own bool, w transport.Wait, end func(b *transport.Batch)) {
 	if own {
 		b.Flush()
 	}
 	if w == nil {
-		end()
+		end(b)
+		if own {
+			b.Flush()
+		}
 		return
 	}
 	go func() {
 		e.g.hosts.Own(w)(e.g.hosts.ctx)
-		end()
+		var b transport.Batch
+		end(&b)
+		b.Flush()
 	}()
 }
 
 // concluded notes that all is applied.
-func (e *Event) concluded() {
+func (e *Event) concluded(b *transport.Batch) {
 	e.mu.Lock()
 	e.state = over
 	e.mu.Unlock()
 	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), nil)
-	e.ended()
+	e.ended(b)
 }
 
 // ended lets go of the event.
-func (e *Event) ended() {
+func (e *Event) ended(b *transport.Batch) {
 	e.unwatch()
 	if e.Over != nil {
-		e.Over()
+		e.Over(b)
 	}
 	if e.Waited != nil {
 		close(e.Waited)
@@ -450,20 +455,20 @@ func (k kernel) Reader() *extension.Host { return k.g.reader() }
 func (k kernel) Apply(b *transport.Batch, key string, effects func(*extension.Host) error, done func(error)) {
 	e := &Event{g: k.g, view: view{key: key}}
 	e.Key, e.At = key, k.g.hosts.Now()
-	e.Over = func() { k.g.unasked.Add(-1) }
+	e.Over = func(*transport.Batch) { k.g.unasked.Add(-1) }
 	if k.g.unasked.Add(1) > maxUnasked {
-		e.Over()
+		e.Over(b)
 		done(fmt.Errorf("%w: %d effects that no event asked for are under way", extension.ErrUnavailable, maxUnasked))
 		return
 	}
 	if !k.g.hosts.track(e) {
-		e.Over()
+		e.Over(b)
 		done(fmt.Errorf("%w: the server is shutting down", extension.ErrUnavailable))
 		return
 	}
 	e.Apply(b, &extension.Outcome{Effects: effects}, func(err error) {
 		if errors.Is(err, extension.ErrConflict) || errors.Is(err, extension.ErrUnavailable) {
-			e.ended() // whoever asked may ask once more
+			e.ended(new(transport.Batch)) // whoever asked may ask once more; nobody is told of it
 		}
 		done(err)
 	})
@@ -519,7 +524,7 @@ const (
 // takes it not. count goes down by one at its end.
 func (g *Guest) offer(e *Event, count *int) {
 	h := g.hosts
-	e.Over = func() {
+	e.Over = func(*transport.Batch) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		*count--

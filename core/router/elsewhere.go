@@ -17,8 +17,8 @@ import (
 // by the event's key. Requests of clients to the server and to accounts are waited for, as
 // those are that are handled here, so that what follows a request finds what it did.
 
-// toElsewhere dispatches a stanza to a component.
-func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
+// toElsewhere dispatches a stanza to a component; x is its way if it is a client's message.
+func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *registry.Component, x *Way) transport.Wait {
 	st := e.Stanza
 	v := &host.Event{RemoteEvent: extension.RemoteEvent{
 		Kind: extension.ToComponent, Handler: c.Index, Key: host.ComponentKey(c.Spec.Key, st), Envelope: *e,
@@ -32,6 +32,9 @@ func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *regis
 	}
 	if st.Kind == stanza.IQ && (st.Type == stanza.Get || st.Type == stanza.Set) {
 		return r.dispatch(b, v, c.Guest, e, host.AnswerTime)
+	}
+	if x.ours() { // until the outcome is applied it is in no table: XEP-0198 4
+		v.Over = x.Session.Ticket(x.number(), st.Size())
 	}
 	return r.dispatch(b, v, c.Guest, e, 0)
 }
@@ -54,9 +57,6 @@ func (r *Router) askItems(b *transport.Batch, q extension.IQ, c *registry.Compon
 // dispatch dispatches what nobody waits for; most, unless 0, is when a request is
 // answered at last. e is borrowed.
 func (r *Router) dispatch(b *transport.Batch, v *host.Event, g *host.Guest, e *extension.Envelope, most time.Duration) transport.Wait {
-	if r.Underway != nil && e.Stanza.Kind == stanza.Message && !e.Origin.Session.IsZero() {
-		v.Over = r.Underway(e)
-	}
 	err := g.Dispatch(v, e.Origin)
 	if err == nil {
 		if most > 0 {
@@ -65,7 +65,7 @@ func (r *Router) dispatch(b *transport.Batch, v *host.Event, g *host.Guest, e *e
 		return nil
 	}
 	if v.Over != nil {
-		defer v.Over()
+		defer v.Over(b)
 	}
 	if e.Stanza.Kind == stanza.Presence {
 		return nil

@@ -112,8 +112,8 @@ func (r *Router) toAvailable(b *transport.Batch, e *extension.Envelope) transpor
 	return nil
 }
 
-// component gives a stanza to an extension that has this domain.
-func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registry.Component) transport.Wait {
+// component gives a stanza to an extension that has this domain. For x see toward.
+func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registry.Component, x *Way) transport.Wait {
 	st := e.Stanza
 	if st.Kind == stanza.IQ && r.answer(b, e) {
 		return nil
@@ -134,7 +134,7 @@ func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registr
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 	}
 	if c.Guest.Elsewhere() {
-		return r.toElsewhere(b, e, c)
+		return r.toElsewhere(b, e, c, x)
 	}
 	original := *e // e is borrowed
 	return c.Guest.Later(func(ctx context.Context, h *extension.Host) error {

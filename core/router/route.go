@@ -36,10 +36,6 @@ type Router struct {
 	Offline  *offline.Offline
 	Contacts Contacts // nil: strangers may ask full JIDs, too (privacy.strangers: allow)
 	Log      *zap.Logger
-	// Underway is told of a message of a client that an extension elsewhere is given,
-	// in the turn of the client's stream: until over is called it is in no table, and is
-	// not to be counted as handled (XEP-0198 4). nil: nobody counts.
-	Underway func(e *extension.Envelope) (over func())
 
 	streams atomic.Uint64 // that asked something before login
 }
@@ -64,6 +60,12 @@ type Next func(*transport.Batch, *extension.Envelope) transport.Wait
 
 // Route takes a stanza to where its to says. e is borrowed.
 func (r *Router) Route(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	return r.toward(b, e, nil)
+}
+
+// toward is Route; x is the way of a client's message, nil for all else. It is borrowed,
+// too.
+func (r *Router) toward(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	to := e.Stanza.To
 	domain := to.Domain()
 	switch {
@@ -77,7 +79,7 @@ func (r *Router) Route(b *transport.Batch, e *extension.Envelope) transport.Wait
 		return r.full(b, e)
 	}
 	if c := r.Registry.Component(domain); c != nil {
-		return r.component(b, e, c)
+		return r.component(b, e, c, x)
 	}
 	return r.far(b, e)
 }

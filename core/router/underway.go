@@ -74,7 +74,7 @@ func (r *Router) arrive(b *transport.Batch, e *extension.Envelope, x *Way) trans
 	case account:
 		return r.give(b, e, nil, x)
 	}
-	return r.Route(b, e)
+	return r.toward(b, e, x)
 }
 
 // hasAccount says whether a message is for an account here.

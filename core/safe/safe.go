@@ -146,8 +146,13 @@ func (s *Safe) Accept(sender *session.Session, n uint32, st *stanza.Stanza, at t
 	}
 	s.mu.Lock() // Append under it: synced must find the session
 	defer s.mu.Unlock()
-	record := s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: n, Light: light})
-	sender.Await(n, record, st.Size())
+	var record uint64
+	if !sender.Spool(n, st.Size(), func(h uint32) uint64 {
+		record = s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: h, Light: light})
+		return record
+	}) {
+		return cluster.Receipt{}
+	}
 	s.waiting[sender] = struct{}{}
 	return cluster.Receipt{ID: record, At: at, Spool: s.spool}
 }

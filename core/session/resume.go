@@ -30,9 +30,14 @@ type resumption struct {
 	owes        bool     // the client asked, and was told less than handled
 	noted       uint32   // the count that the spool has
 	told        uint32   // the count that it was told last
+	withheld    bool     // what the spool has is less than it should have, up to reached
+	reached     uint32   // see withheld
+	tickets     []ticket // of these, in order: those that extensions elsewhere have
+	ticketBytes int      // of tickets
 	past        bool     // the session has ended: Resumables tell its count
 	calm        chan struct{}
 	settled     chan struct{}
+	returned    chan struct{}
 	until       time.Time   // while detached: when it ends
 	expiry      *time.Timer // while detached, unless time stands still (Resumables.Pause)
 }
@@ -102,6 +107,7 @@ func (s *Session) Done() {
 		s.out.Raw(&b, s.answer())
 	}
 	s.notePast()
+	s.noteWithheld()
 	if s.idle != nil {
 		close(s.idle)
 		s.idle = nil

@@ -42,16 +42,55 @@ func (s *Session) Sender() (id string, ok bool) {
 	return s.resumption.id, true
 }
 
-// Await notes that the client's stanza of number n, of so many bytes, is safe when the
-// spool has a record on disk. It is called in the order of the numbers.
-func (s *Session) Await(n uint32, record uint64, size int) {
+// Spool has the client's stanza of number n, of so many bytes, appended to the spool: it
+// is safe when the spool has that record on disk. It is called in the order of the
+// numbers. h is the count that the record says behind a kill: less than n while an
+// extension elsewhere has a stanza before it, which would be lost. So a client may send
+// again what the spool has, too.
+func (s *Session) Spool(n uint32, size int, add func(h uint32) (record uint64)) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.resumption; r != nil {
-		r.unsafe = append(r.unsafe, unsafe{record, n, int32(size)})
-		r.unsafeBytes += size
-		r.noted = n
+	r := s.resumption
+	if r == nil {
+		return false
 	}
+	h := r.applied(n)
+	record := add(h)
+	r.unsafe = append(r.unsafe, unsafe{record, n, int32(size)})
+	r.unsafeBytes += size
+	if int32(h-r.noted) > 0 {
+		r.noted = h
+	}
+	if h != n {
+		r.withheld, r.reached = true, n
+	}
+	return true
+}
+
+// noteWithheld has the spool note a count that was not in its records. s.mu is held.
+func (s *Session) noteWithheld() {
+	r := s.resumption
+	if r == nil || !r.withheld {
+		return
+	}
+	h := s.safe()
+	if r.withheld = int32(r.reached-h) > 0; int32(h-r.noted) > 0 {
+		r.noted = h
+		if r.id != "" && r.all.senders != nil {
+			r.all.senders.Told(r.id, h)
+		}
+	}
+}
+
+// grown has everybody told who is to know that more is safe, or may be, of what the client
+// sent: a client that asked, and was told less than it sent; and Resumables, and the spool.
+// s.mu is held.
+func (s *Session) grown(b *transport.Batch) {
+	if r := s.resumption; r.owes && int32(s.safe()-r.told) > 0 {
+		s.out.Raw(b, s.answer()) // under the lock: counts are told in order
+	}
+	s.notePast()
+	s.noteWithheld()
 }
 
 // Safe notes that the spool has everything up to a record on disk. A client that
@@ -71,14 +110,10 @@ func (s *Session) Safe(b *transport.Batch, record uint64) (settled bool) {
 		r.unsafe = nil
 	}
 	settled = r.unsafe == nil
-	if r.owes && n > 0 && int32(s.safe()-r.told) > 0 {
-		s.out.Raw(b, s.answer()) // under the lock: counts are told in order
+	if n > 0 {
+		s.grown(b)
 	}
-	s.notePast()
-	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 && r.unsafeBytes <= maxUnsafeBytes/2 {
-		close(r.calm)
-		r.calm = nil
-	}
+	r.ease()
 	if r.settled != nil && settled {
 		close(r.settled)
 		r.settled = nil
@@ -141,6 +176,7 @@ func (s *Session) past() uint32 {
 	if s.inHand {
 		h -= s.counts
 	}
+	h = s.resumption.applied(h)
 	if l := s.line.Load(); l != nil {
 		if n, any := l.First(); any {
 			h = earlier(h, n-1)
@@ -157,19 +193,28 @@ func earlier(a, b uint32) uint32 {
 	return a
 }
 
-// Crowded returns a channel that is closed when the disk has caught up; nil if the
-// session need not wait for it.
+// Crowded returns a channel that is closed when the disk has caught up, and extensions
+// elsewhere have; nil if the session need not wait for that.
 func (s *Session) Crowded() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.resumption
-	if r == nil || len(r.unsafe) < maxUnsafe && r.unsafeBytes < maxUnsafeBytes {
+	if r == nil || len(r.unsafe) < maxUnsafe && r.unsafeBytes < maxUnsafeBytes && len(r.tickets) < maxTickets && r.ticketBytes < maxTicketBytes {
 		return nil
 	}
 	if r.calm == nil {
 		r.calm = make(chan struct{})
 	}
 	return r.calm
+}
+
+// ease lets a stream go on that Crowded has stopped, when there is room. Session.mu is
+// held.
+func (r *resumption) ease() {
+	if r.calm != nil && len(r.unsafe) <= maxUnsafe/2 && r.unsafeBytes <= maxUnsafeBytes/2 && len(r.tickets) <= maxTickets/2 && r.ticketBytes <= maxTicketBytes/2 {
+		close(r.calm)
+		r.calm = nil
+	}
 }
 
 // Settled returns a channel that is closed when the spool has on disk what has come to

@@ -51,12 +51,7 @@ func (s *Session) LineIdle() <-chan struct{} {
 func (s *Session) Passed(b *transport.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.resumption
-	if r == nil {
-		return
+	if s.resumption != nil {
+		s.grown(b)
 	}
-	if r.owes && int32(s.safe()-r.told) > 0 {
-		s.out.Raw(b, s.answer())
-	}
-	s.notePast()
 }
