@@ -68,7 +68,7 @@ type Limits struct {
 	InFlightBytes int           // 4 MiB
 	GraceTime     time.Duration // that events wait while it is down; 10 s, negative for none
 	StartTime     time.Duration // until it is ready; 10 s
-	DecideTime    time.Duration // for a verdict; 500 ms
+	DecideTime    time.Duration // for a verdict; 250 ms
 	LogLines      int           // a second; 100
 }
 
@@ -84,7 +84,7 @@ func (l Limits) complete() Limits {
 	for _, d := range []struct {
 		to     *time.Duration
 		preset time.Duration
-	}{{&l.GraceTime, 10 * time.Second}, {&l.StartTime, 10 * time.Second}, {&l.DecideTime, 500 * time.Millisecond}} {
+	}{{&l.GraceTime, 10 * time.Second}, {&l.StartTime, 10 * time.Second}, {&l.DecideTime, 250 * time.Millisecond}} {
 		if *d.to == 0 {
 			*d.to = d.preset
 		}

@@ -82,8 +82,8 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 	return in.open(ctx)
 }
 
-// maxDecide bounds how long a plugin may have for a verdict on a stanza.
-const maxDecide = time.Minute
+// maxDecide bounds how long a plugin may have for a verdict on a stanza: the kernel takes no more.
+const maxDecide = 5 * time.Second
 
 // shardsOf is how many Sessions a plugin gets.
 func shardsOf(m *pluginv1.Manifest) int {

@@ -101,7 +101,7 @@ func TestErrors(t *testing.T) {
 			`c.yaml:1: plugins.a.limits.memory: 1MiB is out of bounds: want bytes from 16MiB to 1024GiB, such as 65536 or 64KiB`,
 			`c.yaml:1: plugins.a.limits.queue: 0 is out of bounds: want a number from 1 to 1000000`,
 			`c.yaml:1: plugins.a.limits.grace-time: 1h is out of bounds: want a duration from 0s to 10m, such as 30s or 1m30s`,
-			`c.yaml:1: plugins.a.limits.decide-time: 0s is out of bounds: want a duration from 1ms to 1m, such as 30s or 1m30s`}},
+			`c.yaml:1: plugins.a.limits.decide-time: 0s is out of bounds: want a duration from 1ms to 5s, such as 30s or 1m30s`}},
 		{"a plugin that nobody knows", "plugins:\n  anounce: {}\n  mine: {}\n", []string{
 			`c.yaml:2: plugins.anounce: no plugin of this name is part of hexmpp (did you mean "announce"?): give the command that starts it`,
 			`c.yaml:3: plugins.mine: no plugin of this name is part of hexmpp: give the command that starts it`}},

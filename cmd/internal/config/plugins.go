@@ -168,7 +168,7 @@ func pluginLimitOptions(l *PluginLimits) []option {
 			doc: "How long events wait while it does not run. After that requests and messages are answered with service-unavailable, of type wait."},
 		{key: "start-time", value: one(&l.StartTime, duration(time.Second, 5*time.Minute)), preset: "10s",
 			doc: "How long it may take until it is ready. One that takes longer is ended and tried again."},
-		{key: "decide-time", value: one(&l.DecideTime, duration(time.Millisecond, time.Minute)), preset: "250ms",
+		{key: "decide-time", value: one(&l.DecideTime, duration(time.Millisecond, 5*time.Second)), preset: "250ms",
 			doc: "How long it may take for a verdict on a stanza on its way, unless the plugin itself sets less. After that its policy holds: the stanza goes on, or is refused."},
 		{key: "log-lines", value: one(&l.LogLines, number(1, 100_000)), preset: "100",
 			doc: "How many lines it may log a second; more are counted and left out."},
