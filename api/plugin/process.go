@@ -38,12 +38,14 @@ type process struct {
 	work       []wire.Work
 	answers    map[asked]chan *pluginv1.Response
 	applied    map[uint64]chan error
-	running    map[*wire.Task]context.CancelFunc
+	running    map[*wire.Task]*handling
 	forgetting map[string]chan struct{} // closed when the Forget of the key has returned
 	wake       []chan struct{}          // of each Session: its machine has something to send
 	queue      []job                    // that no goroutine has taken yet
 	spare      bool                     // a goroutine is about to take one
 	ending     bool                     // no handler is called any more
+	handled    int                      // events since the last beat
+	untidy     bool                     // there were many, and nothing was given back since
 }
 
 // asked is a request whose response is waited for; IDs are of a Session.
@@ -60,7 +62,7 @@ func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureReq
 			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
 		}),
 		answers: map[asked]chan *pluginv1.Response{}, applied: map[uint64]chan error{},
-		running: map[*wire.Task]context.CancelFunc{}, forgetting: map[string]chan struct{}{},
+		running: map[*wire.Task]*handling{}, forgetting: map[string]chan struct{}{},
 	}
 	for range min(shards, wire.MaxShards) {
 		x.wake = append(x.wake, make(chan struct{}, 1))
@@ -110,6 +112,9 @@ func (p *process) read(shard int, stream pluginv1.Plugin_SessionServer) error {
 		p.mu.Lock()
 		err = p.m.Receive(shard, f)
 		p.act(shard)
+		if f.GetBeat() != 0 && shard == 0 {
+			p.tidy()
+		}
 		p.mu.Unlock()
 		if err != nil {
 			return err
@@ -141,6 +146,23 @@ func (p *process) write(ctx context.Context, shard int, stream pluginv1.Plugin_S
 	}
 }
 
+// busy is how many events between two beats, which are some seconds, make a plugin busy.
+const busy = 500
+
+// tidy gives memory back when a burst is over. It is called at each beat, so an idle
+// process has no clock of its own. p.mu is held.
+func (p *process) tidy() {
+	n := p.handled
+	p.handled = 0
+	switch {
+	case n >= busy:
+		p.untidy = true
+	case p.untidy && !p.ending:
+		p.untidy = false
+		p.tasks.Go(settle)
+	}
+}
+
 // act does what the machine says after a call that was about this Session, and wakes
 // those who send. p.mu is held.
 func (p *process) act(shard int) {
@@ -150,8 +172,8 @@ func (p *process) act(shard int) {
 		case wire.Handle:
 			p.start(w.Task)
 		case wire.Cancel:
-			if cancel := p.running[w.Task]; cancel != nil {
-				cancel()
+			if h := p.running[w.Task]; h != nil {
+				h.cancel()
 			}
 		case wire.Forget:
 			p.ids.stale.Store(true)
@@ -192,22 +214,17 @@ func (p *process) start(t *wire.Task) {
 	if ms := t.Event.GetDeadlineMs(); ms != 0 {
 		limit = time.Duration(ms) * time.Millisecond
 	}
-	ctx, cancel := context.WithTimeoutCause(p.ctx, limit, timeOver(limit))
-	p.running[t] = cancel
-	p.queue = append(p.queue, job{t, ctx, cancel, p.forgetting[t.Event.GetKey()]})
+	h := &handling{p: p, limit: limit, deadline: time.Now().Add(limit)}
+	p.running[t] = h
+	p.handled++
+	p.queue = append(p.queue, job{t, h, p.forgetting[t.Event.GetKey()]})
 	p.worker()
 }
-
-// timeOver is the cause of the end of a handler's context.
-type timeOver time.Duration
-
-func (t timeOver) Error() string { return fmt.Sprintf("plugin: %v are over", time.Duration(t)) }
 
 // job is a task that waits for a goroutine. The machine bounds how many there are.
 type job struct {
 	task      *wire.Task
-	ctx       context.Context
-	cancel    context.CancelFunc
+	ctx       *handling
 	forgotten chan struct{} // closed when the Forget of its key has returned; nil if there is none
 }
 
@@ -233,7 +250,7 @@ func (p *process) worker() {
 				<-j.forgotten
 			}
 			o := p.handle(j.ctx, j.task.Event, p.caller(j.task))
-			j.cancel()
+			j.ctx.cancel()
 			p.mu.Lock()
 			delete(p.running, j.task)
 			if err := p.m.Done(j.task, o); err != nil {
