@@ -108,7 +108,7 @@ func BenchmarkEcho(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer os.RemoveAll(sockets)
-	for _, c := range []struct{ inFlight, rate int }{{1, 0}, {64, 0}, {512, 0}, {2048, 20_000}, {2048, 50_000}} {
+	for _, c := range []struct{ inFlight, rate int }{{1, 0}, {64, 0}, {512, 0}, {2048, 20_000}, {2048, 100_000}} {
 		b.Run(fmt.Sprintf("in-flight=%d/rate=%d", c.inFlight, c.rate), func(b *testing.B) {
 			h := startBench(b, dir, sockets)
 			defer h.Close()

@@ -35,6 +35,8 @@ func TestCases(t *testing.T) {
 		{"chat -pairs 5 -messages 100", "messages=550 lost=0 doubled=0 reordered=0 refused=0"},
 		{"chat -pairs 2 -messages 20 -tls starttls -sources 3", "messages=44 lost=0"},
 		{"offline -senders 5 -recipients 10 -messages 40", "messages=200 lost=0 doubled=0 reordered=0 refused=0"},
+		{"plugins -what plain -pairs 4 -rate 2000 -for 300ms", "lost=0 doubled=0 reordered=0 refused=0"},
+		{"plugins -what direct -pairs 10 -rate 2000 -for 300ms", "lost=0 doubled=0 reordered=0 refused=0"},
 		{"soak -idle 10 -busy 4 -for 500ms -rate 100 -growth -1", "ended=0"},
 	} {
 		t.Run(c.flags, func(t *testing.T) {

@@ -7,6 +7,7 @@
 //	go run ./test/load chat     -pairs 50 -messages 1000 -pid 1234 ...
 //	go run ./test/load offline  -senders 50 -recipients 200 -messages 400 -pid 1234 ...
 //	go run ./test/load soak     -idle 5000 -busy 200 -for 10m -pid 1234 ...
+//	go run ./test/load plugins  -what own -rate 20000 -for 10s -pid 1234 ...
 //
 // The server must have no limits on rates, open registration for register, and
 // enough file descriptors; so must the shell that this runs in. The accounts are
@@ -47,6 +48,7 @@ type load struct {
 // cases by name. Each declares its flags, and returns what runs it.
 var cases = map[string]func(l *load, f *flag.FlagSet) func(ctx context.Context, r *result) error{
 	"register": registration, "chat": chat, "offline": offlineMessages, "soak": soak,
+	"plugins": plugins,
 }
 
 func main() {
@@ -62,7 +64,7 @@ func main() {
 // run runs a case. What it measured goes to out, also if not all is well.
 func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if len(args) == 0 || cases[args[0]] == nil {
-		return errors.New("usage: load register|chat|offline|soak -addr HOST:PORT -domain DOMAIN [flags]")
+		return errors.New("usage: load register|chat|offline|soak|plugins -addr HOST:PORT -domain DOMAIN [flags]")
 	}
 	l := &load{log: log, run: strings.ToLower(rand.Text()[:8]), start: time.Now()}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -181,6 +183,9 @@ func (m meter) note(r *result, n int) {
 	r.set("per_s", float64(n)/wall.Seconds())
 	if m.l.pid != 0 {
 		r.set("cpu_us", float64(now.cpu-m.was.cpu)/float64(time.Microsecond)/float64(n))
+		if rest := now.rest - m.was.rest; rest > 0 {
+			r.set("plugins_cpu_us", float64(rest)/float64(time.Microsecond)/float64(n))
+		}
 		r.set("cpu_s", (now.cpu - m.was.cpu).Seconds())
 		r.set("rss_mib", float64(now.rss)/(1<<20))
 	}

@@ -62,8 +62,9 @@ func family(root int) (all []process) {
 
 // usage is what a server has used by now, with all its processes.
 type usage struct {
-	cpu time.Duration
-	rss int64 // bytes; 0 if it is gone
+	cpu  time.Duration
+	rest time.Duration // of cpu, that of all processes but the server's own: of plugins
+	rss  int64         // bytes; 0 if it is gone
 }
 
 // used asks /proc. pid 0 is a server that nobody knows the process of.
@@ -73,6 +74,9 @@ func used(pid int) (u usage) {
 	}
 	for _, p := range family(pid) {
 		u.cpu += p.cpu
+		if p.pid != pid {
+			u.rest += p.cpu
+		}
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid))
 		for line := range strings.Lines(string(text)) {
 			if f := strings.Fields(line); len(f) > 1 && f[0] == "Rss:" {

@@ -12,10 +12,13 @@ import (
 
 // message writes a message. Its text says in which run it was sent, by whom, the how
 // manieth it is from this sender to this recipient, counted from 1, and when.
-func (l *load) message(to string, sender, n int) []byte {
+func (l *load) message(to string, sender, n int) []byte { return l.messageWith(to, "", sender, n) }
+
+// messageWith is message with some more XML in it.
+func (l *load) messageWith(to, more string, sender, n int) []byte {
 	text := fmt.Sprintf("%s %d %d %v ", l.run, sender, n, time.Since(l.start))
-	return fmt.Appendf(nil, "<message to='%s' type='chat' id='%s-%d-%d'><body>%s%s</body></message>",
-		to, l.run, sender, n, text, strings.Repeat("x", max(0, l.size-len(text))))
+	return fmt.Appendf(nil, "<message to='%s' type='chat' id='%s-%d-%d'><body>%s%s</body>%s</message>",
+		to, l.run, sender, n, text, strings.Repeat("x", max(0, l.size-len(text))), more)
 }
 
 // arrivals are what one recipient got of this run. Its reader's goroutine takes.
