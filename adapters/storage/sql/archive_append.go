@@ -18,6 +18,60 @@ const (
 	selectArchive = `SELECT id FROM archives WHERE owner = ? AND space = ?`
 )
 
+const selectLast = `
+	SELECT a.id, coalesce((SELECT max(m.id) FROM archived_messages m WHERE m.archive = a.id), 0) FROM archives a
+	WHERE a.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND a.space = ?`
+
+var insertMany = newInserts(`INSERT INTO archived_messages (archive, id, stamp, contact, resource, resource_hash, xml) VALUES `, 7)
+
+// appendMany appends the rows of one job, where nobody else writes meanwhile: each
+// archive is looked up once. storage.ErrConflict if one came too late.
+func (t *tx) appendMany(rows []storage.Row) error {
+	type archive struct{ id, last int64 }
+	archives := make(map[archiveKey]*archive, len(rows))
+	args := make([]any, 0, 7*len(rows))
+	for i := range rows {
+		r := &rows[i]
+		key := archiveKey{r.Owner, r.Space}
+		a := archives[key]
+		if a == nil {
+			a = &archive{}
+			archives[key] = a
+			if err := t.findArchive(key, &a.id, &a.last); err != nil {
+				return err
+			}
+		}
+		switch {
+		case a.id == 0: // of an account that is not there
+			continue
+		case int64(r.ID) <= a.last:
+			return storage.ErrConflict
+		}
+		a.last = int64(r.ID)
+		resource := r.With.Resource()
+		args = append(args, a.id, int64(r.ID), r.Stamp.UnixMicro(), r.With.Bare().String(), resource, resourceHash(resource), r.XML)
+	}
+	return t.insertMany(insertMany, args)
+}
+
+// findArchive returns an archive, which it makes if there is none, and its last ID; an id
+// of 0 if its owner is not there.
+func (t *tx) findArchive(key archiveKey, id, last *int64) error {
+	found, err := t.first(selectLast, key.args(), id, last)
+	if err != nil || found {
+		return err
+	}
+	owner, err := t.findOwner(key.owner)
+	if err != nil || owner == 0 {
+		return err
+	}
+	if _, err := t.exec(insertArchive(""), key.space, owner); err != nil {
+		return err
+	}
+	_, err = t.first(selectLast, key.args(), id, last)
+	return err
+}
+
 // insertArchive makes an archive unless it is there, or its owner is not. lock
 // keeps the owner from being removed meanwhile.
 func insertArchive(lock string) string {

@@ -134,6 +134,30 @@ func BenchmarkAddOffline(b *testing.B) {
 	})
 }
 
+// BenchmarkAddOfflineEach is one message of so many that are stored by one commit, for
+// as many accounts as there are, or 1,000.
+func BenchmarkAddOfflineEach(b *testing.B) {
+	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
+		for _, waiting := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+				s, users := benchStore(b, open(b), 1000)
+				all := make([]storage.OfflineAdd, waiting)
+				b.ResetTimer()
+				report := cpu(b)
+				for i := 0; i < b.N; i += len(all) {
+					for n := range all {
+						all[n] = storage.OfflineAdd{Owner: users[(i+n)%len(users)], Message: storage.OfflineMessage{Stamp: time.Now(), XML: make([]byte, 400)}}
+					}
+					if _, err := s.AddOfflineEach(context.Background(), all, 100); err != nil {
+						b.Fatal(err)
+					}
+				}
+				report()
+			})
+		}
+	})
+}
+
 // BenchmarkAddOfflineAll is one message of as many as a recovery stores at once.
 func BenchmarkAddOfflineAll(b *testing.B) {
 	onEach(b, func(b *testing.B, open func(*testing.B) Options) {

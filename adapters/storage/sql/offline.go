@@ -3,6 +3,7 @@ package sql
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"strings"
 
@@ -10,11 +11,8 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// How many messages one statement deletes, or stores.
-const (
-	deletedAtOnce = 64
-	addedAtOnce   = 64
-)
+// How many messages one statement deletes.
+const deletedAtOnce = 64
 
 const (
 	selectOffline = `
@@ -30,10 +28,13 @@ const (
 		INSERT INTO offline_messages (owner, stamp, xml) SELECT ?, ?, ?
 		WHERE (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = ? LIMIT ?) AS stored) < ?
 		RETURNING id`
-	insertAnyOffline = `INSERT INTO offline_messages (owner, stamp, xml) VALUES (?, ?, ?)`
+	countOffline = `SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = ? LIMIT ?) AS stored`
+	selectRoom   = `
+		SELECT a.id, (SELECT count(*) FROM (SELECT 1 FROM offline_messages WHERE owner = a.id LIMIT ?) AS stored)
+		FROM accounts a WHERE a.domain = ? AND a.local = ?`
 )
 
-var insertOfflines = insertAnyOffline + strings.Repeat(", (?, ?, ?)", addedAtOnce-1)
+var insertOfflines = newInserts(`INSERT INTO offline_messages (owner, stamp, xml) VALUES `, 3)
 
 var deleteOffline = `
 	DELETE FROM offline_messages
@@ -70,20 +71,9 @@ func (s *Store) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, qu
 		}
 	}
 	var kept []error // not a result of this call: the job may still run when it has given up
-	err := s.write(ctx, op, func(t *tx) error {
-		results := make([]error, len(owners))
-		for i := range owners {
-			if results[i] = checked[i]; results[i] != nil {
-				continue
-			}
-			_, err := t.addOffline(owners[i], stamps[i], xml[i], quota)
-			if err != nil && !named(err) {
-				return err
-			}
-			results[i] = err
-		}
-		kept = results
-		return nil
+	err := s.write(ctx, op, func(t *tx) (err error) {
+		kept, err = t.addEach(owners, stamps, xml, checked, quota)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -94,6 +84,61 @@ func (s *Store) AddOfflineEach(ctx context.Context, all []storage.OfflineAdd, qu
 		}
 	}
 	return kept, nil
+}
+
+// addEach stores messages, but for those that were not in order. What an account has is
+// looked up once: nobody else writes meanwhile, or has the account's lock.
+func (t *tx) addEach(owners []jid.JID, stamps []int64, xml [][]byte, checked []error, quota int) ([]error, error) {
+	type account struct {
+		id     int64
+		stored int
+	}
+	accounts := map[jid.JID]*account{}
+	results := make([]error, len(owners))
+	args := make([]any, 0, 3*len(owners))
+	for i, owner := range owners {
+		if results[i] = checked[i]; results[i] != nil {
+			continue
+		}
+		a := accounts[owner]
+		if a == nil {
+			a = &account{}
+			accounts[owner] = a
+			if err := t.room(owner, quota, &a.id, &a.stored); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case a.id == 0:
+			results[i] = storage.ErrNotFound
+		case a.stored >= quota:
+			results[i] = storage.ErrQuota
+		default:
+			a.stored++
+			args = append(args, a.id, stamps[i], xml[i])
+		}
+	}
+	return results, t.insertMany(insertOfflines, args)
+}
+
+// room tells the id of an account, 0 if it is not there, and how many messages it has, or
+// that there are as many as the quota. On a database that others write to it locks the
+// account.
+func (t *tx) room(owner jid.JID, quota int, id *int64, stored *int) error {
+	if t.dialect.lockRow == "" {
+		_, err := t.first(selectRoom, []any{max(quota, 0), owner.Domain(), owner.Local()}, id, stored)
+		return err
+	}
+	found, err := t.lockAccount(owner)
+	if err != nil {
+		if errors.Is(err, storage.ErrNotFound) {
+			err = nil
+		}
+		return err
+	}
+	*id = found
+	_, err = t.first(countOffline, []any{found, max(quota, 0)}, stored)
+	return err
 }
 
 func (t *tx) addOffline(owner jid.JID, stamp int64, xml []byte, quota int) (id int64, err error) {
@@ -138,21 +183,11 @@ func (s *Store) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.
 		if err != nil {
 			return err
 		}
-		for at := 0; at < len(stamps); {
-			query, n := insertAnyOffline, 1
-			if len(stamps)-at >= addedAtOnce {
-				query, n = insertOfflines, addedAtOnce
-			}
-			args := make([]any, 0, 3*n)
-			for i := at; i < at+n; i++ {
-				args = append(args, id, stamps[i], xml[i])
-			}
-			if _, err := t.exec(query, args...); err != nil {
-				return err
-			}
-			at += n
+		args := make([]any, 0, 3*len(stamps))
+		for i := range stamps {
+			args = append(args, id, stamps[i], xml[i])
 		}
-		return nil
+		return t.insertMany(insertOfflines, args)
 	})
 }
 

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -58,9 +59,17 @@ func testRoundTrips(t *testing.T, server *pgtest.Server) {
 			messages = append(messages, id)
 			return err
 		}},
+		{"AddOfflineEach, many for one account", begin + 3 + commit, func() error {
+			all := make([]storage.OfflineAdd, insertSizes[0])
+			for i := range all {
+				all[i] = storage.OfflineAdd{Owner: romeo, Message: storage.OfflineMessage{XML: []byte("x")}}
+			}
+			results, err := s.AddOfflineEach(ctx, all, 1000)
+			return errors.Join(append(results, err)...)
+		}},
 		{"DeleteOffline", begin + 1 + commit, func() error { return s.DeleteOffline(ctx, romeo, messages) }},
 		{"AddOfflineAll", begin + 2 + commit, func() error {
-			all := make([]storage.OfflineMessage, addedAtOnce)
+			all := make([]storage.OfflineMessage, insertSizes[0])
 			for i := range all {
 				all[i].XML = []byte("x")
 			}

@@ -37,7 +37,11 @@ func (t *tx) run(j *job) error {
 // run appends the job's rows, unless that was done for all the group, and calls
 // the job.
 func (j *job) run(t *tx) error {
-	if !t.appended {
+	if !t.appended && len(j.rows) > 1 && t.dialect.lockRow == "" {
+		if err := t.appendMany(j.rows); err != nil {
+			return err
+		}
+	} else if !t.appended {
 		for i := range j.rows {
 			if err := t.appendRow(&j.rows[i]); err != nil {
 				return err
