@@ -320,7 +320,6 @@ func TestRemoteRegistration(t *testing.T) {
 	for name, reg := range map[string]extension.Registration{
 		"process of its own":              stage(extension.StageHandler{Stage: extension.Write, Class: extension.Decide}),
 		"deadline":                        stage(extension.StageHandler{Stage: extension.Deliver, Class: extension.Decide, Deadline: -1}),
-		"no ResidentRoster":               {Name: "far", Remote: x, Residents: []string{"r"}, ResidentRoster: "r"},
 		"a stream feature needs a functi": {Name: "far", Remote: x, StreamFeatures: []extension.StreamFeature{{}}},
 	} {
 		o := core.Options{Domains: []string{"example.test"}}

@@ -21,7 +21,6 @@
 //     then. What is known here (permissions, sizes) is checked at once.
 //   - What a plugin knows by heart of a key, beyond storage, memory and groups, is void after
 //     Plugin.Forget.
-//   - Rosters.Listed is an error.
 //
 // # Why it does not use go-plugin's server
 //

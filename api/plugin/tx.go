@@ -336,9 +336,18 @@ func (x rosters) Known(account, contact jid.JID) (bool, error) {
 	return x.t.reads.Known(x.t.ctx, account, contact)
 }
 
+// residentRoster says whether the account of an event has the entry that has its roster
+// resident.
+func (p *process) residentRoster(e *extension.RemoteEvent) bool {
+	return p.reg.ResidentRoster != "" && slices.ContainsFunc(e.Residents, func(r extension.Entry) bool { return r.Key == p.reg.ResidentRoster })
+}
+
 func (x rosters) Listed(account, contact jid.JID) (bool, error) {
 	if err := x.t.permit(extension.ReadRosters); err != nil {
 		return false, err
+	}
+	if e := x.t.event; e == nil || e.Kind != extension.Staged || e.Envelope.Account != account.Bare() || !x.t.p.residentRoster(e) {
+		return false, fmt.Errorf("plugin: the roster of %s is not resident", account)
 	}
 	return x.t.reads.Listed(x.t.ctx, account, contact)
 }

@@ -56,7 +56,7 @@ func (g *Guest) reader() *extension.Host {
 	h := t.host()
 	h.Stanzas, h.Timers = readOnly{}, readOnly{}
 	h.Store, h.Archive, h.Sessions = readStore{store{t}}, readArchive{archive{t}}, readSessions{sessions{t}}
-	h.Memory, h.Groups = readMemory{memoryOf{t}}, readGroups{groupsOf{t}}
+	h.Memory, h.Groups, h.Rosters = readMemory{memoryOf{t}}, readGroups{groupsOf{t}}, readRosters{rosters{t}}
 	return h
 }
 
@@ -98,3 +98,25 @@ func (readGroups) Join(string, extension.Member) error { return errReadOnly }
 func (readGroups) Leave(string, jid.JID)               {}
 func (readGroups) Remove(string)                       {}
 func (readGroups) Send(string, extension.Cast) error   { return errReadOnly }
+
+// readRosters has the rosters of all accounts that have the entry: which one an event is
+// about only its handler knows.
+type readRosters struct{ rosters }
+
+func (x readRosters) Listed(account, contact jid.JID) (bool, error) {
+	g := x.t.g
+	if g.Reg.ResidentRoster == "" {
+		return x.rosters.Listed(account, contact)
+	}
+	if err := g.permit(extension.ReadRosters); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(g.hosts.ctx, maxWorkTime)
+	defer cancel()
+	account = account.Bare()
+	r, err := g.hosts.LoadResident(ctx, account) // it has just been there
+	if err != nil {
+		return false, err
+	}
+	return rosters{&tx{g: g, view: view{about: &About{Account: account, Resident: r}}}}.Listed(account, contact)
+}

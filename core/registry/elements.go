@@ -91,8 +91,5 @@ func checkRemote(reg *extension.Registration) error {
 			return fmt.Errorf("registry: %s: a handler of the stage %v has a deadline of %v: at most %v are possible", reg.Name, h.Stage, h.Deadline, maxDeadline)
 		}
 	}
-	if reg.ResidentRoster != "" {
-		return fmt.Errorf("registry: %s: an extension that runs in a process of its own has no ResidentRoster", reg.Name)
-	}
 	return nil
 }

@@ -167,7 +167,7 @@ type SubscribedHow int32
 const (
 	SubscribedHow_SUBSCRIBED_HOW_UNSPECIFIED SubscribedHow = 0 // may wait for storage
 	SubscribedHow_SUBSCRIBED_HOW_KNOWN       SubscribedHow = 1 // in memory only
-	SubscribedHow_SUBSCRIBED_HOW_LISTED      SubscribedHow = 2 // in the roster at all; in stages only
+	SubscribedHow_SUBSCRIBED_HOW_LISTED      SubscribedHow = 2 // in the roster at all; in stages, of the account of the event if it has the entry Manifest.resident_roster
 )
 
 // Enum value maps for SubscribedHow.
