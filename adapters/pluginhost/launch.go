@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -107,6 +109,11 @@ func (p *plugin) register(m *pluginv1.Manifest) (reg *extension.Registration, as
 	own, domains := reg.Components, p.conf.Domains
 	switch {
 	case len(domains) == 0:
+		for i := range own {
+			if d := p.stranger(own[i].Domain); d != "" {
+				return nil, nil, &ConfigError{p.conf.Key + ".domains", fmt.Errorf("the plugin %s wants to be %s, which is below none of the domains of this server; to let it, write: domains: [%s]", p.conf.Name, short(d), short(d))}
+			}
+		}
 	case len(own) == 1:
 		reg.Components = nil
 		for _, d := range domains {
@@ -127,6 +134,18 @@ func (p *plugin) register(m *pluginv1.Manifest) (reg *extension.Registration, as
 		asked = append(asked, i)
 	}
 	return reg, asked, p.granted(reg.Permissions)
+}
+
+// stranger returns a domain that a component asks for and that is not ours: below no hosted
+// domain; "" if there is none. The kernel sees to hosted domains themselves.
+func (p *plugin) stranger(domain string) string {
+	hosted := p.host.options.Domains
+	for _, d := range expand(domain, hosted) {
+		if !slices.ContainsFunc(hosted, func(h string) bool { return d == h || strings.HasSuffix(d, "."+h) }) {
+			return d
+		}
+	}
+	return ""
 }
 
 // command of a process: what is on the disk, or what runs.

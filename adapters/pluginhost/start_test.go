@@ -31,6 +31,7 @@ func TestRefused(t *testing.T) {
 		"far domains":               {words: "far", want: "does not have: far_domains"},
 		"listeners":                 {words: "listens", want: "does not have: listeners"},
 		"a permission that is none": {words: "wants=fly", want: `the permission "fly", which there is not; there are send-as-account, `},
+		"a domain that is not ours": {words: "domain=evil.test", key: "plugins.raw.domains", want: "write: domains: [evil.test]"},
 		"small frames":              {words: "frames=1000", want: "max_plugin_frame_bytes: 1000 bytes"},
 		"a schema that is none":     {words: `schema={"type":7}`, want: "options_schema"},
 		"a schema elsewhere":        {words: `schema={"$ref":"file:///etc/passwd"}`, want: "options_schema"},

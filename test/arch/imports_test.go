@@ -81,7 +81,7 @@ var adapted = map[string][]string{
 	"adapters/websocket":            {"golang.org/x/net", "github.com/coder/websocket"},
 	"adapters/metrics":              {"github.com/prometheus"},
 	"adapters/cluster/nats":         {"github.com/nats-io"},
-	"test/plugins":                  {"ports", "api"}, // programs that tests start, written as those of others are
+	"test/plugins":                  {"ports", "api", "google.golang.org/grpc"}, // programs that tests start, written as those of others are
 	"ports/extension/extensiontest": {"pgregory.net/rapid"},
 	"ports/storage/storagetest":     {"pgregory.net/rapid"},
 	"ports/auth/authtest":           {"pgregory.net/rapid"},

@@ -19,7 +19,7 @@ type plugged struct {
 	Generation, Restarts int
 }
 
-func plugin(t *testing.T, s *harness.Server, name string) plugged {
+func pluginState(t *testing.T, s *harness.Server, name string) plugged {
 	t.Helper()
 	out := s.CLI(t, "plugin", "list", "--json")
 	var list []plugged
@@ -50,7 +50,7 @@ func TestKilledPlugin(t *testing.T) {
 	for n := 1; n <= 20; n++ {
 		// Not in step with the requests: they meet the plugin at any moment.
 		done := make(chan struct{})
-		before := plugin(t, s, "vcard")
+		before := pluginState(t, s, "vcard")
 		if n%10 == 5 {
 			kills++
 			go func() {
@@ -73,11 +73,11 @@ func TestKilledPlugin(t *testing.T) {
 			write(n)
 		}
 		<-done
-		if !harness.Eventually(t, time.Minute, func() bool { return plugin(t, s, "vcard").State == "ready" }) {
+		if !harness.Eventually(t, time.Minute, func() bool { return pluginState(t, s, "vcard").State == "ready" }) {
 			t.Fatal("the plugin is not back")
 		}
 	}
-	if p := plugin(t, s, "vcard"); p.Restarts != kills || p.Generation != 5 {
+	if p := pluginState(t, s, "vcard"); p.Restarts != kills || p.Generation != 5 {
 		t.Errorf("%+v, and %d kills", p, kills)
 	}
 }
