@@ -2,9 +2,9 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
-	"time"
 )
 
 // asker sends numbered messages to a component over as many connections as it takes, with
@@ -15,16 +15,18 @@ type asker struct {
 
 	mu       sync.Mutex
 	next     int
-	unacked  []int        // sent, in order
-	base     uint32       // the server's count in front of them
-	promised map[int]bool // acknowledged by the server
-	answers  map[int]int  // how many answers each message has
+	unacked  []int         // sent, in order
+	base     uint32        // the server's count in front of them
+	promised map[int]bool  // acknowledged by the server
+	answers  map[int]int   // how many times the answer of each message came, archives included
+	numbers  map[int][]int // the messages that each number of the component is of
+	back     map[int]bool  // messages that came back as errors
 	faults   []string
 	stop     bool // no new messages
 }
 
 func newAsker(addr string, i int, to string) *asker {
-	return &asker{client: client{addr: addr, user: fmt.Sprint("asker", i), resource: "r"}, to: to, promised: map[int]bool{}, answers: map[int]int{}}
+	return &asker{client: client{addr: addr, user: fmt.Sprint("asker", i), resource: "r"}, to: to, promised: map[int]bool{}, answers: map[int]int{}, numbers: map[int][]int{}, back: map[int]bool{}}
 }
 
 func (a *asker) fault(format string, args ...any) {
@@ -157,51 +159,38 @@ func (a *asker) answered(e *element) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answers[n]++
+	switch number := e.child("n"); {
+	case e.Type == "error":
+		a.back[n] = true
+	case number == nil:
+		return fmt.Errorf("%w: %+v", errUnexpected, e)
+	case !slices.Contains(a.numbers[number.N], n):
+		a.numbers[number.N] = append(a.numbers[number.N], n)
+	}
 	return nil
 }
 
-// rest connects once more and waits until what was acknowledged is answered, as far as
-// answers come: those that an ended session did not get are in the archive (XEP-0313).
+// rest reads what was answered to sessions that had ended, which is in the archive (XEP-0313),
+// when everything that was sent is handled: the answer to one more message comes behind that.
 func (a *asker) rest() error {
-	for {
-		if _, err := a.connect(); err != nil {
-			return err
-		}
-		err := a.archived()
-		a.conn.Close()
-		if err != nil || len(a.lost()) == 0 {
-			return err
-		}
-		a.mu.Lock()
-		late := a.next
-		a.next++
-		a.mu.Unlock()
-		// What is sent now is handled behind all that came before it.
-		if done, err := a.last(late + 1); done || err != nil {
-			return err
-		}
-	}
-}
-
-// last sends a message of its own, waits for its answer, and reads the archive again.
-func (a *asker) last(n int) (bool, error) {
 	if _, err := a.connect(); err != nil {
-		return false, err
+		return err
 	}
 	defer a.conn.Close()
-	if err := a.message(n); err != nil {
-		return false, err
+	a.next++
+	if err := a.message(a.next); err != nil {
+		return err
 	}
-	for a.answers[n] == 0 {
+	for a.answers[a.next] == 0 {
 		e, err := a.client.next()
 		if err != nil {
-			return false, err
+			return err
 		}
 		if _, err := a.take(e); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return true, a.archived()
+	return a.archived()
 }
 
 // archived reads the answers in the archive.
@@ -267,6 +256,3 @@ func (a *asker) progress() int {
 	defer a.mu.Unlock()
 	return len(a.promised)
 }
-
-// settleTime bounds what a test waits for the end of processes.
-const settleTime = 30 * time.Second
