@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -294,6 +295,55 @@ func TestRemoteMissesVerdicts(t *testing.T) {
 			if fmt.Sprint(broke) != "[true false]" {
 				t.Error(broke)
 			}
+		})
+	}
+}
+
+// XEP-0160: what is stored waits for a verdict of a handler elsewhere, in order. If there is
+// none for a quarter of a minute the session goes on without the first; the next one
+// gets it.
+func TestStoredMessagesWaitForVerdicts(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		fails  int // verdicts that are missing
+		before []string
+		then   []string // the next session
+	}{
+		{"a verdict", 0, []string{"1", "2", "3", "4"}, nil},
+		{"none twice", 2, []string{"1", "2", "3", "4"}, nil},
+		{"none", 5, []string{"2", "3", "4"}, []string{"1"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := &elsewhere{}
+				fails := row.fails
+				x.answer = func(e *extension.RemoteEvent) *extension.Outcome {
+					time.Sleep(10 * time.Millisecond)
+					if fails > 0 {
+						fails--
+						fail(e, extension.ErrDown)
+						return nil
+					}
+					return &extension.Outcome{}
+				}
+				w := newWorld(t, func(o *core.Options, p *core.Ports) {
+					o.Offline = offline.Options{Messages: 100}
+					p.Store = accountsIn(t, "juliet@example.test")
+					with(remoteStage("far", x, extension.StageHandler{Stage: extension.Recall, Class: extension.Decide}))(o, p)
+				})
+				romeo := w.login("romeo@example.test/x", "")
+				romeo.send(tell("1", "2", "3"))
+				juliet := w.arrives("juliet@example.test/a")
+				romeo.send(tell("4"))
+				time.Sleep(20 * time.Second)
+				juliet.hears(row.before...)
+				juliet.send("</stream:stream>")
+				synctest.Wait()
+				next := w.arrives("juliet@example.test/b")
+				time.Sleep(time.Second)
+				next.hears(row.then...)
+				x.all.Wait()
+			})
 		})
 	}
 }

@@ -217,8 +217,33 @@ func (o *Offline) page(ctx context.Context, a *account) (more bool) {
 	}
 	var b transport.Batch
 	defer b.Flush()
-	messages, handled := o.prepare(ctx, &b, f.s, fresh)
-	return o.insert(&b, a, f, messages, handled, len(page) < pageSize)
+	messages, handled, rest := o.prepare(ctx, &b, f, fresh)
+	more = o.insert(&b, a, f, messages, handled, len(page) < pageSize && len(rest) == 0)
+	if len(rest) > 0 {
+		o.putOff(a, f, rest)
+		return false
+	}
+	return more
+}
+
+// putOff leaves messages for a while: nobody can say what becomes of the first, and the
+// others come behind it.
+func (o *Offline) putOff(a *account, f *flush, rest []storage.OfflineMessage) {
+	o.mu.Lock()
+	for _, m := range rest {
+		if a.with[m.ID] == f {
+			a.free(m.ID)
+		}
+	}
+	waits := a.flush == f
+	o.drop(a)
+	o.mu.Unlock()
+	if !waits { // another session has the gap, and may have asked already
+		o.stored(a.owner)
+		return
+	}
+	f.tries++
+	o.reads.later(&a.read, backoff(f.tries))
 }
 
 // claim notes that what is new of a page is with f. It is false if nothing can be
@@ -261,32 +286,39 @@ func (o *Offline) claim(a *account, f *flush, after uint64, page []storage.Offli
 }
 
 // prepare makes stanzas of what was stored, as they are after the stages Recall
-// and Write. handled are those that end there. What can't be read, or is to wait
-// on, stays where it is, and is left out until the session has ended.
-func (o *Offline) prepare(ctx context.Context, b *transport.Batch, s *session.Session, page []storage.OfflineMessage) (messages []session.Stored, handled []uint64) {
-	for _, m := range page {
+// and Write. handled are those that end there; rest is what is to be put off. What can't
+// be read, or is to wait on, stays where it is, and is left out until the session has
+// ended.
+func (o *Offline) prepare(ctx context.Context, b *transport.Batch, f *flush, page []storage.OfflineMessage) (messages []session.Stored, handled []uint64, rest []storage.OfflineMessage) {
+	s := f.s
+	for i, m := range page {
 		st, err := xmlstream.ParseCanonical(m.XML)
 		if err != nil {
 			o.Log.Error("storage: a stored message can't be read; it is left out", zap.Stringer("account", s.JID.Bare()), zap.Uint64("id", m.ID), zap.Error(err))
 			continue
 		}
 		e := extension.Envelope{Stanza: Stamped(st, m.Stamp), Account: s.JID.Bare(), Session: s.JID}
-		wait := o.Recall(b, &e, func(b *transport.Batch, st *stanza.Stanza, waits bool) {
+		undecided := false
+		wait := o.Recall(b, &e, func(b *transport.Batch, st *stanza.Stanza, err error) {
 			if st != nil {
 				st = s.Stage(b, st)
 			}
 			switch {
 			case st != nil:
 				messages = append(messages, session.Stored{ID: m.ID, Stanza: st})
-			case !waits:
+			case err == nil:
 				handled = append(handled, m.ID)
 			}
+			undecided = Undecided(err)
 		})
 		if wait != nil {
 			wait(ctx)
 		}
+		if undecided && f.tries < maxTries {
+			return messages, handled, page[i:]
+		}
 	}
-	return messages, handled
+	return messages, handled, nil
 }
 
 // insert hands messages over. end says that nothing was stored behind them when

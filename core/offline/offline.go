@@ -86,7 +86,14 @@ const (
 )
 
 // Recall takes a message through the stage Recall: see router.Router.Recall.
-type Recall func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, waits bool)) transport.Wait
+type Recall func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, err error)) transport.Wait
+
+// Undecided says of the end of a stanza in a stage that no handler has refused it, but
+// one has failed, or gave no verdict: it may be taken through the stage once more.
+func Undecided(err error) bool {
+	var refused *stanza.Error
+	return err != nil && (!errors.As(err, &refused) || refused.Condition == stanza.InternalServerError)
+}
 
 // Offline may be used by any goroutine.
 type Offline struct {
@@ -180,7 +187,12 @@ type account struct {
 type flush struct {
 	s     *session.Session
 	shown bool // others can see that the session takes messages
+	tries int  // how often a message was put off; the read job's
 }
+
+// maxTries is how often a session waits for handlers of the stage Recall that fail, or
+// give no verdict: a quarter of a minute in all. Then it goes on without those messages.
+const maxTries = 4
 
 // account returns what is under way for an account; o.mu is held.
 func (o *Offline) account(owner jid.JID) *account {

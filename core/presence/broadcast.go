@@ -124,7 +124,7 @@ func (o *outgoing) initial(s *session.Session, snap *roster.Snapshot) {
 func (o *outgoing) recall(s *session.Session, st *stanza.Stanza) {
 	o.take(func(b *transport.Batch, e *extension.Envelope) transport.Wait {
 		e.Session = s.JID
-		return o.p.Recall(b, e, func(b *transport.Batch, st *stanza.Stanza, _ bool) {
+		return o.p.Recall(b, e, func(b *transport.Batch, st *stanza.Stanza, _ error) {
 			if st != nil {
 				s.Send(b, st)
 			}

@@ -34,7 +34,7 @@ type Presence struct {
 	Send     Route                         // Route for presence on behalf of an account: extensions see it first
 	Came     func(jid.JID, *stanza.Stanza) // notes that an unavailable session is available
 	Gone     func(jid.JID, *stanza.Stanza) // notes that an available session is unavailable
-	Recall   func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, kept bool)) transport.Wait
+	Recall   func(b *transport.Batch, e *extension.Envelope, then func(b *transport.Batch, st *stanza.Stanza, err error)) transport.Wait
 	Lost     func(b *transport.Batch, s *session.Session, lost []session.Lost)
 	Spawn    func(transport.Wait) bool    // runs what nobody waits for; false if it is dropped
 	Failed   func(what string, err error) // logs what the sender is not told

@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/hexmpp/hexmpp/core/offline"
@@ -164,15 +163,14 @@ func (l *leaving) fate(b *transport.Batch, e *extension.Envelope) transport.Wait
 
 // ended takes the end in a stage. That a handler failed decides nothing either.
 func (l *leaving) ended(b *transport.Batch, err error) transport.Wait {
-	var refused *stanza.Error
 	switch {
 	case err == nil:
 		return nil
-	case !errors.As(err, &refused) || refused.Condition == stanza.InternalServerError:
+	case offline.Undecided(err):
 		l.err = err
 		return nil
 	}
-	return l.r.refuse(b, &l.e, refused)
+	return l.r.refuse(b, &l.e, stanza.AsError(err))
 }
 
 // refused tells the sender that a message can't be stored, ever.
