@@ -421,3 +421,49 @@ func TestRestartWithMessagesUnderWay(t *testing.T) {
 		}
 	})
 }
+
+// unwritten is a spool whose disk takes nothing until it has room.
+type unwritten struct {
+	*spool
+	room chan struct{}
+}
+
+func (u unwritten) Written(context.Context, uint64) { <-u.room }
+
+// A message that waits for the spool, before it is stored, holds up its sender's, and
+// nobody else's.
+func TestStoredBesideAFullSpool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var store storage.Store
+		sp := &spool{held: map[uint64]storage.SpoolRecord{}}
+		full := unwritten{sp, make(chan struct{})}
+		w := spooledWorld(t, sp, func(_ *core.Options, p *core.Ports) {
+			store = accountsIn(t, "romeo@example.test", "juliet@example.test")
+			p.Store, p.Spool = store, full
+		})
+		romeo, nurse := w.login("romeo@example.test/x", ""), w.login("nurse@example.test/n", "")
+		romeo.manage()
+		romeo.input(tell("1"))
+		synctest.Wait()
+		nurse.send(tell("2"))
+		stored := func() string {
+			list, err := store.OfflineMessages(t.Context(), jid.MustParse("juliet@example.test"), 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []int
+			for _, m := range list {
+				all = append(all, bodyNumbers(string(m.XML))...)
+			}
+			return fmt.Sprint(all)
+		}
+		if got := stored(); got != "[2]" {
+			t.Errorf("stored are %s", got)
+		}
+		close(full.room)
+		synctest.Wait()
+		if got := stored(); got != "[2 1]" {
+			t.Errorf("then stored are %s", got)
+		}
+	})
+}

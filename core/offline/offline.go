@@ -103,7 +103,7 @@ type Offline struct {
 	quota int // 0: nothing is stored
 
 	reads, deletes, late *pool
-	adder                *adder
+	adder, safe          *adder // of messages without a receipt, and of those with one
 
 	mu       sync.Mutex
 	accounts map[jid.JID]*account // those where something is under way
@@ -118,7 +118,7 @@ func New(o Options, d Deps) *Offline {
 		Deps: d, quota: max(o.Messages, 0), accounts: map[jid.JID]*account{},
 		reads: newPool(readers), deletes: newPool(deleters), late: newPool(keepers),
 	}
-	x.adder = newAdder(x)
+	x.adder, x.safe = newAdder(x), newAdder(x)
 	return x
 }
 
@@ -138,7 +138,7 @@ func (o *Offline) Registration() extension.Registration {
 // Settle waits until what is under way, and what ended sessions left, is stored, or ctx
 // ends. What can't be stored is tried once more.
 func (o *Offline) Settle(ctx context.Context) error {
-	err := errors.Join(o.adder.stop(ctx), o.late.stop(ctx))
+	err := errors.Join(o.adder.stop(ctx), o.safe.stop(ctx), o.late.stop(ctx))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0
@@ -157,7 +157,7 @@ func (o *Offline) Stop(ctx context.Context) error {
 	over, end := context.WithCancel(context.Background())
 	end()
 	o.reads.stop(over) // nobody is there to read for
-	return errors.Join(o.adder.stop(ctx), o.late.stop(ctx), o.deletes.stop(ctx))
+	return errors.Join(o.adder.stop(ctx), o.safe.stop(ctx), o.late.stop(ctx), o.deletes.stop(ctx))
 }
 
 // account is what is under way for one account. Offline.mu guards it.

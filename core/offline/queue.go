@@ -61,6 +61,9 @@ func (o *Offline) Queue(st *stanza.Stanza, at time.Time, receipt cluster.Receipt
 		return bad, false
 	}
 	one := &add{storage.OfflineAdd{Owner: st.To.Bare(), Message: storage.OfflineMessage{Stamp: at, XML: xml}}, receipt, m, time.Now()}
+	if receipt.Spool != nil { // a spool without room holds up those who wait for it, and nobody else
+		return nil, o.safe.add(one, join)
+	}
 	return nil, o.adder.add(one, join)
 }
 
