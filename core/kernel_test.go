@@ -194,7 +194,7 @@ func (w *world) connect() *client {
 // under way.
 func (c *client) send(xml string) *client {
 	c.input(xml)
-	core.Settle(c.s)
+	c.w.k.Settle(c.s)
 	return c
 }
 

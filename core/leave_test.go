@@ -30,7 +30,7 @@ func (c *client) feed(xml string) (done <-chan struct{}) {
 			wait = c.s.Feed(&b, nil)
 			b.Flush()
 		}
-		core.Settle(c.s)
+		c.w.k.Settle(c.s)
 	}()
 	return ended
 }
