@@ -53,6 +53,12 @@ type PluginLimits struct {
 	StartTime     time.Duration
 	DecideTime    time.Duration // of a verdict on a stanza
 	LogLines      int           // a second
+
+	// What the server has in its own memory for it, wherever it runs; see core.ExtensionLimits.
+	Kept         int // bytes
+	Groups       int
+	Members      int // of all groups
+	GroupMembers int // of one
 }
 
 // DefaultPluginLimits are those that hold where the file does not say otherwise, and
@@ -172,6 +178,14 @@ func pluginLimitOptions(l *PluginLimits) []option {
 			doc: "How long it may take for a verdict on a stanza on its way, unless the plugin itself sets less. After that its policy holds: the stanza goes on, or is refused."},
 		{key: "log-lines", value: one(&l.LogLines, number(1, 100_000)), preset: "100",
 			doc: "How many lines it may log a second; more are counted and left out."},
+		{key: "kept-memory", value: one(&l.Kept, size(1<<20, 1<<40)), preset: "64MiB",
+			doc: "How many bytes the server keeps in its own memory for it, so that they outlive its processes. A plugin that asks for more has an error. This and what follows holds wherever it runs."},
+		{key: "groups", value: one(&l.Groups, number(1, 100_000_000)), preset: "100000",
+			doc: "How many groups it may have, whose members the server sends copies to. A room of a chat service is one."},
+		{key: "members", value: one(&l.Members, number(1, 100_000_000)), preset: "500000",
+			doc: "How many members all its groups may have together."},
+		{key: "group-members", value: one(&l.GroupMembers, number(1, 1_000_000)), preset: "20000",
+			doc: "How many members one group may have."},
 	}
 }
 

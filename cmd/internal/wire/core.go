@@ -97,7 +97,18 @@ func kernelOptions(c *config.Config, version string) core.Options {
 			Stanzas: unlimited(l.StanzasPerSecond), StanzasBurst: l.StanzasBurst,
 			Requests: unlimited(l.SubscriptionRequestsPerHour),
 		},
+		Extensions: extensionLimits(c),
 	}
+}
+
+// extensionLimits bound what the kernel keeps in memory for each plugin, inside or not.
+func extensionLimits(c *config.Config) map[string]core.ExtensionLimits {
+	all := map[string]core.ExtensionLimits{}
+	for name, p := range c.Plugins {
+		l := p.Limits
+		all[name] = core.ExtensionLimits{Memory: int64(l.Kept), Groups: l.Groups, Members: l.Members, GroupMembers: l.GroupMembers}
+	}
+	return all
 }
 
 // unlimited maps the configuration's "no limit" to the kernel's.

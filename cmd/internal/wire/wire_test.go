@@ -28,6 +28,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
+	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -542,4 +543,18 @@ func TestLogOfTrouble(t *testing.T) {
 type syncBuffer struct {
 	sync.Mutex
 	bytes.Buffer
+}
+
+// TestExtensionLimits: what the kernel keeps for a plugin is bounded as the configuration says.
+func TestExtensionLimits(t *testing.T) {
+	o, _, _ := setup(t, loopback+"plugins: {announce: {run: inside, limits: {kept-memory: 2MiB, groups: 3, members: 5, group-members: 4}}}\n")
+	got := kernelOptions(o.Config, "test").Extensions["announce"]
+	if want := (core.ExtensionLimits{Memory: 2 << 20, Groups: 3, Members: 5, GroupMembers: 4}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	o, _, _ = setup(t, loopback+"plugins: {announce: {}}\n")
+	got = kernelOptions(o.Config, "test").Extensions["announce"]
+	if want := (core.ExtensionLimits{Memory: 64 << 20, Groups: 100_000, Members: 500_000, GroupMembers: 20_000}); got != want {
+		t.Errorf("got %+v, want the kernel's own: %+v", got, want)
+	}
 }
