@@ -60,9 +60,10 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 		return err
 	}
 	reg := in.reg
-	if err := codec.SetFeatures(reg, answer.GetStreamFeatures()); err != nil {
+	if err := errors.Join(codec.SetFeatures(reg, answer.GetStreamFeatures()), codec.DropUnwanted(reg, answer.GetUnwantedNotices())); err != nil {
 		return &lie{fmt.Errorf("its answer to Configure: %w", err)}
 	}
+	p.unwanted = answer.GetUnwantedNotices()
 	reg.Remote, reg.Start, reg.Stop = p, p.begin, p.halt
 	l := p.conf.Limits
 	for i := range reg.Stages {
@@ -185,8 +186,14 @@ func (p *plugin) prepare(ctx context.Context, program runner.Command) (*instance
 			return fmt.Errorf("version %s of the plugin claims something else than the one that the server was started with, in %s: that needs a restart of the server", short(in.manifest.Version), differs)
 		}
 		in.setShards(min(p.shards, shardsOf(in.manifest)))
-		if _, err := in.configure(ctx); err != nil {
+		answer, err := in.configure(ctx)
+		if err != nil {
 			return err
+		}
+		for _, kind := range p.unwanted {
+			if !slices.Contains(answer.GetUnwantedNotices(), kind) {
+				return fmt.Errorf("version %s of the plugin wants to be told of what the one that the server was started with had no use for, %s: that needs a restart of the server", short(in.manifest.Version), kind)
+			}
 		}
 		return in.open(ctx)
 	}()

@@ -32,11 +32,13 @@ type plugin struct {
 	ring *runner.Log
 
 	// Set by first, before anybody else knows of the plugin.
-	reg     *extension.Registration // nil: it was never there
-	asked   []int                   // for each of reg.Components, which one of the manifest it is
-	shards  int
-	answers answers
-	decode  codec.Limits
+	reg   *extension.Registration // nil: it was never there
+	asked []int                   // for each of reg.Components, which one of the manifest it is
+	// unwanted are notices of the manifest that the first process had no use for; set like reg.
+	unwanted []pluginv1.NoticeKind
+	shards   int
+	answers  answers
+	decode   codec.Limits
 
 	kernel extension.Kernel // set by Attach
 

@@ -136,6 +136,9 @@ func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 			m.MaxPluginFrameBytes = uint32(n)
 		case "huge":
 			m.Description = strings.Repeat("x", 2<<20)
+		case "told":
+			m.Permissions = []string{"see-presence"}
+			m.Notices = []pluginv1.NoticeKind{pluginv1.NoticeKind_NOTICE_KIND_BECAME_AVAILABLE}
 		case "writes":
 			m.Stages = []*pluginv1.StageHandler{{Stage: pluginv1.Stage_STAGE_WRITE, Class: pluginv1.Class_CLASS_DECIDE}}
 		case "observes":
@@ -154,6 +157,9 @@ func (p *raw) Configure(_ context.Context, r *pluginv1.ConfigureRequest) (*plugi
 		return nil, err
 	}
 	out := &pluginv1.ConfigureResponse{}
+	if p.has("unwanted") {
+		out.UnwantedNotices = []pluginv1.NoticeKind{pluginv1.NoticeKind_NOTICE_KIND_BECAME_AVAILABLE}
+	}
 	if bytes.Contains(r.OptionsJson, []byte("rude")) {
 		out.Problems = []*pluginv1.Problem{{Path: "greeting", Message: "be polite"}}
 	}

@@ -92,6 +92,29 @@ func TestReloadRefused(t *testing.T) {
 	}
 }
 
+// TestUnwanted: a plugin is not told of what it has no use for with its options, and no later
+// process may want it.
+func TestUnwanted(t *testing.T) {
+	r := newRig(t, "told")
+	r.start()
+	if reg := r.regs[0]; !slices.Equal(reg.Notices, []extension.Event{extension.BecameAvailable}) || reg.Notice == nil {
+		t.Errorf("%v", reg.Notices)
+	}
+	r.say("told unwanted")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Error(err)
+	}
+	r = newRig(t, "told unwanted")
+	r.start()
+	if reg := r.regs[0]; len(reg.Notices) > 0 || reg.Notice != nil {
+		t.Errorf("%v", reg.Notices)
+	}
+	r.say("told version=2")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err == nil || !strings.Contains(err.Error(), "BECAME_AVAILABLE: that needs a restart") {
+		t.Error(err)
+	}
+}
+
 // pipe makes a pipe with a name: who reads it waits for who writes to it.
 func pipe(t *testing.T) string {
 	t.Helper()

@@ -49,7 +49,8 @@ type Plugin struct {
 	// Schema is the JSON schema (2020-12) of the options, "" if there are none.
 	Schema func() (string, error)
 	// New makes the registration. options is a JSON object that fits the schema, or nil for
-	// what is described before there are options: the claims must be the same then. It is called more
+	// what is described before there are options: the claims must be the same then, but that
+	// options may leave out Notices, of which the plugin is not told then. It is called more
 	// than once, and does nothing beside: what a plugin begins it begins in Start. An *OptionError
 	// names the option.
 	New func(options []byte) (extension.Registration, error)

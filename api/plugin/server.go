@@ -103,6 +103,10 @@ func (s *server) Configure(_ context.Context, c *pluginv1.ConfigureRequest) (*pl
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	unwanted, err := codec.Unwanted(s.manifest, &reg)
+	if err == nil {
+		claims.Notices = s.manifest.Notices
+	}
 	claims.Version, claims.Description, claims.OptionsSchema, claims.MaxShards =
 		s.manifest.Version, s.manifest.Description, s.manifest.OptionsSchema, s.manifest.MaxShards
 	if !proto.Equal(claims, s.manifest) {
@@ -111,7 +115,7 @@ func (s *server) Configure(_ context.Context, c *pluginv1.ConfigureRequest) (*pl
 		}}}, nil
 	}
 	s.process = newProcess(&s.p, &reg, c, s.log)
-	return &pluginv1.ConfigureResponse{StreamFeatures: codec.Features(reg.StreamFeatures, c.Domains)}, nil
+	return &pluginv1.ConfigureResponse{StreamFeatures: codec.Features(reg.StreamFeatures, c.Domains), UnwantedNotices: unwanted}, nil
 }
 
 // configured returns the process.

@@ -60,6 +60,7 @@ const (
 // of it.
 type Plugin struct {
 	options  Options
+	idle     bool // it is configured to have no message of the day
 	admins   map[jid.JID]bool
 	commands adhoc.Commands
 }
@@ -100,7 +101,7 @@ func (p *Plugin) Configure(options []byte) error {
 		}
 		admins[j] = true
 	}
-	p.options, p.admins = o, admins
+	p.options, p.admins, p.idle = o, admins, !o.MessageOfTheDay
 	p.commands.List = p.list()
 	return nil
 }
@@ -111,9 +112,10 @@ var disco = extension.Disco{
 	Features:   []string{adhoc.NS},
 }
 
-// Registration returns what the service claims; it does not depend on options.
+// Registration returns what the service claims. It does not depend on options, but that
+// nobody tells it of logins when it has no message of the day.
 func (p *Plugin) Registration() extension.Registration {
-	return extension.Registration{
+	reg := extension.Registration{
 		Name: "announce",
 		Implements: []extension.XEP{
 			{Number: 50, Version: "1.3.0", Note: "commands with one form at most"},
@@ -132,6 +134,10 @@ func (p *Plugin) Registration() extension.Registration {
 		Timer:   p.timer,
 		Start:   func(_ context.Context, h *extension.Host) error { return wake(h) }, // for what an earlier process left
 	}
+	if p.idle {
+		reg.Notices, reg.Notice = nil, nil
+	}
+	return reg
 }
 
 // admin says whether an account may use the service.

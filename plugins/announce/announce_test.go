@@ -148,12 +148,15 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// What the service is does not depend on options: a process is asked for it before it
-// is given any.
+// What the service is does not depend on options, since a process is asked for it before it
+// is given any; but it is not told of logins for nothing.
 func TestRegistrationIsTheSame(t *testing.T) {
 	a, b := announce.New().Registration(), registration(t, all)
 	if len(a.Notices) != len(b.Notices) || len(a.Components) != len(b.Components) || len(a.Components[0].IQ) != len(b.Components[0].IQ) || !slices.Equal(a.Permissions, b.Permissions) {
 		t.Errorf("%+v\n%+v", a, b)
+	}
+	if c := registration(t, `{}`); len(a.Notices) != 1 || len(c.Notices) != 0 || c.Notice != nil || !slices.Equal(a.Permissions, c.Permissions) {
+		t.Errorf("%+v", c)
 	}
 }
 

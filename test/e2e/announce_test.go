@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/xmppc"
@@ -131,4 +133,21 @@ func testAnnounce(t *testing.T, run string) {
 		bard.Sendf("<message to='%s/online' id='d'><body>first</body></message>", news)
 		bard.Message("first")
 	})
+}
+
+// A login is no event for a plugin that has no use for it.
+func TestLoginIsNoEvent(t *testing.T) {
+	for motd, more := range map[bool]int{false: 0, true: 1} {
+		s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second},
+			Extra: fmt.Sprintf("plugins: {announce: {options: {message-of-the-day: %t}}}\n", motd)})
+		events := func(want int) {
+			t.Helper()
+			if !harness.Eventually(t, 10*time.Second, func() bool { return pluginState(t, s, "announce").Events == want }) {
+				t.Errorf("message of the day %t: %d events, want %d", motd, pluginState(t, s, "announce").Events, want)
+			}
+		}
+		events(1) // the timer by which it goes on with what an earlier process left
+		online(t, s, account(t, s, "romeo"), "orchard", 0).Sync("presence")
+		events(1 + more)
+	}
 }

@@ -17,6 +17,7 @@ type plugged struct {
 	Name, State          string
 	PID                  int
 	Generation, Restarts int
+	Events               int
 }
 
 func pluginState(t *testing.T, s *harness.Server, name string) plugged {

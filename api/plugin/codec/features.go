@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"slices"
 
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/extension"
@@ -22,6 +23,42 @@ func Features(list []extension.StreamFeature, domains []string) []*pluginv1.Stre
 		}
 	}
 	return out
+}
+
+// Unwanted returns which notices of a manifest a registration, made with options, has no
+// use for. The error names one that the manifest has not.
+func Unwanted(m *pluginv1.Manifest, r *extension.Registration) ([]pluginv1.NoticeKind, error) {
+	var wanted []pluginv1.NoticeKind
+	for i, e := range r.Notices {
+		kind := noticeKind(e)
+		if !slices.Contains(m.Notices, kind) {
+			return nil, at("notices", i, fmt.Errorf("event %d is not in the manifest", e))
+		}
+		wanted = append(wanted, kind)
+	}
+	var list []pluginv1.NoticeKind
+	for _, kind := range m.Notices {
+		if !slices.Contains(wanted, kind) {
+			list = append(list, kind)
+		}
+	}
+	return list, nil
+}
+
+// DropUnwanted takes from a registration that Registration made the notices of a
+// ConfigureResponse that are not wanted.
+func DropUnwanted(r *extension.Registration, list []pluginv1.NoticeKind) error {
+	for i, kind := range list {
+		e, ok := notices[kind]
+		if !ok || !slices.Contains(r.Notices, e) {
+			return at("unwanted_notices", i, fmt.Errorf("the manifest does not ask for %s", kind))
+		}
+	}
+	r.Notices = slices.DeleteFunc(r.Notices, func(e extension.Event) bool { return slices.Contains(list, noticeKind(e)) })
+	if len(r.Notices) == 0 {
+		r.Notice = nil
+	}
+	return nil
 }
 
 // SetFeatures gives the stream features of a registration that Registration made the

@@ -385,8 +385,12 @@ type ConfigureResponse struct {
 	// Stream features (Manifest.stream_features), for each hosted domain.
 	StreamFeatures []*StreamFeatureElement `protobuf:"bytes,2,rep,name=stream_features,json=streamFeatures,proto3" json:"stream_features,omitempty"`
 	Capabilities   []string                `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"` // of the plugin
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of Manifest.notices those that it has no use for with these options: it is not told of
+	// them. What the first process of a plugin has no use for no later one may want, while the
+	// server runs.
+	UnwantedNotices []NoticeKind `protobuf:"varint,4,rep,packed,name=unwanted_notices,json=unwantedNotices,proto3,enum=hexmpp.plugin.v1.NoticeKind" json:"unwanted_notices,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ConfigureResponse) Reset() {
@@ -436,6 +440,13 @@ func (x *ConfigureResponse) GetStreamFeatures() []*StreamFeatureElement {
 func (x *ConfigureResponse) GetCapabilities() []string {
 	if x != nil {
 		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *ConfigureResponse) GetUnwantedNotices() []NoticeKind {
+	if x != nil {
+		return x.UnwantedNotices
 	}
 	return nil
 }
@@ -819,11 +830,12 @@ const file_hexmpp_plugin_v1_service_proto_rawDesc = "" +
 	"\adomains\x18\x01 \x03(\tR\adomains\"4\n" +
 	"\x0eListenerSocket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
-	"\x02fd\x18\x02 \x01(\x05R\x02fd\"\xbf\x01\n" +
+	"\x02fd\x18\x02 \x01(\x05R\x02fd\"\x88\x02\n" +
 	"\x11ConfigureResponse\x125\n" +
 	"\bproblems\x18\x01 \x03(\v2\x19.hexmpp.plugin.v1.ProblemR\bproblems\x12O\n" +
 	"\x0fstream_features\x18\x02 \x03(\v2&.hexmpp.plugin.v1.StreamFeatureElementR\x0estreamFeatures\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"7\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\x12G\n" +
+	"\x10unwanted_notices\x18\x04 \x03(\x0e2\x1c.hexmpp.plugin.v1.NoticeKindR\x0funwantedNotices\"7\n" +
 	"\aProblem\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"Z\n" +
@@ -878,8 +890,9 @@ var file_hexmpp_plugin_v1_service_proto_goTypes = []any{
 	(*ShutdownRequest)(nil),      // 12: hexmpp.plugin.v1.ShutdownRequest
 	(*ShutdownResponse)(nil),     // 13: hexmpp.plugin.v1.ShutdownResponse
 	(*Manifest)(nil),             // 14: hexmpp.plugin.v1.Manifest
-	(*KernelFrame)(nil),          // 15: hexmpp.plugin.v1.KernelFrame
-	(*PluginFrame)(nil),          // 16: hexmpp.plugin.v1.PluginFrame
+	(NoticeKind)(0),              // 15: hexmpp.plugin.v1.NoticeKind
+	(*KernelFrame)(nil),          // 16: hexmpp.plugin.v1.KernelFrame
+	(*PluginFrame)(nil),          // 17: hexmpp.plugin.v1.PluginFrame
 }
 var file_hexmpp_plugin_v1_service_proto_depIdxs = []int32{
 	14, // 0: hexmpp.plugin.v1.DescribeResponse.manifest:type_name -> hexmpp.plugin.v1.Manifest
@@ -887,23 +900,24 @@ var file_hexmpp_plugin_v1_service_proto_depIdxs = []int32{
 	4,  // 2: hexmpp.plugin.v1.ConfigureRequest.listeners:type_name -> hexmpp.plugin.v1.ListenerSocket
 	6,  // 3: hexmpp.plugin.v1.ConfigureResponse.problems:type_name -> hexmpp.plugin.v1.Problem
 	7,  // 4: hexmpp.plugin.v1.ConfigureResponse.stream_features:type_name -> hexmpp.plugin.v1.StreamFeatureElement
-	0,  // 5: hexmpp.plugin.v1.Plugin.Describe:input_type -> hexmpp.plugin.v1.DescribeRequest
-	2,  // 6: hexmpp.plugin.v1.Plugin.Configure:input_type -> hexmpp.plugin.v1.ConfigureRequest
-	15, // 7: hexmpp.plugin.v1.Plugin.Session:input_type -> hexmpp.plugin.v1.KernelFrame
-	8,  // 8: hexmpp.plugin.v1.Plugin.Activate:input_type -> hexmpp.plugin.v1.ActivateRequest
-	10, // 9: hexmpp.plugin.v1.Plugin.Drain:input_type -> hexmpp.plugin.v1.DrainRequest
-	12, // 10: hexmpp.plugin.v1.Plugin.Shutdown:input_type -> hexmpp.plugin.v1.ShutdownRequest
-	1,  // 11: hexmpp.plugin.v1.Plugin.Describe:output_type -> hexmpp.plugin.v1.DescribeResponse
-	5,  // 12: hexmpp.plugin.v1.Plugin.Configure:output_type -> hexmpp.plugin.v1.ConfigureResponse
-	16, // 13: hexmpp.plugin.v1.Plugin.Session:output_type -> hexmpp.plugin.v1.PluginFrame
-	9,  // 14: hexmpp.plugin.v1.Plugin.Activate:output_type -> hexmpp.plugin.v1.ActivateResponse
-	11, // 15: hexmpp.plugin.v1.Plugin.Drain:output_type -> hexmpp.plugin.v1.DrainResponse
-	13, // 16: hexmpp.plugin.v1.Plugin.Shutdown:output_type -> hexmpp.plugin.v1.ShutdownResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	15, // 5: hexmpp.plugin.v1.ConfigureResponse.unwanted_notices:type_name -> hexmpp.plugin.v1.NoticeKind
+	0,  // 6: hexmpp.plugin.v1.Plugin.Describe:input_type -> hexmpp.plugin.v1.DescribeRequest
+	2,  // 7: hexmpp.plugin.v1.Plugin.Configure:input_type -> hexmpp.plugin.v1.ConfigureRequest
+	16, // 8: hexmpp.plugin.v1.Plugin.Session:input_type -> hexmpp.plugin.v1.KernelFrame
+	8,  // 9: hexmpp.plugin.v1.Plugin.Activate:input_type -> hexmpp.plugin.v1.ActivateRequest
+	10, // 10: hexmpp.plugin.v1.Plugin.Drain:input_type -> hexmpp.plugin.v1.DrainRequest
+	12, // 11: hexmpp.plugin.v1.Plugin.Shutdown:input_type -> hexmpp.plugin.v1.ShutdownRequest
+	1,  // 12: hexmpp.plugin.v1.Plugin.Describe:output_type -> hexmpp.plugin.v1.DescribeResponse
+	5,  // 13: hexmpp.plugin.v1.Plugin.Configure:output_type -> hexmpp.plugin.v1.ConfigureResponse
+	17, // 14: hexmpp.plugin.v1.Plugin.Session:output_type -> hexmpp.plugin.v1.PluginFrame
+	9,  // 15: hexmpp.plugin.v1.Plugin.Activate:output_type -> hexmpp.plugin.v1.ActivateResponse
+	11, // 16: hexmpp.plugin.v1.Plugin.Drain:output_type -> hexmpp.plugin.v1.DrainResponse
+	13, // 17: hexmpp.plugin.v1.Plugin.Shutdown:output_type -> hexmpp.plugin.v1.ShutdownResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_hexmpp_plugin_v1_service_proto_init() }
