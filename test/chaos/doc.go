@@ -16,7 +16,8 @@
 // of it came once and in order. HEXMPP_CHAOS_CLIENTS says how many clients there are (20),
 // HEXMPP_CHAOS_RATE how many stanzas a second all of them send (200),
 // HEXMPP_CHAOS_PLUGIN_KILLS how often each of the two is killed (3), and
-// HEXMPP_CHAOS_PLUGIN_RELOADS how often it is reloaded (3). docs/plugins/figures.md tells of a
+// HEXMPP_CHAOS_PLUGIN_RELOADS how often it is reloaded (3), HEXMPP_CHAOS_PLUGIN_AMID how
+// often a process is killed amid a reload (2). docs/plugins/figures.md tells of a
 // long run. And it kills and restarts the whole server while clients ask a component.
 //
 // It also cuts connections behind single bytes of a login, a resumption and an

@@ -2,7 +2,9 @@ package chaos
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,10 +23,12 @@ type victim struct {
 	mu    sync.Mutex
 	first map[string]time.Time // when something came first of what a process did
 	news  chan string          // these processes
+	last  string               // the process that did what came last
+	at    time.Time            // when
 
-	kills, reloads int
-	recoveries     []time.Duration // from a kill to what the next process did
-	cutOvers       []time.Duration // from a reload to what the new process did
+	kills, reloads, amid int
+	recoveries           []time.Duration // from a kill to what the next process did
+	cutOvers             []time.Duration // from a reload to what the new process did
 }
 
 func newVictim(t *testing.T, name, program string) *victim {
@@ -35,8 +39,9 @@ func newVictim(t *testing.T, name, program string) *victim {
 func (v *victim) saw(pid string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.last, v.at = pid, time.Now()
 	if _, known := v.first[pid]; !known {
-		v.first[pid] = time.Now()
+		v.first[pid] = v.at
 		select {
 		case v.news <- pid:
 		default: // more processes than any test has
@@ -94,6 +99,37 @@ func (v *victim) reload(t testing.TB, s *harness.Server) error {
 	v.cutOvers = append(v.cutOvers, took)
 	return err
 }
+
+// killAmid kills one of its processes at some moment of a reload: the one that acts, or the
+// one that is to take over. Whatever comes of the reload, a process acts behind it.
+func (v *victim) killAmid(t testing.TB, s *harness.Server) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.CLI(t, "plugin", "reload", v.name)
+	}()
+	pause(time.Duration(rand.IntN(200)) * time.Millisecond)
+	if pids := v.processes(); len(pids) > 0 {
+		if err := syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	<-done
+	v.amid++
+	ended := time.Now()
+	if !harness.Eventually(t, time.Minute, func() bool {
+		p := v.status(t, s)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return p.State == "ready" && v.last == strconv.Itoa(p.PID) && v.at.After(ended)
+	}) {
+		return fmt.Errorf("%s: nothing came behind a reload in which a process was killed: %+v", v.name, v.status(t, s))
+	}
+	return nil
+}
+
+// pause lets time pass: for a moment of chance there is no event to wait for.
+func pause(d time.Duration) { <-time.After(d) }
 
 // next waits for the first thing that another process did.
 func (v *victim) next(before string, since time.Time) (time.Duration, error) {
