@@ -78,10 +78,7 @@ func (x groups) Send(group string, c extension.Cast) error {
 	if wrong(c.Stanza) || slices.ContainsFunc(c.Variants, func(v extension.Variant) bool { return wrong(v.Stanza) }) {
 		return errors.New("plugin: what a group is sent is a message or a presence")
 	}
-	if err := x.t.others.Cast(group, c); err != nil {
-		return err
-	}
-	return stanzas(x).count()
+	return stanzas(x).count(func() error { return x.t.others.Cast(group, c) })
 }
 
 func (x groups) Members(ctx context.Context, group string, after jid.JID, limit int) ([]extension.Member, error) {

@@ -10,8 +10,10 @@ import (
 	"github.com/hexmpp/hexmpp/api/plugin/codec"
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
 // Loopback returns a registration whose handlers do what those of reg do, in the way of a
@@ -133,6 +135,9 @@ func (l *loop) do(ctx context.Context, h *extension.Host, e *extension.RemoteEve
 	return out, nil
 }
 
+// limits are those that a server has for plugins, unless it is configured otherwise.
+var limits = codec.Limits{XML: xmlstream.Limits{StanzaBytes: storage.MaxValue + 128<<10, Depth: 128, Attributes: 80}}
+
 // handle handles an event, for which h is read. The error is not the handler's: something
 // can't be written or read as the contract has it.
 func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64, e *extension.RemoteEvent) (*extension.Outcome, error) {
@@ -161,7 +166,7 @@ func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int)
 	if err != nil {
 		return nil, err
 	}
-	return new(codec.Limits).Outcome(o, e.Kind)
+	return limits.Outcome(o, e.Kind)
 }
 
 // copied writes a message and reads it.

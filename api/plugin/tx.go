@@ -119,28 +119,28 @@ func (t *tx) permit(p extension.Permission) error {
 // stanzas implements extension.Stanzas.
 type stanzas struct{ t *tx }
 
-func (x stanzas) count() error {
-	if x.t.sends++; x.t.sends > x.t.p.bounds.sends {
+// count has a stanza asked for, unless it is one too many: then nothing of it is in the
+// outcome, and the handler may go on without it.
+func (x stanzas) count(ask func() error) error {
+	if x.t.sends >= x.t.p.bounds.sends {
 		return fmt.Errorf("%w: a handler may send %d stanzas", extension.ErrBound, x.t.p.bounds.sends)
 	}
+	if err := ask(); err != nil {
+		return err
+	}
+	x.t.sends++
 	return nil
 }
 
 func (x stanzas) Send(s *stanza.Stanza) error {
-	if err := x.t.others.Send(s); err != nil {
-		return err
-	}
-	return x.count()
+	return x.count(func() error { return x.t.others.Send(s) })
 }
 
 func (x stanzas) Precede(s *stanza.Stanza) error {
 	if s != nil && s.Kind != stanza.Message {
 		return errors.New("plugin: what goes in front of an answer is a message")
 	}
-	if err := x.t.others.Precede(s); err != nil {
-		return err
-	}
-	return x.count()
+	return x.count(func() error { return x.t.others.Precede(s) })
 }
 
 func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
@@ -150,10 +150,7 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 	if !slices.Contains(x.t.p.domains, account.Domain()) || account.Local() == "" {
 		return fmt.Errorf("%w: %s is no account of this server", extension.ErrPermission, account)
 	}
-	if err := x.t.others.SendAs(account, s); err != nil {
-		return err
-	}
-	return x.count()
+	return x.count(func() error { return x.t.others.SendAs(account, s) })
 }
 
 func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
@@ -163,10 +160,7 @@ func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) 
 	if len(state) > maxState || timeout <= 0 || timeout > maxRequestTime {
 		return fmt.Errorf("%w: a request has at most %d bytes of state and waits at most %v", extension.ErrBound, maxState, maxRequestTime)
 	}
-	if err := x.t.others.Request(s, timeout, slices.Clone(state)); err != nil {
-		return err
-	}
-	return x.count()
+	return x.count(func() error { return x.t.others.Request(s, timeout, slices.Clone(state)) })
 }
 
 // store implements extension.Store.

@@ -29,8 +29,8 @@ var (
 	owner   = juliet.Session.Bare()
 )
 
-func harness(t testing.TB, o blocking.Options) *extensiontest.Harness {
-	h := extensiontest.New(t, blocking.New(o), extensiontest.Options{})
+func harness(t testing.TB, as plugintest.Way, o blocking.Options) *extensiontest.Harness {
+	h := extensiontest.New(t, as(t, blocking.New(o)), extensiontest.Options{})
 	for _, c := range []extension.Origin{juliet, balcony, romeo} {
 		h.AddSession(extension.Session{JID: c.Session, Available: true})
 	}
@@ -83,7 +83,9 @@ func refusal(typ, condition string) string {
 
 var badRequest = refusal("modify", "bad-request")
 
-func TestCommands(t *testing.T) {
+func TestCommands(t *testing.T) { plugintest.InHarness(t, testCommands) }
+
+func testCommands(t *testing.T, as plugintest.Way) {
 	tests := []struct {
 		name  string
 		steps []step
@@ -168,7 +170,7 @@ func TestCommands(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { play(t, harness(t, blocking.Options{}), tt.steps) })
+		t.Run(tt.name, func(t *testing.T) { play(t, harness(t, as, blocking.Options{}), tt.steps) })
 	}
 }
 
@@ -183,8 +185,10 @@ func took(h *extensiontest.Harness) (fx []extensiontest.Effect) {
 }
 
 // pushes are examples 8, 12 and 15: to the sessions that have asked for the list.
-func TestPushes(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestPushes(t *testing.T) { plugintest.InHarness(t, testPushes) }
+
+func testPushes(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	seen := map[string]bool{}
 	check := func(ask, want string, to ...string) {
 		t.Helper()
@@ -219,8 +223,10 @@ func TestPushes(t *testing.T) {
 }
 
 // An account with more sessions than a handler may send to can block all the same.
-func TestManySessions(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestManySessions(t *testing.T) { plugintest.InHarness(t, testManySessions) }
+
+func testManySessions(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	for n := range 1100 {
 		h.AddSession(extension.Session{JID: jid.MustParse(fmt.Sprintf("juliet@example.org/%d", n)), Marks: []string{"asked"}})
 	}
@@ -228,8 +234,10 @@ func TestManySessions(t *testing.T) {
 }
 
 // Section 3.3, 3.4: who sees the user's presence is told, if it changes for them.
-func TestPresence(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestPresence(t *testing.T) { plugintest.InHarness(t, testPresence) }
+
+func testPresence(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	check := func(ask, want string) {
 		t.Helper()
 		play(t, h, []step{{juliet, ask, done}})
@@ -250,8 +258,10 @@ func TestPresence(t *testing.T) {
 	check(unblock(), "")
 }
 
-func TestBounds(t *testing.T) {
-	h := harness(t, blocking.Options{MaxItems: 3})
+func TestBounds(t *testing.T) { plugintest.InHarness(t, testBounds) }
+
+func testBounds(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{MaxItems: 3})
 	full := refusal("wait", "resource-constraint")
 	play(t, h, []step{
 		{juliet, block("a.example", "b.example", "c.example", "d.example"), full},
@@ -265,7 +275,7 @@ func TestBounds(t *testing.T) {
 		{juliet, block("a@a.example/" + strings.Repeat("r", 500)), full}, // 3 items of 128 bytes
 		{juliet, block("a@a.example/" + strings.Repeat("r", 300)), done},
 	})
-	h = harness(t, blocking.Options{MaxItems: 1})
+	h = harness(t, as, blocking.Options{MaxItems: 1})
 	h.Put(owner, "list", []byte("a.example\nb.example\n")) // the administrator has lowered the bound
 	play(t, h, []step{
 		{juliet, get, is("a.example", "b.example")},
@@ -276,8 +286,10 @@ func TestBounds(t *testing.T) {
 }
 
 // Two sessions change the list at once: nothing is lost.
-func TestRaces(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestRaces(t *testing.T) { plugintest.InHarness(t, testRaces) }
+
+func testRaces(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	during := func(other, own string, want ...string) {
 		t.Helper()
 		play(t, h, []step{{juliet, unblock(), done}, {juliet, block("a.example"), done}})
@@ -292,8 +304,10 @@ func TestRaces(t *testing.T) {
 }
 
 // Accounts that block nobody have no entry, so that their stanzas pass no handler.
-func TestEmptyListHasNoEntry(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestEmptyListHasNoEntry(t *testing.T) { plugintest.InHarness(t, testEmptyListHasNoEntry) }
+
+func testEmptyListHasNoEntry(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	for _, way := range []string{unblock("a.example"), unblock()} {
 		play(t, h, []step{{juliet, block("a.example"), done}})
 		if _, there := h.Entry(owner, "list"); !there {
@@ -345,7 +359,7 @@ func FuzzItems(f *testing.F) {
 		if err != nil {
 			return
 		}
-		h := harness(t, blocking.Options{})
+		h := harness(t, plugintest.Inside, blocking.Options{})
 		head := stanza.Header{Kind: stanza.IQ, Type: stanza.Set, ID: "1"}
 		blocked := h.IQ(juliet, stanza.New(head, e)).Type == stanza.Result
 		list := h.IQ(juliet, extensiontest.Parse(t, get)).Find("urn:xmpp:blocking", "blocklist")

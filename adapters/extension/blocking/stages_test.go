@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -44,8 +45,10 @@ const (
 )
 
 // TestStanzas is section 3.3: by whose stanza it is, what it is, and where.
-func TestStanzas(t *testing.T) {
-	h := harness(t, blocking.Options{})
+func TestStanzas(t *testing.T) { plugintest.InHarness(t, testStanzas) }
+
+func testStanzas(t *testing.T, as plugintest.Way) {
+	h := harness(t, as, blocking.Options{})
 	play(t, h, []step{{juliet, block("romeo@montague.net", "tybalt@example.org", "rooms.example.org", "room@rooms.example/troll"), done}})
 	const in, out, recall = extension.Deliver, extension.Submit, extension.Recall
 	tests := []struct {
@@ -106,7 +109,9 @@ func TestStanzas(t *testing.T) {
 }
 
 // TestMatching is section 6, both ways, and section 5, note 1.
-func TestMatching(t *testing.T) {
+func TestMatching(t *testing.T) { plugintest.InHarness(t, testMatching) }
+
+func testMatching(t *testing.T, as plugintest.Way) {
 	addresses := []string{
 		"user@domain.example/resource", "user@domain.example/other", "user@domain.example", "domain.example/resource", "domain.example", "user@sub.domain.example",
 		"juliet@example.org/balcony", "juliet@example.org", "example.org", "example.org/x", // itself and its server
@@ -123,7 +128,7 @@ func TestMatching(t *testing.T) {
 		{"example.org", []int{10}},
 		{"example.net", []int{11, 12}},
 	} {
-		h := harness(t, blocking.Options{})
+		h := harness(t, as, blocking.Options{})
 		play(t, h, []step{{juliet, block("a.example", tt.pattern, "z.example"), done}})
 		want := map[int]bool{}
 		for _, i := range tt.blocked {
@@ -152,7 +157,7 @@ func FuzzLookUp(f *testing.F) {
 		if err != nil {
 			return
 		}
-		h := harness(t, blocking.Options{})
+		h := harness(t, plugintest.Inside, blocking.Options{})
 		h.Put(owner, "list", []byte(stored))
 		got := pass(h, extension.Deliver, stanza.New(stanza.Header{Kind: stanza.Message, From: j, To: owner}))
 		want, sorted, before := passes, strings.HasSuffix(stored, "\n"), ""

@@ -16,7 +16,9 @@ func TestSuiteAsAPlugin(t *testing.T) {
 	extensiontest.Run(t, func() extension.Registration { return plugintest.Through(ping.New()) })
 }
 
-func TestPing(t *testing.T) {
+func TestPing(t *testing.T) { plugintest.InHarness(t, testPing) }
+
+func testPing(t *testing.T, as plugintest.Way) {
 	juliet := extensiontest.Client("juliet@capulet.example/balcony")
 	tests := []struct {
 		name, in, want string
@@ -48,7 +50,7 @@ func TestPing(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := extensiontest.New(t, ping.New(), extensiontest.Options{Domains: []string{"capulet.example"}})
+			h := extensiontest.New(t, as(t, ping.New()), extensiontest.Options{Domains: []string{"capulet.example"}})
 			extensiontest.Expect(t, h.IQ(tt.from, extensiontest.Parse(t, tt.in)), tt.want)
 		})
 	}

@@ -31,8 +31,8 @@ var (
 	far     = extensiontest.Far()
 )
 
-func harness(t testing.TB, o private.Options) *extensiontest.Harness {
-	h := extensiontest.New(t, private.New(o), extensiontest.Options{})
+func harness(t testing.TB, as plugintest.Way, o private.Options) *extensiontest.Harness {
+	h := extensiontest.New(t, as(t, private.New(o)), extensiontest.Options{})
 	h.Accounts.Add("hamlet@example.org", "secret")
 	h.Accounts.Add("macbeth@example.org", "secret")
 	return h
@@ -81,7 +81,9 @@ const (
 	blank  = `<exodus xmlns='exodus:prefs'/>`
 )
 
-func TestDialogues(t *testing.T) {
+func TestDialogues(t *testing.T) { plugintest.InHarness(t, testDialogues) }
+
+func testDialogues(t *testing.T, as plugintest.Way) {
 	// bookmarks as XEP-0048 has them, and other things that XML can hold.
 	bookmarks := `<storage xmlns='storage:bookmarks'><conference name='A &amp; "B"' autojoin='true' jid='c@muc.example'><nick>H</nick></conference>
 		<x xmlns='urn:x' xmlns:p='urn:p' p:a='1&#xA;2'><p:y xml:lang='da'>a  b&#xD;</p:y><z xmlns='jabber:client'><w xmlns=''/></z><q xmlns='jabber:iq:private'/></x><![CDATA[<&>]]></storage>`
@@ -168,7 +170,7 @@ func TestDialogues(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { play(t, harness(t, private.Options{}), tt.steps) })
+		t.Run(tt.name, func(t *testing.T) { play(t, harness(t, as, private.Options{}), tt.steps) })
 	}
 }
 
@@ -208,7 +210,7 @@ func FuzzRoundTrip(f *testing.F) {
 		if err != nil {
 			return
 		}
-		h := harness(t, private.Options{})
+		h := harness(t, plugintest.Inside, private.Options{})
 		head := stanza.Header{Kind: stanza.IQ, Type: stanza.Set, ID: "1"}
 		query := stanza.El(private.NS, "query").Add(e)
 		set := stanza.New(head, query)

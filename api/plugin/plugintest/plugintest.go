@@ -42,11 +42,22 @@ func Elsewhere(t testing.TB, reg extension.Registration) extension.Registration 
 //	}
 func BothWays(t *testing.T, test func(t *testing.T, as Way)) {
 	t.Helper()
-	t.Run("inside", func(t *testing.T) {
-		test(t, func(_ testing.TB, reg extension.Registration) extension.Registration { return reg })
-	})
+	t.Run("inside", func(t *testing.T) { test(t, Inside) })
 	t.Run("elsewhere", func(t *testing.T) { test(t, Elsewhere) })
 }
+
+// InHarness is BothWays for a test with a harness of extensiontest: the second time the
+// registration goes Through.
+func InHarness(t *testing.T, test func(t *testing.T, as Way)) {
+	t.Helper()
+	t.Run("inside", func(t *testing.T) { test(t, Inside) })
+	t.Run("through", func(t *testing.T) {
+		test(t, func(_ testing.TB, reg extension.Registration) extension.Registration { return Through(reg) })
+	})
+}
+
+// Inside is the Way that changes nothing.
+func Inside(_ testing.TB, reg extension.Registration) extension.Registration { return reg }
 
 // Way makes of an extension's registration what the kernel is given.
 type Way func(t testing.TB, reg extension.Registration) extension.Registration

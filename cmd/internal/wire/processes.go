@@ -69,9 +69,10 @@ func (p *processes) failed(ctx context.Context) (names []string) {
 }
 
 // pluginXML bounds what plugins send: what a client sent, with what a plugin adds to it,
-// and what is stored.
+// and what is stored. An element that is written anew may have to declare the namespace
+// of each of its attributes.
 func pluginXML(l config.Limits) xmlstream.Limits {
-	return xmlstream.Limits{StanzaBytes: storage.MaxValue + 128<<10, Depth: l.Depth + 16, Attributes: l.Attributes + 16}
+	return xmlstream.Limits{StanzaBytes: storage.MaxValue + 128<<10, Depth: l.Depth + 16, Attributes: 2*l.Attributes + 16}
 }
 
 // stop ends all processes.
