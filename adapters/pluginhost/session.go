@@ -3,6 +3,7 @@ package pluginhost
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -99,6 +100,7 @@ func (in *instance) write(shard int, s stream) {
 		case <-in.ctx.Done():
 			return
 		}
+		runtime.Gosched() // who is about to dispatch joins the frame
 		for {
 			p.mu.Lock()
 			p.now = time.Now()

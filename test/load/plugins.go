@@ -22,7 +22,7 @@ func plugins(l *load, f *flag.FlagSet) func(context.Context, *result) error {
 	pairs := f.Int("pairs", 50, "senders, and as many recipients; of cast and direct: recipients")
 	rate := f.Int("rate", 1000, "messages, or copies, a second of all together")
 	length := f.Duration("for", 10*time.Second, "how long is measured; a fifth of it comes before")
-	window := f.Int("window", 256, "messages of a sender that have not arrived, at most; of cast and direct those to one recipient")
+	window := f.Int("window", 64, "messages of a sender that have not arrived, at most; of cast and direct those to one recipient")
 	return func(ctx context.Context, r *result) error {
 		ctx, stop := context.WithTimeout(ctx, l.limit)
 		defer stop()
@@ -87,7 +87,7 @@ func (p *paced) pairs(ctx context.Context, n int) error {
 	return each(ctx, n, l.logins, func(i int) (err error) {
 		s := &pacer{rate: p.rate / float64(n), counts: 1, stanzas: 1, room: make(chan struct{}, p.window)}
 		p.senders[i], p.arrived[i] = s, l.arrivals(func(int) { <-s.room })
-		if s.from, err = l.online(2*i, func([]byte) {}); err != nil {
+		if s.from, err = l.online(2*i, p.back(p.arrived[i], s)); err != nil {
 			return err
 		}
 		p.sessions[2*i] = s.from
@@ -108,6 +108,17 @@ func (p *paced) pairs(ctx context.Context, n int) error {
 		}
 		return nil
 	})
+}
+
+// back handles what comes to a sender: messages that came back as errors. One of them
+// makes room for the next.
+func (p *paced) back(a *arrivals, s *pacer) func([]byte) {
+	return func(item []byte) {
+		if client.Name(item) == "message" && client.Attr(item, "type") == "error" {
+			a.take(item)
+			<-s.room
+		}
+	}
 }
 
 // group logs a sender and its recipients in. What it sends is a message to each of them.
