@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 )
 
@@ -35,8 +36,13 @@ type collector struct {
 // cycle is garbage by the next collection.
 type cycle struct{ c *collector }
 
+// tuned is for tune: behind the start, which takes less with the setting of Go.
+var tuned sync.Once
+
 // tune begins to set GOGC; for the life of the process.
-func tune() *collector {
+func tune() { newCollector() }
+
+func newCollector() *collector {
 	c := &collector{}
 	c.live[0].Name = "/gc/heap/live:bytes"
 	c.look()

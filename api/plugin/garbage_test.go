@@ -21,7 +21,7 @@ func TestPercent(t *testing.T) {
 // The setting follows what is live.
 func TestTune(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	c := tune()
+	c := newCollector()
 	ballast := make([]byte, 2*garbage)
 	settled := func(want int) bool {
 		for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); {

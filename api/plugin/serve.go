@@ -102,7 +102,6 @@ func serve(p Plugin, stdout *os.File, log *slog.Logger) error {
 		return err
 	}
 	defer l.Close()
-	tune()
 
 	end := make(chan error, 4) // of each of those who end the process
 	s.ended = func() { end <- nil }

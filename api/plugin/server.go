@@ -158,6 +158,7 @@ func (s *server) Activate(ctx context.Context, _ *pluginv1.ActivateRequest) (*pl
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
 	settle()
+	tuned.Do(tune)
 	return &pluginv1.ActivateResponse{}, nil
 }
 
