@@ -49,7 +49,7 @@ start off
 load off register -n "$((MEMBERS + 1 > 100 ? MEMBERS + 1 : 100))"
 stop
 for run in $(seq "${RUNS:-1}"); do
-	for rate in ${RATES:-1000 20000 100000}; do
+	for rate in ${RATES-1000 20000 100000}; do
 		for mode in ${MODES:-off inside process}; do
 			start "$mode"
 			for what in ${WHATS:-plain observe decide own}; do
