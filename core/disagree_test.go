@@ -38,6 +38,7 @@ func TestLaterCountOfTheSpool(t *testing.T) {
 		romeo.send(say(1) + say(2))
 		other.send(say(3) + say(4) + say(5) + "</stream:stream>")
 		other.reap()
+		r.spool.sync(r.spool.last) // nobody waits for the one that has ended
 		r.stop(romeo)
 		saved := r.saved
 		for _, c := range []struct {

@@ -109,6 +109,7 @@ func TestNotCountedBeforeItIsCommitted(t *testing.T) {
 		if err := apply(e, stores); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // what a commit leaves goes out behind done
 		romeo.want(ack(1))
 		if during != "" {
 			t.Error("during the commit:", during)
@@ -251,6 +252,34 @@ func TestResumptionThatWaitsTooLong(t *testing.T) {
 			t.Error(err)
 		}
 		w.resume("romeo@example.test", id, 0).want("<resumed xmlns='urn:xmpp:sm:3' h='1' previd='" + id + "'/>")
+	})
+}
+
+// Nor do too many streams wait for a component that hangs: they hold goroutines of all.
+func TestTooManyResumptionsWait(t *testing.T) {
+	const most = 64
+	synctest.Test(t, func(t *testing.T) {
+		x := &elsewhere{}
+		w := newWorld(t, with(rooms(x)))
+		var ids []string
+		for i := range most + 1 {
+			romeo := w.login(fmt.Sprintf("romeo@example.test/%d", i), "")
+			ids = append(ids, romeo.manage())
+			romeo.send(fmt.Sprintf(toRoom, i)).cut()
+		}
+		var all sync.WaitGroup
+		for _, id := range ids[:most] {
+			all.Go(func() { w.resume("romeo@example.test", id, 0) })
+		}
+		synctest.Wait()
+		w.resume("romeo@example.test", ids[most], 0).wantPart("<connection-timeout")
+		for range ids {
+			if err := apply(x.next(t), &extension.Outcome{}); err != nil {
+				t.Error(err)
+			}
+		}
+		all.Wait()
+		w.resume("romeo@example.test", ids[most], 0).want("<resumed xmlns='urn:xmpp:sm:3' h='1' previd='" + ids[most] + "'/>")
 	})
 }
 

@@ -274,6 +274,7 @@ func TestResumedBehindWhatIsUnderWay(t *testing.T) {
 				g.open <- nil // 4
 				<-done
 				<-old
+				synctest.Wait()
 				if out := again.take(); !strings.Contains(out, "<resumed xmlns='urn:xmpp:sm:3' h='3' previd='"+id+"'/>") {
 					t.Errorf("romeo was sent %s", out)
 				}
@@ -302,6 +303,7 @@ func TestReplacedBehindWhatIsUnderWay(t *testing.T) {
 			g.open <- nil
 		}
 		<-done
+		synctest.Wait()
 		out := juliet.take()
 		if got := fmt.Sprint(bodyNumbers(out)); got != upTo(1, 4) || strings.Index(out, "<presence ") < strings.Index(out, "<body>3") {
 			t.Errorf("she got %s", out)

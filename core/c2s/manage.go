@@ -118,7 +118,7 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 	}
 	return func(ctx context.Context) {
 		settled := await(ctx, busy) && await(ctx, sess.LineIdle()) && // what is in hand may be under way then, and need the spool
-			await(ctx, sess.Returned()) && await(ctx, sess.Settled()) // <resumed/> counts all of it
+			s.returned(ctx, sess) && await(ctx, sess.Settled()) // <resumed/> counts all of it
 		s.resume = func(b *transport.Batch) {
 			if settled {
 				s.resumed(b, sess, h)
@@ -128,6 +128,21 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 			s.out.Load().Finish(b, s.Closing(stream.Err(stream.ConnectionTimeout, "what was sent before is not safe yet")))
 		}
 	}
+}
+
+// maxReturning is how many streams may wait for extensions elsewhere before they resume a
+// session: they hold goroutines which all streams share.
+const maxReturning = 64
+
+// returned waits for what extensions elsewhere have of the client. It is false if that
+// takes too long, or too many wait for it: the client tries again a while later.
+func (s *Stream) returned(ctx context.Context, sess *session.Session) bool {
+	c := sess.Returned()
+	if c == nil {
+		return true
+	}
+	defer s.srv.returning.Add(-1)
+	return s.srv.returning.Add(1) <= maxReturning && await(ctx, c)
 }
 
 // tooLate answers a client whose session has ended while it was about to resume it.

@@ -126,6 +126,7 @@ type Server struct {
 	sources    alarm
 	requests   alarm
 	resting    atomic.Int64
+	returning  atomic.Int64 // streams that wait for Session.Returned
 }
 
 // NewServer returns a Server.

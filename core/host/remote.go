@@ -274,10 +274,7 @@ func (e *Event) conclude(b *transport.Batch, own bool, t *tx, o *extension.Outco
 	} else {
 		w = t.finish(b, nil, func(b *transport.Batch, _ error) transport.Wait { return answer(b) })
 	}
-	e.rest(b, own, w, func(b *transport.Batch) {
-		e.concluded(b)
-		done(nil)
-	})
+	e.rest(b, own, w, e.concluded, func() { done(nil) })
 }
 
 // fail tells who waits why nothing was applied.
@@ -300,32 +297,30 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	case e.Answer == nil && e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
 		e.g.Log(e.Kind.String()+" handler", err)
 	}
-	e.rest(b, own, w, func(b *transport.Batch) {
-		e.ended(b)
-		if then != nil {
-			then()
-		}
-	})
+	e.rest(b, own, w, e.ended, then)
 }
 
 // rest has what is left to wait for done by a goroutine, and then the end. own says
-// that the batch is flushed here, in front of that, and behind it.
-func (e *Event) rest(b *transport.Batch, own bool, w transport.Wait, end func(b *transport.Batch)) {
+// that the batch is flushed here, in front of that, and behind it; then is called last, and may be nil.
+func (e *Event) rest(b *transport.Batch, own bool, w transport.Wait, end func(b *transport.Batch), then func()) {
 	if own {
 		b.Flush()
 	}
-	if w == nil {
-		end(b)
-		if own {
+	over := func(b *transport.Batch, own bool) {
+		if end(b); own {
 			b.Flush()
 		}
+		if then != nil {
+			then()
+		}
+	}
+	if w == nil {
+		over(b, own)
 		return
 	}
 	go func() {
 		e.g.hosts.Own(w)(e.g.hosts.ctx)
-		var b transport.Batch
-		end(&b)
-		b.Flush()
+		over(new(transport.Batch), true)
 	}()
 }
 
