@@ -60,7 +60,7 @@ func TestEndedSessionRoutesNothing(t *testing.T) {
 		Stage: extension.Submit, Class: extension.Observe, Match: extension.Match{Kinds: []stanza.Kind{stanza.Message}},
 		Handle: func(context.Context, *extension.Host, *extension.Envelope) (extension.Verdict, error) {
 			if fresh == nil {
-				fresh = w.login("romeo@example.test/x", "<presence/>")
+				fresh = w.login("romeo@example.test/x", "")
 			}
 			return extension.Verdict{}, nil
 		},

@@ -93,7 +93,7 @@ func (s *Stream) claim(b *transport.Batch, st *stanza.Stanza, full jid.JID) tran
 	}
 	gone := replaced.Receiver.End(b, stream.Err(stream.Conflict, "replaced by a new session"))
 	if old, ok := replaced.Receiver.(*session.Session); ok {
-		s.replaced = old.LineIdle()
+		s.replaced = old
 	}
 	select {
 	case <-gone:

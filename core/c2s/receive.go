@@ -104,12 +104,10 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 // acknowledgements are of no order; anything else comes when they have come to their end.
 func (s *Stream) behind(t *xmlstream.Token) <-chan struct{} {
 	if s.replaced != nil && t.Kind == xmlstream.Stanza { // nobody can tell the two sessions apart
-		select {
-		case <-s.replaced:
-			s.replaced = nil
-		default:
-			return s.replaced
+		if c := s.replaced.Over(); c != nil {
+			return c
 		}
+		s.replaced = nil
 	}
 	sess := s.session.Load()
 	switch {
@@ -124,6 +122,15 @@ func (s *Stream) behind(t *xmlstream.Token) <-chan struct{} {
 		return nil
 	}
 	return sess.LineIdle()
+}
+
+// underway returns what the end of the stream has to wait for: messages of the client; nil
+// for nothing.
+func (s *Stream) underway() <-chan struct{} {
+	if sess := s.session.Load(); sess != nil {
+		return sess.LineIdle()
+	}
+	return nil
 }
 
 // streamIQ answers what belongs to the stream and to the account's roster: a

@@ -50,7 +50,7 @@ type Stream struct {
 	envelope extension.Envelope              // of the stanza in hand
 	way      router.Way                      // of it, if it is a message
 	held     *xmlstream.Token                // was read, and waits for what is under way
-	replaced <-chan struct{}                 // closed when nothing is under way of a session that this one has replaced
+	replaced *session.Session                // the one that this one has replaced, until all that it was sent has come to its end
 
 	login    *login                 // while not authenticated
 	resume   func(*transport.Batch) // what the last Wait left to do
@@ -106,6 +106,9 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 		}
 		t, ok, err := s.next()
 		if err != nil {
+			if c := s.underway(); c != nil { // next returns it again
+				return func(ctx context.Context) { await(ctx, c) }
+			}
 			s.fail(b, stream.AsError(err))
 			return nil
 		}

@@ -46,6 +46,19 @@ func (s *Session) LineIdle() <-chan struct{} {
 	return l.Idled()
 }
 
+// Over returns a channel that is closed when more of what the client had sent has come to
+// its end, of a session that has ended or has lost its stream; nil if all has: nothing is
+// in hand or under way. What is in hand may be under way next, so whoever waits asks again.
+func (s *Session) Over() <-chan struct{} {
+	s.mu.Lock()
+	busy := s.idleLocked()
+	s.mu.Unlock()
+	if busy != nil {
+		return busy
+	}
+	return s.LineIdle()
+}
+
 // Passed implements underway.Owner: a client that asked, and was told less than it sent,
 // is told what is safe now.
 func (s *Session) Passed(b *transport.Batch) {

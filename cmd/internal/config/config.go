@@ -48,7 +48,7 @@ type Config struct {
 	CSI          CSI
 	Contact      Contact
 	MAM          MAM
-	Plugins      map[string]*Plugin // those that the file names
+	Plugins      map[string]*Plugin // those that the file names, and bundled ones that run unless it says otherwise
 	Announce     Announce
 	S2S          S2S
 	Metrics      Metrics
@@ -229,6 +229,12 @@ func withoutFile() (*Config, error) {
 	c.Listen.C2S = []string{"127.0.0.1:5222", "[::1]:5222"}
 	c.Listen.C2STLS = []string{"127.0.0.1:5223", "[::1]:5223"}
 	c.Listen.HTTP = httpDefault()
+	first, err := jid.New("admin", c.Domains[0], "") // the account that the first start makes
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	c.Admins = []jid.JID{first}
+	checkPlugins(c, func(string, string, ...any) {})
 	if err := c.resolve("."); err != nil {
 		return nil, err
 	}

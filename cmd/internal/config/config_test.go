@@ -180,7 +180,7 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"plugin memory", c.Plugins["muc"].Limits.Memory, 1 << 30},
 		{"plugin queue", c.Plugins["muc"].Limits.Queue, 10_000},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
-		{"warnings", len(c.Warnings()), 4},
+		{"warnings", len(c.Warnings()), 3},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
@@ -321,7 +321,7 @@ func optionsText(t *testing.T, p *Plugin) string {
 
 func TestWarningsOfAnnounce(t *testing.T) {
 	for text, want := range map[string]string{
-		"admins: [a@localhost]": "admins is set, but",
+		"admins: [a@localhost]": "", // announce runs
 		"admins: [a@localhost]\nplugins: {announce: {enabled: false}}":        "admins is set, but",
 		"admins: [a@localhost]\nplugins: {announce: {}}":                      "",
 		"plugins: {announce: {}}":                                             "plugins.announce has nobody",
@@ -477,4 +477,32 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("what is shown can't be read: %v\n%s", err, shown)
 		}
 	})
+}
+
+func TestAnnounceRunsWhereSomebodyMayUseIt(t *testing.T) {
+	runs := func(c *Config) bool { return c.Plugins["announce"] != nil && c.Plugins["announce"].Enabled }
+	without, err := Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := without.Plugins["announce"]; !runs(without) || p.Run != RunProcess || !p.Bundled || p.Limits != DefaultPluginLimits() {
+		t.Errorf("without a file announce is %+v", p)
+	}
+	if options := optionsText(t, without.Plugins["announce"]); options != `{"admins":["admin@localhost"],"max-announcements":10,"max-bytes":10240,"message-of-the-day":false}` {
+		t.Errorf("its options are %s", options)
+	}
+	for text, want := range map[string]bool{
+		"domains: [a.test]":                     false,
+		"domains: [a.test]\nadmins: [x@a.test]": true,
+		"domains: [a.test]\nadmins: [x@a.test]\nplugins: {announce: {enabled: false}}":                 false,
+		"domains: [a.test, announce.a.test]\nadmins: [x@a.test]":                                       false,
+		"domains: [a.test]\nadmins: [x@a.test]\nplugins: {z: {command: /z, domains: announce.a.test}}": false,
+	} {
+		c, err := Parse("/c.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if runs(c) != want {
+			t.Errorf("%s: announce runs: %t", text, !want)
+		}
+	}
 }

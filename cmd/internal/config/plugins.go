@@ -223,6 +223,7 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 	if !set {
 		c.Announce.Admins = c.Admins
 	}
+	addBundled(c)
 	taken := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
 		p, at := c.Plugins[name], "plugins."+name
@@ -256,6 +257,32 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 			}
 		}
 	}
+}
+
+// addBundled adds the plugins that are part of hexmpp and that the file does not name:
+// announce, where somebody may use it. One whose domain is in use already stays off.
+func addBundled(c *Config) {
+	if _, named := c.Plugins["announce"]; named || len(c.Announce.Admins) == 0 {
+		return
+	}
+	own := Bundled[bundled("announce")].Domains
+	for _, domain := range c.Domains {
+		if slices.Contains(c.Domains, strings.ReplaceAll(own, "$domain", domain)) {
+			return
+		}
+	}
+	for _, p := range c.Plugins {
+		for _, written := range p.Domains {
+			if list, err := c.domainsOf(written); err != nil || slices.ContainsFunc(list, func(d string) bool { return strings.HasPrefix(d, "announce.") }) {
+				return
+			}
+		}
+	}
+	p := &Plugin{Bundled: true}
+	admins := c.Announce.Admins
+	setDefaults(pluginOptions(c, "announce", p))
+	c.Announce.Admins = admins
+	c.Plugins["announce"] = p
 }
 
 // domainsOf returns what a domain of a plugin stands for.

@@ -26,6 +26,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/spool"
 	"github.com/hexmpp/hexmpp/adapters/storage/memory"
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
+	"github.com/hexmpp/hexmpp/api/plugin/handshake"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/datadir"
 	"github.com/hexmpp/hexmpp/core"
@@ -33,7 +34,13 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs no tests where a server has started this binary as a process of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv(handshake.CookieKey) != "" || len(os.Args) == 2 && os.Args[1] == GuardCommand {
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // setup returns options with a configuration of its own folder, free ports and
 // a log that can be looked at.
@@ -342,7 +349,7 @@ func TestFailed(t *testing.T) {
 }
 
 func TestWarningsAreLogged(t *testing.T) {
-	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nadmins: [a@localhost]\n")
+	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nadmins: [a@localhost]\nplugins: {announce: {enabled: false}}\n")
 	stop(t, start(t, o))
 	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
 		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())
