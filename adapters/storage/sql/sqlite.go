@@ -160,11 +160,34 @@ func openSQLite(ctx context.Context, path string, busy time.Duration, n int, pra
 	}
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
-	if err := db.PingContext(ctx); err != nil {
+	if err := pingSQLite(ctx, db, busy); err != nil {
 		db.Close()
 		return nil, err
 	}
 	return db, nil
+}
+
+// busyPause is how long an attempt to open a file waits for the next one.
+const busyPause = 10 * time.Millisecond
+
+// pingSQLite opens the first connection. While another process puts the file into WAL
+// mode, or closes its last connection, SQLite refuses others at once, whatever
+// busy_timeout says: so it is tried again for that long.
+func pingSQLite(ctx context.Context, db *sqlx.DB, busy time.Duration) error {
+	for last := time.Now().Add(busy); ; {
+		err := db.PingContext(ctx)
+		var e *sqlite.Error
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != code.SQLITE_BUSY || time.Now().After(last) {
+			return err
+		}
+		pause := time.NewTimer(busyPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		}
+	}
 }
 
 // fileLock is the lock of a database file: the file beside it, .lock. It is held
