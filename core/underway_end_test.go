@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/core/offline"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 )
@@ -68,6 +70,41 @@ func TestBadXMLBehindWhatIsUnderWay(t *testing.T) {
 		}
 		out := romeo.take()
 		if e, s := strings.Index(out, "<internal-server-error "), strings.Index(out, "<stream:error>"); e < 0 || s < e {
+			t.Errorf("he is sent %s", out)
+		}
+	})
+}
+
+// A client that can't resume is told a count that has what is still under way of its
+// session: it sends none of it again.
+func TestCountOfAnEndedSessionHasWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sp := &spool{held: map[uint64]storage.SpoolRecord{}}
+		w, g := archiveWorld(t, func(o *core.Options, p *core.Ports) { o.Offline, p.Spool = offline.Options{Messages: 100}, sp })
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.online("juliet@example.test/a")
+		id := romeo.manage()
+		romeo.input(say(1))
+		synctest.Wait()
+		romeo.input(says(2, 3))
+		w.login("romeo@example.test/x", "") // ends it
+		romeo.reap()
+		var again *client
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			again = w.resume("romeo@example.test", id, 0)
+		}()
+		synctest.Wait()
+		g.open <- nil
+		g.open <- nil
+		synctest.Wait()
+		sp.sync(sp.last)
+		<-done
+		synctest.Wait()
+		if got := juliet.gotNumbers(); got != upTo(1, 3) {
+			t.Errorf("she got %s", got)
+		}
+		if out := again.take(); !strings.Contains(out, "<failed xmlns='urn:xmpp:sm:3' h='3'>") {
 			t.Errorf("he is sent %s", out)
 		}
 	})

@@ -85,22 +85,15 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 		s.refuseManagement(b, stanza.BadRequest, nil)
 		return nil
 	}
-	sess, past, known := s.srv.Resumables.Find(e.Attr("previd"), s.user)
+	sess, _, _ := s.srv.Resumables.Find(e.Attr("previd"), s.user)
 	if sess == nil {
-		if s.failures++; s.failures >= s.srv.Limits.BindAttempts {
-			s.fail(b, stream.Err(stream.PolicyViolation, "too many failed resumptions"))
-			return nil
+		if c := s.leaving(e); c != nil {
+			return func(ctx context.Context) {
+				s.awaitLeaving(ctx, e)
+				s.resume = func(b *transport.Batch) { s.notResumed(b, e) }
+			}
 		}
-		var told *uint32
-		if known {
-			told = &past
-		}
-		s.srv.Observe.Resumed(false)
-		why := stanza.ItemNotFound
-		if !s.srv.Resumables.Enabled() {
-			why = stanza.FeatureNotImplemented
-		}
-		s.refuseManagement(b, why, told)
+		s.notResumed(b, e)
 		return nil
 	}
 	old, busy, ok := sess.TakeOver(s)
@@ -128,6 +121,67 @@ func (s *Stream) beforeBind(b *transport.Batch, e *stanza.Element) transport.Wai
 			s.out.Load().Finish(b, s.Closing(stream.Err(stream.ConnectionTimeout, "what was sent before is not safe yet")))
 		}
 	}
+}
+
+// leaving returns a channel that is closed when more is safe of what the client had sent
+// on the session that it asks for, which has ended; nil if there is nothing to wait for.
+func (s *Stream) leaving(resume *stanza.Element) <-chan struct{} {
+	sess := s.srv.Resumables.Leaving(resume.Attr("previd"), s.user)
+	if sess == nil || s.srv.Full() {
+		return nil
+	}
+	if c := sess.Over(); c != nil {
+		return c
+	}
+	if c := sess.Returned(); c != nil {
+		return c
+	}
+	return sess.Settled()
+}
+
+// maxLeaving is how long a client waits for that.
+const maxLeaving = 10 * time.Second
+
+// awaitLeaving waits until what the client had sent is safe: told before, it would send
+// again what is still to become so. It gives up after a time, or
+// where too many wait.
+func (s *Stream) awaitLeaving(ctx context.Context, resume *stanza.Element) {
+	defer s.srv.returning.Add(-1)
+	if s.srv.returning.Add(1) > maxReturning {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxLeaving)
+	defer cancel()
+	for c := s.leaving(resume); c != nil; c = s.leaving(resume) {
+		if !await(ctx, c) {
+			return
+		}
+	}
+}
+
+// notResumed answers a client whose session is not there any more, with the count of what
+// it had sent if that is known.
+func (s *Stream) notResumed(b *transport.Batch, resume *stanza.Element) {
+	if s.failures++; s.failures >= s.srv.Limits.BindAttempts {
+		s.fail(b, stream.Err(stream.PolicyViolation, "too many failed resumptions"))
+		return
+	}
+	id := resume.Attr("previd")
+	var told *uint32
+	if sess, past, known := s.srv.Resumables.Find(id, s.user); sess == nil && known {
+		told = &past
+	}
+	if sess := s.srv.Resumables.Leaving(id, s.user); sess != nil { // nobody may have noted the last of it yet
+		if h, ok := sess.Count(); ok {
+			told = &h
+		}
+	}
+	s.srv.Observe.Resumed(false)
+	why := stanza.ItemNotFound
+	if !s.srv.Resumables.Enabled() {
+		why = stanza.FeatureNotImplemented
+	}
+	s.refuseManagement(b, why, told)
 }
 
 // maxReturning is how many streams may wait for extensions elsewhere before they resume a

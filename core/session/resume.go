@@ -302,7 +302,7 @@ func (r *resumption) stop(s *Session) {
 	defer s.mu.Unlock()
 	r.cancel()
 	if r.id != "" {
-		r.all.remove(r.id, s.JID.Bare(), s.safe())
+		r.all.remove(r.id, s.JID.Bare(), s.safe(), s.leftover())
 		r.past = true
 	}
 }
@@ -311,8 +311,16 @@ func (r *resumption) stop(s *Session) {
 // s.mu is held.
 func (s *Session) notePast() {
 	if r := s.resumption; r != nil && r.past {
-		r.all.grow(r.id, s.safe())
+		r.all.grow(r.id, s.safe(), s.leftover() == nil)
 	}
+}
+
+// leftover returns s, or nil if all that its client sent is safe. s.mu is held.
+func (s *Session) leftover() *Session {
+	if s.safe() == s.resumption.handled {
+		return nil
+	}
+	return s
 }
 
 // Count returns how many stanzas of the client are safe, all before being so too, for
@@ -348,6 +356,7 @@ type pastSession struct {
 	user    jid.JID
 	handled uint32
 	until   time.Time
+	s       *Session // nil when all that its client sent is safe
 }
 
 // How many ended sessions are remembered, of one account and, unless NewResumables is
@@ -401,7 +410,7 @@ func (r *Resumables) add(id string, s *Session) {
 	r.sessions[id] = s
 }
 
-func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
+func (r *Resumables) remove(id string, user jid.JID, handled uint32, s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, id)
@@ -418,6 +427,7 @@ func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
 		r.forget(own[0])
 	}
 	r.remember(id, user, handled)
+	r.past[id].s = s
 	if len(r.oldest) > 2*len(r.past)+maxPastOfAccount { // of accounts that had too many
 		r.oldest = slices.DeleteFunc(r.oldest, func(id string) bool { return r.past[id] == nil })
 	}
@@ -427,7 +437,7 @@ func (r *Resumables) remove(id string, user jid.JID, handled uint32) {
 func (r *Resumables) remember(id string, user jid.JID, handled uint32) {
 	r.oldest = append(r.oldest, id)
 	r.users[user] = append(r.users[user], id)
-	r.past[id] = &pastSession{user, handled, r.now().Add(pastFor)}
+	r.past[id] = &pastSession{user: user, handled: handled, until: r.now().Add(pastFor)}
 }
 
 // forget drops one, which may be forgotten; r.mu is held.
@@ -448,13 +458,32 @@ func (r *Resumables) forget(id string) {
 	}
 }
 
-// grow notes what has become safe of what an ended session sent.
-func (r *Resumables) grow(id string, handled uint32) {
+// grow notes what has become safe of what an ended session sent; all says that it is all
+// of it.
+func (r *Resumables) grow(id string, handled uint32, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.past[id]; p != nil && int32(handled-p.handled) > 0 {
+	p := r.past[id]
+	if p == nil {
+		return
+	}
+	if int32(handled-p.handled) > 0 {
 		p.handled = handled
 	}
+	if all {
+		p.s = nil
+	}
+}
+
+// Leaving returns an ended session of the user's of which not all is safe that its
+// client sent; nil if there is none such.
+func (r *Resumables) Leaving(id string, user jid.JID) *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.past[id]; p != nil && p.user == user {
+		return p.s
+	}
+	return nil
 }
 
 // Past notes the count of a session of an earlier process, before the first
