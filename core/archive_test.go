@@ -33,17 +33,17 @@ type archiveGates struct {
 	commits [][]storage.Row
 }
 
-func (g *archiveGates) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	if len(rows) == 0 {
-		return g.Store.Commit(ctx, ops)
+func (g *archiveGates) Commit(ctx context.Context, w storage.Writes) error {
+	if len(w.Rows) == 0 {
+		return g.Store.Commit(ctx, w)
 	}
 	g.mu.Lock()
-	g.commits = append(g.commits, rows)
+	g.commits = append(g.commits, w.Rows)
 	g.mu.Unlock()
 	if err := <-g.open; err != nil {
 		return err
 	}
-	return g.Store.Commit(ctx, ops, rows...)
+	return g.Store.Commit(ctx, w)
 }
 
 // took returns how many rows each commit had since the last call.
@@ -169,7 +169,7 @@ func TestStoredMessagesHaveTheirID(t *testing.T) {
 		}
 		juliet := w.login("juliet@example.test/a", "").send("<presence/>")
 		synctest.Wait()
-		rows, _, err := g.Rows(t.Context(), "mam", owner, storage.Filter{}, storage.Page{Limit: 2})
+		rows, _, err := g.Rows(t.Context(), storage.ArchiveKey{Space: "mam", Owner: owner}, storage.Filter{}, storage.Page{Limit: 2})
 		if got := anyID.FindAllStringSubmatch(juliet.take(), -1); err != nil || len(rows) != 1 || len(got) != 1 || got[0][1] != owner.String() {
 			t.Errorf("%d rows, told %q, %v", len(rows), got, err)
 		}
@@ -206,7 +206,7 @@ func TestCommitsOfArchivesAreGrouped(t *testing.T) {
 		if n := strings.Count(juliet.take(), "<body>"); n != senders {
 			t.Errorf("%d of %d came", n, senders)
 		}
-		rows, _, err := g.Rows(t.Context(), "mam", jid.MustParse("juliet@example.test"), storage.Filter{}, storage.Page{Limit: 100})
+		rows, _, err := g.Rows(t.Context(), storage.ArchiveKey{Space: "mam", Owner: jid.MustParse("juliet@example.test")}, storage.Filter{}, storage.Page{Limit: 100})
 		if err != nil || len(rows) != senders {
 			t.Errorf("%d rows, %v", len(rows), err)
 		}
@@ -302,7 +302,7 @@ func TestLateRowsAreDecidedAnew(t *testing.T) {
 			juliet.take()
 			romeo.send(say(1))
 			count := func(owner string) int {
-				n, _, err := store.CountRows(t.Context(), "staged", jid.MustParse(owner), storage.Filter{}, 10)
+				n, _, err := store.CountRows(t.Context(), storage.ArchiveKey{Space: "staged", Owner: jid.MustParse(owner)}, storage.Filter{}, 10)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -325,7 +325,7 @@ func TestIDsAreAboveWhatIsStored(t *testing.T) {
 	w := newWorld(t, func(o *core.Options, p *core.Ports) {
 		s = accountsIn(t, romeo)
 		future := uint64(time.Now().AddDate(1, 0, 0).UnixMicro()) << 11
-		if err := s.Commit(t.Context(), nil, storage.Row{Space: "mam", Owner: owner, ID: future, Stamp: time.Now(), With: owner, XML: "<message xmlns='jabber:client'/>"}); err != nil {
+		if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{{Space: "mam", Owner: owner, ID: future, Stamp: time.Now(), With: owner, XML: "<message xmlns='jabber:client'/>"}}}); err != nil {
 			t.Fatal(err)
 		}
 		p.Store = s
@@ -333,7 +333,7 @@ func TestIDsAreAboveWhatIsStored(t *testing.T) {
 	})
 	c := w.login(romeo+"/x", "")
 	c.send("<message type='chat' to='a@far.test' id='1'><body>1</body></message>").wantPart("<remote-server-not-found ")
-	if n, _, err := s.CountRows(t.Context(), "mam", owner, storage.Filter{}, 10); n != 2 || err != nil {
+	if n, _, err := s.CountRows(t.Context(), storage.ArchiveKey{Space: "mam", Owner: owner}, storage.Filter{}, 10); n != 2 || err != nil {
 		t.Errorf("%d rows, %v", n, err)
 	}
 	// and by time it is found all the same
@@ -378,7 +378,7 @@ func testBlockedIsNotArchived(t *testing.T, as plugintest.Way) {
 	romeo.send(say(1)).wantPart("<service-unavailable ")
 	juliet.send("<message type='chat' to='romeo@example.test/x' id='1'><body>1</body></message>").wantPart("<not-acceptable ")
 	for owner, want := range map[string]int{"romeo@example.test": 1, "juliet@example.test": 0} {
-		if n, _, err := s.CountRows(t.Context(), "mam", jid.MustParse(owner), storage.Filter{}, 10); n != want || err != nil {
+		if n, _, err := s.CountRows(t.Context(), storage.ArchiveKey{Space: "mam", Owner: jid.MustParse(owner)}, storage.Filter{}, 10); n != want || err != nil {
 			t.Errorf("%s: %d rows, %v", owner, n, err)
 		}
 	}

@@ -48,8 +48,8 @@ func (s *slow) Get(ctx context.Context, space string, owner jid.JID, key string)
 	return e, err
 }
 
-func (s *slow) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	err := s.Store.Commit(ctx, ops, rows...)
+func (s *slow) Commit(ctx context.Context, w storage.Writes) error {
+	err := s.Store.Commit(ctx, w)
 	s.wait(&s.committed)
 	return err
 }

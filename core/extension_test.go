@@ -9,6 +9,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/core"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -96,7 +97,7 @@ func TestSwapConflictRunsTheHandlerAgain(t *testing.T) {
 			}
 			if runs == 1 { // somebody else comes between read and write
 				other := hostOps("test", "n", "other")
-				if err := store.Commit(ctx, other); err != nil {
+				if err := store.Commit(ctx, storage.Writes{Ops: other}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -104,15 +104,15 @@ func (g *gates) AddOfflineAll(ctx context.Context, owner jid.JID, all []storage.
 	return g.pass(xml.String(), func() error { return g.Store.AddOfflineAll(ctx, owner, all) })
 }
 
-func (g *gates) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (g *gates) Commit(ctx context.Context, w storage.Writes) error {
 	var xml strings.Builder
-	for i := range ops {
-		xml.Write(ops[i].Value)
+	for i := range w.Ops {
+		xml.Write(w.Ops[i].Value)
 	}
-	for i := range rows {
-		xml.WriteString(rows[i].XML)
+	for i := range w.Rows {
+		xml.WriteString(w.Rows[i].XML)
 	}
-	return g.pass(xml.String(), func() error { return g.Store.Commit(ctx, ops, rows...) })
+	return g.pass(xml.String(), func() error { return g.Store.Commit(ctx, w) })
 }
 
 // release opens one of the gates, with an error or without. It is false if there

@@ -91,14 +91,14 @@ type gate struct {
 	fail   error
 }
 
-func (g *gate) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (g *gate) Commit(ctx context.Context, w storage.Writes) error {
 	if g.before != nil {
 		g.before()
 	}
 	if g.fail != nil {
 		return g.fail
 	}
-	return g.Store.Commit(ctx, ops, rows...)
+	return g.Store.Commit(ctx, w)
 }
 
 // rosters is a store that keeps rosters of accounts that need not exist.
@@ -305,4 +305,4 @@ func (c *client) wantPart(xml string) {
 // anybody is a store in which every account has entries, of which nothing is kept.
 type anybody struct{ storage.Store }
 
-func (anybody) Commit(context.Context, []storage.Op, ...storage.Row) error { return nil }
+func (anybody) Commit(context.Context, storage.Writes) error { return nil }

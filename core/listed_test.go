@@ -37,7 +37,7 @@ func testListedInAStage(t *testing.T, as plugintest.Way) {
 	w := newWorld(t, func(o *core.Options, p *core.Ports) {
 		p.Store = accountsIn(t, "juliet@example.test", "romeo@example.test", "nurse@example.test")
 		for _, owner := range []jid.JID{juliet, nurse} {
-			if err := p.Store.Commit(t.Context(), []storage.Op{{Space: "friends", Owner: owner, Key: "friends"}}); err != nil {
+			if err := p.Store.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "friends", Owner: owner, Key: "friends"}}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -204,11 +204,11 @@ type slowCommits struct {
 	before *hook
 }
 
-func (s *slowCommits) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (s *slowCommits) Commit(ctx context.Context, w storage.Writes) error {
 	if err := s.before.ask(); err != nil {
 		return err
 	}
-	return s.Store.Commit(ctx, ops, rows...)
+	return s.Store.Commit(ctx, w)
 }
 
 // So it is where an extension can't say whether they go on.

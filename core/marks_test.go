@@ -185,7 +185,7 @@ func TestSwapConflictOfAResident(t *testing.T) {
 				return extension.Verdict{}, errors.Join(err, errors.New("nothing is there"))
 			}
 			if runs++; runs == 1 {
-				if err := store.Commit(ctx, []storage.Op{{Space: "staged", Owner: romeo, Key: "n", Value: []byte("other")}}); err != nil {
+				if err := store.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "staged", Owner: romeo, Key: "n", Value: []byte("other")}}}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -198,7 +198,7 @@ func TestSwapConflictOfAResident(t *testing.T) {
 	if err := store.CreateAccount(t.Context(), storage.Account{User: romeo}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Commit(t.Context(), []storage.Op{{Space: "staged", Owner: romeo, Key: "n", Value: []byte("first")}}); err != nil {
+	if err := store.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "staged", Owner: romeo, Key: "n", Value: []byte("first")}}}); err != nil {
 		t.Fatal(err)
 	}
 	c, juliet := w.login("romeo@example.test/x", ""), w.login("juliet@example.test/a", "<presence/>")

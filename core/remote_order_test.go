@@ -157,11 +157,11 @@ type flaky struct {
 	down *atomic.Bool
 }
 
-func (f *flaky) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (f *flaky) Commit(ctx context.Context, w storage.Writes) error {
 	if f.down.CompareAndSwap(true, false) {
 		return storage.ErrUnavailable
 	}
-	return f.Store.Commit(ctx, ops, rows...)
+	return f.Store.Commit(ctx, w)
 }
 
 // What an outcome sends may have to pass handlers of the same extension, and ask it

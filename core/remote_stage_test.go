@@ -126,7 +126,7 @@ func TestRemoteDecidesAgain(t *testing.T) {
 			t.Error(err)
 		}
 		if len(x.seen) == 1 { // somebody else comes in between
-			if err := store.Commit(context.Background(), hostOps("far", "n", "other")); err != nil {
+			if err := store.Commit(context.Background(), storage.Writes{Ops: hostOps("far", "n", "other")}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -242,6 +242,12 @@ func TestRemoteComponentErrors(t *testing.T) {
 				return nil
 			}})
 		}, "<internal-server-error", true, false},
+		{"an archive of somebody else's", "message", nil, func(e *extension.RemoteEvent) error {
+			return apply(e, &extension.Outcome{Effects: func(h *extension.Host) error {
+				h.Archive.Remove(jid.MustParse("romeo@example.test"))
+				return nil
+			}})
+		}, "<internal-server-error", true, false},
 		{"a panic", "message", nil, func(e *extension.RemoteEvent) error {
 			return apply(e, &extension.Outcome{Effects: func(*extension.Host) error { panic("secret") }})
 		}, "<internal-server-error", true, false},
@@ -310,7 +316,7 @@ func TestRemoteCommit(t *testing.T) {
 		t.Error("unavailable:", err)
 	}
 	g.fail = nil
-	if err := g.Store.Commit(t.Context(), hostOps("rooms", "k", "other")); err != nil {
+	if err := g.Store.Commit(t.Context(), storage.Writes{Ops: hostOps("rooms", "k", "other")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(e, swap); !errors.Is(err, extension.ErrConflict) {
@@ -388,6 +394,7 @@ func TestRemoteReaderHasNoEffects(t *testing.T) {
 	r.Store.Swap(jid.JID{}, "k", nil, 0)
 	r.Store.Delete(jid.JID{}, "k")
 	r.Archive.Append(storage.Row{})
+	r.Archive.Remove(msg.To)
 	r.Sessions.Release(msg.To)
 	r.Timers.Cancel("t")
 	r.Memory.Delete("k")

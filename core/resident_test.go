@@ -118,7 +118,7 @@ func listWorld(t *testing.T, l *listing, listers ...string) (*world, *lists) {
 		}
 		for _, user := range listers {
 			op := storage.Op{Space: "listing", Owner: jid.MustParse(user), Key: "list", Value: []byte("romeo@example.test")}
-			if err := s.Commit(t.Context(), []storage.Op{op}); err != nil {
+			if err := s.Commit(t.Context(), storage.Writes{Ops: []storage.Op{op}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -324,7 +324,7 @@ func TestSwapOfAResident(t *testing.T) {
 			old, _, err := h.Store.Get(ctx, e.Account, "n")
 			if seen = append(seen, string(old.Value)); len(seen) == 1 { // another node writes
 				op := storage.Op{Space: "staged", Owner: account, Key: "n", Value: []byte("other")}
-				if err := s.Commit(ctx, []storage.Op{op}); err != nil {
+				if err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -30,7 +30,7 @@ func TestSwapConflictOfAStage(t *testing.T) {
 	var store storage.Store
 	interfere := func(ctx context.Context) {
 		if runs++; runs == 1 || always {
-			if err := store.Commit(ctx, hostOps("staged", "n", fmt.Sprint("other", runs))); err != nil {
+			if err := store.Commit(ctx, storage.Writes{Ops: hostOps("staged", "n", fmt.Sprint("other", runs))}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -79,11 +79,11 @@ func TestObserverThatCannotWrite(t *testing.T) {
 // canceled is a store that looks at the context first.
 type canceled struct{ storage.Store }
 
-func (c canceled) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (c canceled) Commit(ctx context.Context, w storage.Writes) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return c.Store.Commit(ctx, ops, rows...)
+	return c.Store.Commit(ctx, w)
 }
 
 // A stanza that was taken reaches its addressee even if the connection of its

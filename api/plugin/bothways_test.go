@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -37,10 +38,13 @@ func played(t *testing.T, through bool, scripts []script) (seen []string) {
 	for _, e := range h.Entries(jid.JID{}, "") {
 		seen = append(seen, fmt.Sprintf("%s: %s", e.Key, e.Value))
 	}
+	for n := range 7 {
+		seen = append(seen, kept(h.Rows(jid.MustParse(fmt.Sprintf("k%d@script.example.org", n)))))
+	}
 	return append(seen, fmt.Sprint(h.Memory(), h.Members("g0"), h.Members("g1"), h.Effects(), h.Errors()))
 }
 
-// Whatever handlers do to store, memory and groups, they see the same inside the server and
+// Whatever handlers do to store, archives, memory and groups, they see the same inside the server and
 // in a process, and the same comes of it.
 func TestTheSameBothWays(t *testing.T) {
 	key := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("k%d", rapid.IntRange(0, 6).Draw(t, "key")) })
@@ -49,7 +53,8 @@ func TestTheSameBothWays(t *testing.T) {
 		group := rapid.SampledFrom([]string{"g0", "g1"}).Draw(t, "group")
 		who := jid.MustParse(k + "@example.org/r")
 		var nobody jid.JID
-		switch rapid.IntRange(0, 11).Draw(t, "call") {
+		room := jid.MustParse(k[:1] + after[1:] + "@script.example.org")
+		switch rapid.IntRange(0, 14).Draw(t, "call") {
 		case 0:
 			return func(_ context.Context, h *extension.Host) string { h.Store.Put(nobody, k, []byte(after)); return "" }
 		case 1:
@@ -86,6 +91,20 @@ func TestTheSameBothWays(t *testing.T) {
 				return func(context.Context, *extension.Host) string { return "" }
 			}
 			return func(_ context.Context, h *extension.Host) string { h.Groups.Remove(group); return "" }
+		case 12:
+			return func(_ context.Context, h *extension.Host) string {
+				h.Archive.Append(storage.Row{Owner: room, ID: h.Archive.NewID(), Stamp: h.Now(), With: who,
+					XML: stanza.New(stanza.Header{Kind: stanza.Message, ID: k}).XML("jabber:client")})
+				return ""
+			}
+		case 13:
+			return func(_ context.Context, h *extension.Host) string { h.Archive.Remove(room); return "" }
+		case 14:
+			return func(ctx context.Context, h *extension.Host) string {
+				rows, more, err := h.Archive.Rows(ctx, room, storage.Filter{}, storage.Page{Limit: limit, Backwards: limit > 2})
+				n, all, err2 := h.Archive.Count(ctx, room, storage.Filter{With: who}, limit)
+				return fmt.Sprint(kept(rows), more, err, n, all, err2)
+			}
 		case 10:
 			return func(ctx context.Context, h *extension.Host) string {
 				n, err := h.Groups.Size(ctx, group)
@@ -107,6 +126,14 @@ func TestTheSameBothWays(t *testing.T) {
 			rt.Fatalf("inside:\n%q\nas a process:\n%q", inside, through)
 		}
 	})
+}
+
+// kept says what rows are, but for their IDs: a process is given some in advance.
+func kept(rows []storage.Row) (out string) {
+	for _, r := range rows {
+		out += fmt.Sprintf("%s %s %t %s %s %s; ", r.Space, r.Owner, r.Own, r.Stamp, r.With, r.XML)
+	}
+	return out
 }
 
 func keys(list []extension.Entry) (out []string) {

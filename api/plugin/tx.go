@@ -240,10 +240,13 @@ func (x archive) Append(row storage.Row) {
 	x.t.others.Append(row)
 }
 
+func (x archive) Remove(owner jid.JID) { x.t.others.ArchiveRemove(overlay.Owner(owner)) }
+
 func (x archive) Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
 	rows, more, err := x.t.reads.Rows(ctx, overlay.Owner(owner), f, p)
+	own := !slices.Contains(x.t.p.domains, owner.Domain()) // or it would be an error
 	for i := range rows {
-		rows[i].Space = x.t.p.reg.Name
+		rows[i].Space, rows[i].Own = x.t.p.reg.Name, own
 	}
 	return rows, more, err
 }

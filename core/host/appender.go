@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,16 +75,45 @@ const (
 	givenUp
 )
 
-// writes are what handlers write.
+// writes are what handlers write: see storage.Writes.
 type writes struct {
-	ops  overlay.Writes
-	rows []storage.Row
+	ops     overlay.Writes
+	removed []storage.ArchiveKey
+	rows    []storage.Row
 }
+
+func (w *writes) all() storage.Writes {
+	return storage.Writes{Ops: w.ops, Remove: w.removed, Rows: w.rows}
+}
+
+// remove removes an archive, with the rows that were appended to it so far.
+func (w *writes) remove(a storage.ArchiveKey) {
+	w.rows = slices.DeleteFunc(w.rows, func(r storage.Row) bool { return r.Archive() == a })
+	if !slices.Contains(w.removed, a) {
+		w.removed = append(w.removed, a)
+	}
+}
+
+// add adds what was asked for behind w.
+func (w *writes) add(o *writes) {
+	w.ops = append(w.ops, o.ops...)
+	for _, a := range o.removed {
+		w.remove(a)
+	}
+	w.rows = append(w.rows, o.rows...)
+}
+
+// alone says that they are a commit of their own, since they may fail, or have to be in
+// front of rows.
+func (w *writes) alone() bool { return len(w.ops) > 0 || len(w.removed) > 0 }
 
 // size is what they take in memory, about.
 func (w *writes) size() (n int) {
 	for i := range w.ops {
 		n += len(w.ops[i].Value)
+	}
+	for _, a := range w.removed {
+		n += len(a.Owner.String())
 	}
 	for i := range w.rows {
 		n += len(w.rows[i].XML)
@@ -91,7 +121,7 @@ func (w *writes) size() (n int) {
 	return n
 }
 
-func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.rows) == 0 }
+func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.removed) == 0 && len(w.rows) == 0 }
 
 func newAppender(ctx context.Context, commit func(context.Context, writes) error, told func(int, time.Duration, error), finish func([]underway.Finished)) *appender {
 	if told == nil {
@@ -190,8 +220,8 @@ func (a *appender) run(done chan struct{}) {
 	}
 }
 
-// take takes what comes next: either something with ops, by itself, since they may
-// fail, or as many rows as there are; nil if nothing waits. What was given up it drops,
+// take takes what comes next: either something with ops, or removals of archives, by
+// itself, or as many rows as there are; nil if nothing waits. What was given up it drops,
 // and messages that have waited for too long go back.
 func (a *appender) take() (group []*pending) {
 	a.mu.Lock()
@@ -207,7 +237,7 @@ func (a *appender) take() (group []*pending) {
 			given = true
 			late = append(late, underway.Finished{Message: p.message, Err: errGivenUp})
 		}
-		full := len(p.ops) > 0 || rows+len(p.rows) > maxAppendRows || bytes+p.bytes > maxAppendBytes
+		full := p.alone() || rows+len(p.rows) > maxAppendRows || bytes+p.bytes > maxAppendBytes
 		if !given && len(group) > 0 && full {
 			return group
 		}
@@ -220,7 +250,7 @@ func (a *appender) take() (group []*pending) {
 		group = append(group, p)
 		rows += len(p.rows)
 		bytes += p.bytes
-		if len(p.ops) > 0 {
+		if p.alone() {
 			return group
 		}
 	}
@@ -248,7 +278,9 @@ func (a *appender) write(group []*pending) {
 		}
 		return
 	}
-	a.told(len(w.rows), time.Since(began), err)
+	if len(w.rows) > 0 {
+		a.told(len(w.rows), time.Since(began), err)
+	}
 	var messages []underway.Finished
 	for _, p := range group {
 		if p.message == nil {

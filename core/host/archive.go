@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hexmpp/hexmpp/core/ids"
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -22,13 +24,44 @@ func (x archive) Append(row storage.Row) {
 		x.t.err = errors.Join(x.t.err, fmt.Errorf("host: a row has the ID %d, which NewID has not returned", row.ID))
 		return
 	}
-	row.Space = x.t.g.Reg.Name
-	row.Owner = account(row.Owner)
+	a, err := x.t.g.archive(row.Owner)
+	if err != nil {
+		x.t.err = errors.Join(x.t.err, err)
+		return
+	}
+	row.Space, row.Owner, row.Own = a.Space, a.Owner, a.Own
 	x.t.rows = append(x.t.rows, row)
 }
 
+func (x archive) Remove(owner jid.JID) {
+	a, err := x.t.g.archive(owner)
+	if err == nil && !a.Own {
+		err = fmt.Errorf("%w: the archive of %s goes with the account", extension.ErrPermission, a.Owner)
+	}
+	if err != nil {
+		x.t.err = errors.Join(x.t.err, err)
+		return
+	}
+	x.t.remove(a)
+}
+
+// archive names the guest's archive of an account, or its own one that has the name of
+// an address of its components. Nobody else's has one.
+func (g *Guest) archive(owner jid.JID) (storage.ArchiveKey, error) {
+	a := storage.ArchiveKey{Space: g.Reg.Name, Owner: account(owner), Own: slices.Contains(g.domains, owner.Domain())}
+	if !a.Own && !slices.Contains(g.hosts.Domains, owner.Domain()) {
+		return a, fmt.Errorf("%w: %s keeps archives of accounts, and of addresses of its components, not of %q",
+			extension.ErrPermission, g.Reg.Name, owner)
+	}
+	return a, nil
+}
+
 func (x archive) Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
-	rows, more, err := x.t.g.hosts.Store.Rows(ctx, x.t.g.Reg.Name, account(owner), f, p)
+	a, err := x.t.g.archive(owner)
+	if err != nil {
+		return nil, false, err
+	}
+	rows, more, err := x.t.g.hosts.Store.Rows(ctx, a, f, p)
 	if err != nil {
 		return nil, false, fmt.Errorf("read the archive: %w", err)
 	}
@@ -36,7 +69,11 @@ func (x archive) Rows(ctx context.Context, owner jid.JID, f storage.Filter, p st
 }
 
 func (x archive) Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error) {
-	if n, all, err = x.t.g.hosts.Store.CountRows(ctx, x.t.g.Reg.Name, account(owner), f, most); err != nil {
+	a, err := x.t.g.archive(owner)
+	if err != nil {
+		return 0, false, err
+	}
+	if n, all, err = x.t.g.hosts.Store.CountRows(ctx, a, f, most); err != nil {
 		return 0, false, fmt.Errorf("count the archive: %w", err)
 	}
 	return n, all, nil
@@ -72,7 +109,7 @@ func (h *Hosts) LoadIDs(ctx context.Context) error {
 // catchUp has new IDs be greater than those of archives that another node appends to.
 func (h *Hosts) catchUp(ctx context.Context, rows []storage.Row) {
 	for i := range rows {
-		last, _, err := h.Store.Rows(ctx, rows[i].Space, rows[i].Owner, storage.Filter{}, storage.Page{Backwards: true, Limit: 1})
+		last, _, err := h.Store.Rows(ctx, rows[i].Archive(), storage.Filter{}, storage.Page{Backwards: true, Limit: 1})
 		if err == nil && len(last) > 0 {
 			h.ids.Above(last[0].ID)
 		}

@@ -123,7 +123,7 @@ func TestAnotherNodeIsAhead(t *testing.T) {
 	ahead := uint64(time.Now().Add(time.Hour).UnixMicro()) << 11
 	r := archiveRow(romeo.Bare(), ahead)
 	r.Space = "test"
-	if err := s.Commit(t.Context(), nil, r); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{r}}); err != nil {
 		t.Fatal(err)
 	}
 	runs := 0
@@ -147,21 +147,21 @@ type poor struct {
 	commits []int
 }
 
-func (p *poor) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (p *poor) Commit(ctx context.Context, w storage.Writes) error {
 	p.mu.Lock()
-	p.commits = append(p.commits, len(rows))
+	p.commits = append(p.commits, len(w.Rows))
 	first := len(p.commits) == 1
 	p.mu.Unlock()
 	if first {
 		close(p.begun)
 		<-p.hold
 	}
-	for i := range rows {
-		if strings.Contains(rows[i].XML, "bad") {
+	for i := range w.Rows {
+		if strings.Contains(w.Rows[i].XML, "bad") {
 			return storage.ErrInvalid
 		}
 	}
-	return p.Store.Commit(ctx, ops, rows...)
+	return p.Store.Commit(ctx, w)
 }
 
 // A row that can't be stored fails whoever appended it, and nobody else of its group.
@@ -204,7 +204,7 @@ func TestOneOfAGroupFails(t *testing.T) {
 	}
 }
 
-// What comes with ops is a commit of its own, in its place; groups are bounded.
+// What comes with ops, or removes archives, is a commit of its own, in its place; groups are bounded.
 func TestGroupsOfRows(t *testing.T) {
 	a := newAppender(t.Context(), nil, nil, nil)
 	wait := func(w writes) *pending { return &pending{writes: w, bytes: w.size()} }
@@ -215,12 +215,14 @@ func TestGroupsOfRows(t *testing.T) {
 	}
 	gone := row(maxAppendRows)
 	gone.state.Store(givenUp)
-	a.queue = []*pending{row(2), gone, row(1), ops(), row(1), ops(), ops(), row(maxAppendRows), row(1), row(1), large(), large(), gone}
+	removal := func() *pending { return wait(writes{removed: make([]storage.ArchiveKey, 1)}) }
+	a.queue = []*pending{row(2), gone, row(1), ops(), row(1), ops(), ops(), row(maxAppendRows), row(1), row(1), large(), large(), gone,
+		row(1), removal(), removal(), row(1), row(1), removal()}
 	var got []int
 	for g := a.take(); g != nil; g = a.take() {
 		got = append(got, len(g))
 	}
-	if want := []int{2, 1, 1, 1, 1, 1, 2, 1, 1}; !slices.Equal(got, want) {
+	if want := []int{2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("groups of %v, want %v", got, want)
 	}
 }
@@ -470,7 +472,7 @@ func TestResidentRoster(t *testing.T) {
 	s := memory.New()
 	owner, plain := accountN(1), accountN(2)
 	withAccounts(t, s, owner, plain)
-	if err := s.Commit(t.Context(), []storage.Op{{Space: "test", Owner: owner, Key: "roster"}, {Space: "test", Owner: plain, Key: "list"}}); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "test", Owner: owner, Key: "roster"}, {Space: "test", Owner: plain, Key: "list"}}}); err != nil {
 		t.Fatal(err)
 	}
 	h, _ := hostsWith(s, nil)

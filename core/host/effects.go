@@ -127,7 +127,7 @@ func (fx *Effects) Rows() bool { return fx.Plain() && fx.Pending() }
 
 // Plain says that there is nothing to write but rows of archives, of deciders.
 func (fx *Effects) Plain() bool {
-	return !slices.ContainsFunc(fx.txs, func(s *staged) bool { return len(s.ops) > 0 || s.observer && len(s.rows) > 0 }) &&
+	return !slices.ContainsFunc(fx.txs, func(s *staged) bool { return s.alone() || s.observer && len(s.rows) > 0 }) &&
 		(fx.carried == nil || fx.carried.Plain())
 }
 
@@ -270,8 +270,7 @@ func (fx *Effects) writes(observers bool) (w writes, observed bool) {
 				continue
 			}
 		}
-		w.ops = append(w.ops, s.ops...)
-		w.rows = append(w.rows, s.rows...)
+		w.add(&s.writes)
 	}
 	return w, observed
 }

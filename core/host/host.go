@@ -152,7 +152,7 @@ func New(d Deps) *Hosts {
 	}
 	h.Remote = h.Remote.Complete()
 	h.underway = underway.New(h.Own)
-	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.ops, w.rows...) }, d.Archived, h.underway.Finish)
+	h.appender = newAppender(ctx, func(ctx context.Context, w writes) error { return h.Store.Commit(ctx, w.all()) }, d.Archived, h.underway.Finish)
 	return h
 }
 

@@ -136,13 +136,13 @@ func TestMemoryIsWrittenWithTheRest(t *testing.T) {
 		_, there = g.memory.entries.get("key")
 		return there
 	}
-	if err := h.Store.Commit(t.Context(), []storage.Op{{Space: "test", Key: "key", Value: []byte("other")}}); err != nil {
+	if err := h.Store.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "test", Key: "key", Value: []byte("other")}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := run(t, g, put); err == nil || has() {
 		t.Errorf("a handler whose Swap fails: %v, its entry is there: %v", err, has())
 	}
-	if err := h.Store.Commit(t.Context(), []storage.Op{{Space: "test", Key: "key", Delete: true}}); err != nil {
+	if err := h.Store.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "test", Key: "key", Delete: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	answered := false

@@ -30,7 +30,7 @@ type counting struct {
 	fail    error
 }
 
-func (c *counting) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (c *counting) Commit(ctx context.Context, w storage.Writes) error {
 	c.commits.Add(1)
 	if c.goOn != nil {
 		<-c.goOn
@@ -38,7 +38,7 @@ func (c *counting) Commit(ctx context.Context, ops []storage.Op, rows ...storage
 	if c.fail != nil {
 		return c.fail
 	}
-	return c.Store.Commit(ctx, ops, rows...)
+	return c.Store.Commit(ctx, w)
 }
 
 // noticed is an extension that writes the status of each notice, by account.

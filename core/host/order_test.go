@@ -106,11 +106,11 @@ func TestConnectionThatIsGone(t *testing.T) {
 // strict is a store that looks at the context first.
 type strict struct{ storage.Store }
 
-func (s *strict) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
+func (s *strict) Commit(ctx context.Context, w storage.Writes) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.Store.Commit(ctx, ops, rows...)
+	return s.Store.Commit(ctx, w)
 }
 
 func TestWhatIsSentIsChecked(t *testing.T) {
@@ -183,9 +183,9 @@ type slow struct {
 	keys notes[string]
 }
 
-func (s *slow) Commit(_ context.Context, ops []storage.Op, _ ...storage.Row) error {
+func (s *slow) Commit(_ context.Context, w storage.Writes) error {
 	<-s.goOn
-	s.keys.add(ops[0].Key)
+	s.keys.add(w.Ops[0].Key)
 	return nil
 }
 
@@ -250,7 +250,7 @@ func TestDetachedSwap(t *testing.T) {
 	if err := fx.Collect(g, nil, false, func(ctx context.Context, x *extension.Host) error {
 		e, _, err := x.Store.Get(ctx, jid.JID{}, "k")
 		if runs++; runs == 1 { // somebody else comes between
-			err = errors.Join(err, h.Store.Commit(ctx, []storage.Op{{Space: "test", Key: "k", Value: []byte("other")}}))
+			err = errors.Join(err, h.Store.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "test", Key: "k", Value: []byte("other")}}}))
 		}
 		x.Store.Swap(jid.JID{}, "k", append(e.Value, '!'), e.Revision)
 		return err
@@ -388,7 +388,7 @@ func TestObserversDoNotRefuseRows(t *testing.T) {
 		if err := fx.Commit(t.Context()); err != nil || fx.Pending() {
 			t.Errorf("queued %v: %v, pending %v", queued, err, fx.Pending())
 		}
-		rows, _, err := h.Store.Rows(t.Context(), "test", romeo.Bare(), storage.Filter{}, storage.Page{Limit: 10})
+		rows, _, err := h.Store.Rows(t.Context(), storage.ArchiveKey{Space: "test", Owner: romeo.Bare()}, storage.Filter{}, storage.Page{Limit: 10})
 		list, failed := h.Store.Scan(t.Context(), "test", jid.JID{}, "", "", 10)
 		if err != nil || failed != nil || len(rows) != 2 || len(list) != 1 {
 			t.Errorf("queued %v: %v, %v, %d rows, %d entries", queued, err, failed, len(rows), len(list))

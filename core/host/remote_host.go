@@ -78,6 +78,7 @@ func (readStore) Swap(jid.JID, string, []byte, uint64) {}
 type readArchive struct{ archive }
 
 func (readArchive) Append(storage.Row) {}
+func (readArchive) Remove(jid.JID)     {}
 
 type readSessions struct{ sessions }
 

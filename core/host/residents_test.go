@@ -37,8 +37,8 @@ func (s *shelf) Get(ctx context.Context, space string, owner jid.JID, key string
 	return e, err
 }
 
-func (s *shelf) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	return errors.Join(s.Store.Commit(ctx, ops, rows...), s.lost)
+func (s *shelf) Commit(ctx context.Context, w storage.Writes) error {
+	return errors.Join(s.Store.Commit(ctx, w), s.lost)
 }
 
 func accountN(n int) jid.JID { return jid.MustParse(fmt.Sprintf("user%d@example.test", n)) }

@@ -32,7 +32,7 @@ type failing struct {
 	tries int
 }
 
-func (f *failing) Commit(context.Context, []storage.Op, ...storage.Row) error {
+func (f *failing) Commit(context.Context, storage.Writes) error {
 	f.tries++
 	return f.err
 }

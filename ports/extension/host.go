@@ -95,8 +95,14 @@ type Store interface {
 	Swap(owner jid.JID, key string, value []byte, revision uint64)
 }
 
-// Archive is the extension's own archives, one for each account, with which it is
-// removed (XEP-0313). Where rows are named, Space is not used: it is the extension.
+// Archive is the extension's archives (XEP-0313): one for each account, with which it is
+// removed, and its own, which have names that are bare JIDs of its components' domains: a
+// room's. One of its own is made with its first row, and there until it is removed,
+// whether or not anything else has that address. The owner of an archive says which it is;
+// one of a domain that is neither hosted nor a component's of this extension is an error:
+// ErrPermission, which fails the handler where a call returns none. Resources do not count.
+// Where rows are named, Space and Own are not used: they follow from the extension and the
+// owner. What is read has them.
 type Archive interface {
 	// NewID returns an ID for a row: greater than all that are stored or were given
 	// out. Rows are in order of their IDs; so a handler takes a new one each time
@@ -108,6 +114,11 @@ type Archive interface {
 	// not there is left out. Reads do not see it. An ID that was not given out yet
 	// fails the handler.
 	Append(row storage.Row)
+	// Remove is a write, in order with Append: it deletes an archive of the extension's
+	// own, with all rows that were appended before. Nobody finds them any more once it is
+	// committed; a next row makes the archive anew. Of an archive that is not there it does
+	// nothing; an account's owner is an error.
+	Remove(owner jid.JID)
 	// Rows and Count are those of storage.Archive.
 	Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) (rows []storage.Row, more bool, err error)
 	Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error)
@@ -116,8 +127,10 @@ type Archive interface {
 	// Filter with Start and End alone has to look at everything.
 	Between(start, end time.Time) (after, before uint64)
 	// Expire deletes, at once and not as an effect, at most limit rows of before a
-	// time, the oldest of an archive first, and what accounts left that were removed.
-	// It returns how many; less than limit says that none are left.
+	// time, of all archives of the extension, the oldest of an archive first; and, in front
+	// of them, what is left of archives that were removed, with accounts or by Remove. Who
+	// removes archives calls it now and then, with a zero time if nothing else is to go. It
+	// returns how many; less than limit says that none are left.
 	Expire(ctx context.Context, before time.Time, limit int) (n int, err error)
 }
 

@@ -11,15 +11,29 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
+// ArchiveKey names an archive. An account and an extension's own may have the same
+// Owner, and are two.
+type ArchiveKey struct {
+	Space string  // the extension whose archive it is; "" never
+	Owner jid.JID // bare JID of the account that it belongs to; of an own one, its name
+	// Own: it is the extension's own, not an account's: it is made with its first row, and
+	// there until it is removed by Writes.Remove. Its Owner is any bare JID.
+	Own bool
+}
+
 // Row is one message of an archive (XEP-0313 3).
 type Row struct {
-	Space string    // the extension whose archive it is; "" never
-	Owner jid.JID   // bare JID of the account that it belongs to
+	Space string    // this and the next two say whose archive it is: see ArchiveKey
+	Owner jid.JID   //
+	Own   bool      //
 	ID    uint64    // its place in the archive: 1 to MaxID
 	Stamp time.Time // when it was sent or received; kept to the microsecond, given back in UTC
 	With  jid.JID   // whom the owner exchanged it with
 	XML   string    // the stanza, jabber:client declared; at most MaxValue
 }
+
+// Archive names the archive of the row.
+func (r *Row) Archive() ArchiveKey { return ArchiveKey{r.Space, r.Owner, r.Own} }
 
 // MaxID is the largest ID of a Row.
 const MaxID = math.MaxInt64
@@ -52,26 +66,28 @@ type Page struct {
 	Bytes     int  // the row with which the XML reaches this size is the last; 0 for no such bound
 }
 
-// Archive keeps messages of accounts, one archive for each space and owner.
+// Archive keeps messages: of accounts, one archive for each space and owner, and what
+// extensions keep for themselves, such as those of rooms.
 //
 // # Order
 //
 // Map.Commit appends. The ID of a new row is greater than those of all rows that
 // are in its archive, or the Commit gets ErrConflict: so who has read up to an ID
 // misses nothing that comes later. Rows don't change. Those that are deleted are
-// the oldest, and all of them with the account.
+// the oldest, and all of them with the account, or by Writes.Remove. One that is made
+// anew under the name of one that was removed is empty.
 type Archive interface {
 	// Rows returns rows in order of their IDs. more says that the filter selects
-	// rows beyond. Of an account that is not there, there are none. ErrInvalid if
+	// rows beyond. Of an archive that is not there, there are none. ErrInvalid if
 	// the filter names too many IDs.
-	Rows(ctx context.Context, space string, owner jid.JID, f Filter, p Page) (rows []Row, more bool, err error)
+	Rows(ctx context.Context, a ArchiveKey, f Filter, p Page) (rows []Row, more bool, err error)
 	// CountRows counts what a filter selects, and stops at most: all says that
 	// there are no more than n.
-	CountRows(ctx context.Context, space string, owner jid.JID, f Filter, most int) (n int, all bool, err error)
+	CountRows(ctx context.Context, a ArchiveKey, f Filter, most int) (n int, all bool, err error)
 	// ExpireRows deletes, of all archives of a space, rows with IDs below the
 	// given one: the oldest of an archive first, at most limit in all. What is
-	// left of accounts that were removed, of all spaces, goes before, and counts.
-	// It returns how many. Less than limit says that none are left.
+	// left of archives that were removed, of all spaces, and with accounts or not, goes
+	// before, and counts. It returns how many. Less than limit says that none are left.
 	ExpireRows(ctx context.Context, space string, below uint64, limit int) (n int, err error)
 	// LastRow returns the largest ID of all archives, 0 if there are no rows.
 	LastRow(ctx context.Context) (uint64, error)
@@ -80,13 +96,9 @@ type Archive interface {
 // CheckRows tells whether rows keeps the rules of Map.Commit that need no look
 // into the store: nil, or an error that wraps ErrInvalid. It is for adapters.
 func CheckRows(rows []Row) error {
-	type archive struct {
-		space string
-		owner jid.JID
-	}
-	var last map[archive]uint64
+	var last map[ArchiveKey]uint64
 	if len(rows) > 1 {
-		last = make(map[archive]uint64, len(rows))
+		last = make(map[ArchiveKey]uint64, len(rows))
 	}
 	for i := range rows {
 		r := &rows[i]
@@ -96,7 +108,7 @@ func CheckRows(rows []Row) error {
 		if last == nil {
 			continue
 		}
-		a := archive{r.Space, r.Owner}
+		a := r.Archive()
 		if r.ID <= last[a] {
 			return fmt.Errorf("%w: row %d: rows of one archive are not in order of their IDs", ErrInvalid, i)
 		}
@@ -105,12 +117,24 @@ func CheckRows(rows []Row) error {
 	return nil
 }
 
-func checkRow(r *Row) error {
+// checkArchive says what is wrong with the name of an archive.
+func checkArchive(a ArchiveKey) error {
 	switch {
-	case CheckName(r.Space) != nil:
-		return CheckName(r.Space)
-	case !r.Owner.IsBare() || r.Owner.Local() == "":
+	case CheckName(a.Space) != nil:
+		return CheckName(a.Space)
+	case a.Own && (!a.Owner.IsBare() || a.Owner.IsZero()):
+		return errors.New("the owner is no bare JID")
+	case !a.Own && (!a.Owner.IsBare() || a.Owner.Local() == ""):
 		return errors.New("the owner is no name of an account")
+	}
+	return nil
+}
+
+func checkRow(r *Row) error {
+	if err := checkArchive(r.Archive()); err != nil {
+		return err
+	}
+	switch {
 	case r.ID == 0 || r.ID > MaxID:
 		return fmt.Errorf("ID %d", r.ID)
 	case r.With.IsZero():
@@ -121,6 +145,24 @@ func checkRow(r *Row) error {
 		return errors.New("the message is no text")
 	}
 	return nil
+}
+
+// CheckWrites tells whether writes keep the rules of Map.Commit that need no look into
+// the store: nil, or an error that wraps ErrInvalid. It is for adapters.
+func CheckWrites(w *Writes) error {
+	if err := CheckOps(w.Ops); err != nil {
+		return err
+	}
+	for i, a := range w.Remove {
+		err := checkArchive(a)
+		if err == nil && !a.Own {
+			err = errors.New("an archive of an account goes with the account")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: removal %d: %w", ErrInvalid, i, err)
+		}
+	}
+	return CheckRows(w.Rows)
 }
 
 // CheckFilter tells whether a filter is within its bounds: nil, or an error that

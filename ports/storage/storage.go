@@ -98,6 +98,19 @@ type Op struct {
 	Revision uint64
 }
 
+// Writes are what one Commit writes.
+type Writes struct {
+	Ops []Op // name a key once only
+	// Remove are archives of extensions' own that are removed, in front of Rows. Nobody
+	// finds their rows any more; they are deleted then or later, see ExpireRows. Removing
+	// one that is not there is no error.
+	Remove []ArchiveKey
+	Rows   []Row // those of one archive in order of their IDs
+}
+
+// Empty says that there is nothing to write.
+func (w *Writes) Empty() bool { return len(w.Ops) == 0 && len(w.Remove) == 0 && len(w.Rows) == 0 }
+
 // Map is an ordered store of small values, by space, owner and key.
 type Map interface {
 	// Get returns one entry: ErrNotFound.
@@ -105,14 +118,13 @@ type Map interface {
 	// Scan returns at most limit entries whose key begins with prefix, in byte
 	// order of their keys, starting behind the key after ("" for the first).
 	Scan(ctx context.Context, space string, owner jid.JID, prefix, after string, limit int) ([]Entry, error)
-	// Commit applies all ops and appends all rows to their archives, or does
-	// nothing. Ops of one call may name a key once only; rows of one archive are
-	// in order of their IDs. An owner that is an account of a hosted domain must
+	// Commit applies all ops, removes archives, and appends all rows to theirs, or does
+	// nothing. An owner that is an account of a hosted domain must
 	// exist while it is written to, so that nothing is left behind by
 	// RemoveAccount: ErrNotFound; but a row of an account that is not there is
 	// left out, and that is no error: nobody shall find out by it. ErrConflict by
-	// Op.If and by the order of an Archive; ErrInvalid by CheckOps and CheckRows.
-	Commit(ctx context.Context, ops []Op, rows ...Row) error
+	// Op.If and by the order of an Archive; ErrInvalid by CheckWrites.
+	Commit(ctx context.Context, w Writes) error
 }
 
 // Secrets keeps random bytes that must stay the same across restarts and nodes.

@@ -80,9 +80,9 @@ func (s *Store) RemoveAccount(ctx context.Context, user jid.JID) error {
 			delete(s.buckets, b)
 		}
 	}
-	for b := range s.archives {
-		if b.owner == user {
-			delete(s.archives, b)
+	for a := range s.archives {
+		if a.Owner == user && !a.Own {
+			delete(s.archives, a)
 		}
 	}
 	delete(s.rosters, user)

@@ -8,29 +8,28 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// behind says whether a row may be appended to its archive.
-func (s *Store) behind(r *storage.Row) bool {
-	rows := s.archives[bucket{r.Space, r.Owner}]
-	return len(rows) == 0 || rows[len(rows)-1].ID < r.ID
+// behind says whether a row may be appended to its archive, when others were removed.
+func (s *Store) behind(r *storage.Row, removed []storage.ArchiveKey) bool {
+	rows := s.archives[r.Archive()]
+	return len(rows) == 0 || rows[len(rows)-1].ID < r.ID || slices.Contains(removed, r.Archive())
 }
 
-// archive appends a row, unless its owner is not there.
+// archive appends a row, unless it is of an account that is not there.
 func (s *Store) archive(r *storage.Row) {
-	if _, there := s.accounts[r.Owner]; !there {
+	if _, there := s.accounts[r.Owner]; !there && !r.Own {
 		return
 	}
-	b := bucket{r.Space, r.Owner}
+	a := r.Archive()
 	kept := *r
 	kept.Stamp = time.UnixMicro(r.Stamp.UnixMicro()).UTC()
-	s.archives[b] = append(s.archives[b], kept)
+	s.archives[a] = append(s.archives[a], kept)
 }
 
 // Rows implements storage.Archive.
-func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
-	op := "read the archive of " + owner.String()
+func (s *Store) Rows(ctx context.Context, a storage.ArchiveKey, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
+	op := "read the archive of " + a.Owner.String()
 	if err := storage.CheckFilter(&f); err != nil {
 		return nil, false, fmt.Errorf("storage/memory: %s: %w", op, err)
 	}
@@ -40,7 +39,7 @@ func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage
 	defer s.mu.Unlock()
 	var page []storage.Row
 	size := 0
-	for _, r := range s.walk(space, owner, p.Backwards) {
+	for _, r := range s.walk(a, p.Backwards) {
 		switch {
 		case !f.Matches(&r) || p.Limit < 1:
 			continue
@@ -54,8 +53,8 @@ func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage
 }
 
 // walk returns the rows of an archive, in the order in which a page is filled.
-func (s *Store) walk(space string, owner jid.JID, backwards bool) []storage.Row {
-	rows := s.archives[bucket{space, owner}]
+func (s *Store) walk(a storage.ArchiveKey, backwards bool) []storage.Row {
+	rows := s.archives[a]
 	if backwards {
 		rows = slices.Clone(rows)
 		slices.Reverse(rows)
@@ -69,8 +68,8 @@ func inOrder(page []storage.Row) []storage.Row {
 }
 
 // CountRows implements storage.Archive.
-func (s *Store) CountRows(ctx context.Context, space string, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error) {
-	op := "count the archive of " + owner.String()
+func (s *Store) CountRows(ctx context.Context, a storage.ArchiveKey, f storage.Filter, most int) (n int, all bool, err error) {
+	op := "count the archive of " + a.Owner.String()
 	if err := storage.CheckFilter(&f); err != nil {
 		return 0, false, fmt.Errorf("storage/memory: %s: %w", op, err)
 	}
@@ -78,7 +77,7 @@ func (s *Store) CountRows(ctx context.Context, space string, owner jid.JID, f st
 		return 0, false, err
 	}
 	defer s.mu.Unlock()
-	for _, r := range s.archives[bucket{space, owner}] {
+	for _, r := range s.archives[a] {
 		if !f.Matches(&r) {
 			continue
 		}
@@ -96,13 +95,13 @@ func (s *Store) ExpireRows(ctx context.Context, space string, below uint64, limi
 		return 0, err
 	}
 	defer s.mu.Unlock()
-	for b, rows := range s.archives {
-		for b.space == space && len(rows) > 0 && rows[0].ID < below && n < limit {
+	for a, rows := range s.archives {
+		for a.Space == space && len(rows) > 0 && rows[0].ID < below && n < limit {
 			rows = rows[1:]
 			n++
 		}
-		if s.archives[b] = rows; len(rows) == 0 {
-			delete(s.archives, b)
+		if s.archives[a] = rows; len(rows) == 0 {
+			delete(s.archives, a)
 		}
 	}
 	return n, nil

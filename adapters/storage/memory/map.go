@@ -2,7 +2,6 @@ package memory
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -48,29 +47,32 @@ func (s *Store) Scan(ctx context.Context, space string, owner jid.JID, prefix, a
 }
 
 // Commit implements storage.Map: first all is checked, then all is written.
-func (s *Store) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	if err := cmp.Or(storage.CheckOps(ops), storage.CheckRows(rows)); err != nil {
+func (s *Store) Commit(ctx context.Context, w storage.Writes) error {
+	if err := storage.CheckWrites(&w); err != nil {
 		return fmt.Errorf("storage/memory: commit: %w", err)
 	}
 	if err := s.begin(ctx, "commit"); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	for i := range ops {
-		if err := s.allowed(&ops[i]); err != nil {
-			return fmt.Errorf("storage/memory: commit to %s: %w", ops[i].Space, err)
+	for i := range w.Ops {
+		if err := s.allowed(&w.Ops[i]); err != nil {
+			return fmt.Errorf("storage/memory: commit to %s: %w", w.Ops[i].Space, err)
 		}
 	}
-	for i := range rows {
-		if !s.behind(&rows[i]) {
-			return fmt.Errorf("storage/memory: commit to the archive of %s: %w", rows[i].Owner, storage.ErrConflict)
+	for i := range w.Rows {
+		if !s.behind(&w.Rows[i], w.Remove) {
+			return fmt.Errorf("storage/memory: commit to the archive of %s: %w", w.Rows[i].Owner, storage.ErrConflict)
 		}
 	}
-	for i := range ops {
-		s.apply(&ops[i])
+	for i := range w.Ops {
+		s.apply(&w.Ops[i])
 	}
-	for i := range rows {
-		s.archive(&rows[i])
+	for _, a := range w.Remove {
+		delete(s.archives, a)
+	}
+	for i := range w.Rows {
+		s.archive(&w.Rows[i])
 	}
 	return nil
 }

@@ -24,12 +24,12 @@ type Store struct {
 	secrets  map[string][]byte
 	rosters  map[jid.JID]*roster
 	offline  map[jid.JID][]storage.OfflineMessage // in order of their IDs
-	archives map[bucket][]storage.Row             // in order of their IDs
+	archives map[storage.ArchiveKey][]storage.Row // in order of their IDs
 	lastID   uint64                               // of the latest message, so that IDs grow over deletions too
 	revision uint64                               // of the latest write to any entry, so it grows over deletions too
 }
 
-// bucket is where entries, or rows of an archive, of one space and owner are.
+// bucket is where entries of one space and owner are.
 type bucket struct {
 	space string
 	owner jid.JID
@@ -45,7 +45,7 @@ func New() *Store {
 		secrets:  make(map[string][]byte),
 		rosters:  make(map[jid.JID]*roster),
 		offline:  make(map[jid.JID][]storage.OfflineMessage),
-		archives: make(map[bucket][]storage.Row),
+		archives: make(map[storage.ArchiveKey][]storage.Row),
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 // Rows implements storage.Archive.
-func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
-	r := rowReader{store: s, archive: archiveKey{owner, space}, filter: &f, page: p}
+func (s *Store) Rows(ctx context.Context, a storage.ArchiveKey, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
+	r := rowReader{store: s, archive: archiveKey(a), filter: &f, page: p}
 	err := storage.CheckFilter(&f)
 	if err == nil {
 		err = s.read(ctx)
@@ -21,7 +21,7 @@ func (s *Store) Rows(ctx context.Context, space string, owner jid.JID, f storage
 		err = s.look(ctx, func() error { return r.fill(ctx) })
 	}
 	if err != nil {
-		return nil, false, s.dialect.wrap("read the archive of "+owner.String(), err)
+		return nil, false, s.dialect.wrap("read the archive of "+a.Owner.String(), err)
 	}
 	if p.Backwards {
 		slices.Reverse(r.rows)
@@ -69,7 +69,7 @@ func (r *rowReader) fill(ctx context.Context) error {
 	if r.filter.IDs != nil {
 		return r.fillByID(ctx)
 	}
-	q := queryFor(r.filter)
+	q := r.archive.query(r.filter)
 	q.backwards = r.page.Backwards
 	return r.query(ctx, q, q.args(r.archive, r.filter, min(r.page.Limit, math.MaxInt32-1)+1))
 }
@@ -88,7 +88,7 @@ func (r *rowReader) fillByID(ctx context.Context) error {
 		slices.Reverse(ids)
 	}
 	for some := range slices.Chunk(ids, idsAtOnce) {
-		err := r.query(ctx, archiveQuery{byID: true, backwards: r.page.Backwards, count: r.count}, argsByID(r.archive, some))
+		err := r.query(ctx, archiveQuery{own: r.archive.Own, byID: true, backwards: r.page.Backwards, count: r.count}, argsByID(r.archive, some))
 		if err != nil || r.more {
 			return err
 		}
@@ -103,7 +103,7 @@ func (r *rowReader) query(ctx context.Context, q archiveQuery, args []any) error
 	}
 	defer rows.Close()
 	for !r.more && rows.Next() {
-		row := storage.Row{Space: r.archive.space, Owner: r.archive.owner}
+		row := storage.Row{Space: r.archive.Space, Owner: r.archive.Owner, Own: r.archive.Own}
 		var stamp int64
 		var contact, resource string
 		if err := rows.Scan(&row.ID, &stamp, &contact, &resource, &row.XML); err != nil {
@@ -134,10 +134,10 @@ func (r *rowReader) add(row storage.Row) {
 }
 
 // CountRows implements storage.Archive.
-func (s *Store) CountRows(ctx context.Context, space string, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error) {
+func (s *Store) CountRows(ctx context.Context, a storage.ArchiveKey, f storage.Filter, most int) (n int, all bool, err error) {
 	most = min(max(most, 0), math.MaxInt32-1)
-	if n, err = s.count(ctx, archiveKey{owner, space}, &f, most+1); err != nil {
-		return 0, false, s.dialect.wrap("count the archive of "+owner.String(), err)
+	if n, err = s.count(ctx, archiveKey(a), &f, most+1); err != nil {
+		return 0, false, s.dialect.wrap("count the archive of "+a.Owner.String(), err)
 	}
 	return min(n, most), n <= most, nil
 }
@@ -156,14 +156,14 @@ func (s *Store) count(ctx context.Context, a archiveKey, f *storage.Filter, limi
 			n = len(r.rows)
 			return err
 		}
-		q := queryFor(f)
+		q := a.query(f)
 		q.count = true
 		return s.queries.archive[q].QueryRowContext(ctx, q.args(a, f, limit)...).Scan(&n)
 	})
 	return n, err
 }
 
-const selectLastRow = `SELECT coalesce(max((SELECT max(m.id) FROM archived_messages m WHERE m.archive = a.id)), 0) FROM archives a WHERE a.owner IS NOT NULL`
+const selectLastRow = `SELECT coalesce(max((SELECT max(m.id) FROM archived_messages m WHERE m.archive = a.id)), 0) FROM archives a WHERE a.owner IS NOT NULL OR a.name IS NOT NULL`
 
 // LastRow implements storage.Archive: a look into the index for each archive.
 func (s *Store) LastRow(ctx context.Context) (last uint64, err error) {

@@ -7,20 +7,34 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
+// Where an archive is, by archiveKey.args.
+const (
+	ofAccount = `a.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND a.space = ?`
+	ofName    = `a.space = ? AND a.name = ?`
+)
+
 const (
 	// That the archive is there and that the row has its place in it is part of
 	// the statement; only if nothing was inserted is it asked what was wrong.
-	insertRow = `
+	insertRow    = insertRowWhere + ofAccount + insertRowLast
+	insertOwnRow = insertRowWhere + ofName + insertRowLast
+
+	insertRowWhere = `
 		INSERT INTO archived_messages (archive, id, stamp, contact, resource, resource_hash, xml)
-		SELECT a.id, ?, ?, ?, ?, ?, ? FROM archives a
-		WHERE a.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND a.space = ?
+		SELECT a.id, ?, ?, ?, ?, ?, ? FROM archives a WHERE `
+	insertRowLast = `
 			AND NOT EXISTS (SELECT 1 FROM archived_messages m WHERE m.archive = a.id AND m.id >= ?)`
-	selectArchive = `SELECT id FROM archives WHERE owner = ? AND space = ?`
+	selectArchive    = `SELECT id FROM archives WHERE owner = ? AND space = ?`
+	selectOwnArchive = `SELECT a.id FROM archives a WHERE ` + ofName
+	insertOwnArchive = `INSERT INTO archives (space, name) VALUES (?, ?) ON CONFLICT (space, name) WHERE name IS NOT NULL DO NOTHING`
 )
 
-const selectLast = `
-	SELECT a.id, coalesce((SELECT max(m.id) FROM archived_messages m WHERE m.archive = a.id), 0) FROM archives a
-	WHERE a.owner = (SELECT id FROM accounts WHERE domain = ? AND local = ?) AND a.space = ?`
+const (
+	selectLastWhere = `
+		SELECT a.id, coalesce((SELECT max(m.id) FROM archived_messages m WHERE m.archive = a.id), 0) FROM archives a WHERE `
+	selectLast    = selectLastWhere + ofAccount
+	selectOwnLast = selectLastWhere + ofName
+)
 
 var insertMany = newInserts(`INSERT INTO archived_messages (archive, id, stamp, contact, resource, resource_hash, xml) VALUES `, 7)
 
@@ -32,7 +46,7 @@ func (t *tx) appendMany(rows []storage.Row) error {
 	args := make([]any, 0, 7*len(rows))
 	for i := range rows {
 		r := &rows[i]
-		key := archiveKey{r.Owner, r.Space}
+		key := archiveKey(r.Archive())
 		a := archives[key]
 		if a == nil {
 			a = &archive{}
@@ -57,19 +71,34 @@ func (t *tx) appendMany(rows []storage.Row) error {
 // findArchive returns an archive, which it makes if there is none, and its last ID; an id
 // of 0 if its owner is not there.
 func (t *tx) findArchive(key archiveKey, id, last *int64) error {
-	found, err := t.first(selectLast, key.args(), id, last)
+	query := selectLast
+	if key.Own {
+		query = selectOwnLast
+	}
+	found, err := t.first(query, key.args(), id, last)
 	if err != nil || found {
 		return err
 	}
-	owner, err := t.findOwner(key.owner)
-	if err != nil || owner == 0 {
+	if there, err := t.makeArchive(key); err != nil || !there {
 		return err
 	}
-	if _, err := t.exec(insertArchive(""), key.space, owner); err != nil {
-		return err
-	}
-	_, err = t.first(selectLast, key.args(), id, last)
+	_, err = t.first(query, key.args(), id, last)
 	return err
+}
+
+// makeArchive makes an archive that is not there, where nobody else writes meanwhile. It
+// is false if its owner isn't there, either.
+func (t *tx) makeArchive(key archiveKey) (bool, error) {
+	if key.Own {
+		_, err := t.exec(insertOwnArchive, key.args()...)
+		return err == nil, err
+	}
+	owner, err := t.findOwner(key.Owner)
+	if err != nil || owner == 0 {
+		return false, err
+	}
+	_, err = t.exec(insertArchive(""), key.Space, owner)
+	return err == nil, err
 }
 
 // insertArchive makes an archive unless it is there, or its owner is not. lock
@@ -91,18 +120,17 @@ func (t *tx) appendRow(r *storage.Row) error {
 	if err != nil || n > 0 {
 		return err
 	}
-	owner, err := t.findOwner(r.Owner)
-	if err != nil || owner == 0 {
+	if there, err := t.makeArchive(archiveKey(r.Archive())); err != nil || !there {
 		return err // left out
-	}
-	if _, err := t.exec(insertArchive(""), r.Space, owner); err != nil {
-		return err
 	}
 	return t.insertOrConflict(r)
 }
 
 // appendLocked locks the archive first, so that its order is that of commits.
 func (t *tx) appendLocked(r *storage.Row) error {
+	if r.Own {
+		return t.appendOwn(r)
+	}
 	lock := t.dialect.lockRow
 	owner, err := t.findOwner(r.Owner)
 	if err != nil || owner == 0 {
@@ -124,6 +152,28 @@ func (t *tx) appendLocked(r *storage.Row) error {
 	return t.insertOrConflict(r)
 }
 
+// appendOwn is appendLocked to an archive that is an extension's own.
+func (t *tx) appendOwn(r *storage.Row) error {
+	args := archiveKey(r.Archive()).args()
+	find := func() (there bool, err error) {
+		var id int64
+		return t.first(selectOwnArchive+t.dialect.lockRow, args, &id)
+	}
+	there, err := find()
+	if err == nil && !there {
+		if _, err = t.exec(insertOwnArchive, args...); err == nil {
+			there, err = find()
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case !there: // another node has made it and removed it meanwhile
+		return storage.ErrConflict
+	}
+	return t.insertOrConflict(r)
+}
+
 func (t *tx) insertOrConflict(r *storage.Row) error {
 	n, err := t.insertRow(r)
 	if err == nil && n == 0 {
@@ -134,6 +184,10 @@ func (t *tx) insertOrConflict(r *storage.Row) error {
 
 func (t *tx) insertRow(r *storage.Row) (int64, error) {
 	resource := r.With.Resource()
+	if r.Own {
+		return t.exec(insertOwnRow, int64(r.ID), r.Stamp.UnixMicro(), r.With.Bare().String(), resource, resourceHash(resource), r.XML,
+			r.Space, r.Owner.String(), int64(r.ID))
+	}
 	return t.exec(insertRow, int64(r.ID), r.Stamp.UnixMicro(), r.With.Bare().String(), resource, resourceHash(resource), r.XML,
 		r.Owner.Domain(), r.Owner.Local(), r.Space, int64(r.ID))
 }

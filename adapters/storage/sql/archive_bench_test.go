@@ -40,7 +40,7 @@ func BenchmarkArchiveAppend(b *testing.B) {
 			for i := range rows {
 				rows[i] = row(i)
 			}
-			if err := s.Commit(context.Background(), nil, rows...); err != nil {
+			if err := s.Commit(context.Background(), storage.Writes{Rows: rows}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -49,7 +49,7 @@ func BenchmarkArchiveAppend(b *testing.B) {
 				late := new(atomic.Int64)
 				concurrently(b, waiting, func(i int) error {
 					for {
-						err := s.Commit(context.Background(), nil, row(i))
+						err := s.Commit(context.Background(), storage.Writes{Rows: []storage.Row{row(i)}})
 						if !errors.Is(err, storage.ErrConflict) {
 							return err
 						}
@@ -72,7 +72,7 @@ func BenchmarkArchivePage(b *testing.B) {
 		archives := make([]int64, 2)
 		for i, u := range users {
 			row := storage.Row{Space: "mam", Owner: u, ID: 1, Stamp: time.UnixMicro(0), With: users[0], XML: benchMessage}
-			if err := s.Commit(context.Background(), nil, row); err != nil {
+			if err := s.Commit(context.Background(), storage.Writes{Rows: []storage.Row{row}}); err != nil {
 				b.Fatal(err)
 			}
 			if err := s.readers.Get(&archives[i], s.readers.Rebind("SELECT a.id FROM archives a JOIN accounts u ON u.id = a.owner WHERE u.local = ?"), u.Local()); err != nil {
@@ -108,7 +108,7 @@ func BenchmarkArchivePage(b *testing.B) {
 				report := cpu(b)
 				for range b.N {
 					begin := time.Now()
-					if _, _, err := s.Rows(context.Background(), "mam", owner, c.f, c.p); err != nil {
+					if _, _, err := s.Rows(context.Background(), storage.ArchiveKey{Space: "mam", Owner: owner}, c.f, c.p); err != nil {
 						b.Fatal(err)
 					}
 					worst = max(worst, time.Since(begin))
@@ -127,7 +127,7 @@ func BenchmarkArchivePage(b *testing.B) {
 		for _, most := range []int{1000, 100_000} {
 			b.Run(fmt.Sprintf("count to %d", most), func(b *testing.B) {
 				for range b.N {
-					if _, _, err := s.CountRows(context.Background(), "mam", owner, storage.Filter{}, most); err != nil {
+					if _, _, err := s.CountRows(context.Background(), storage.ArchiveKey{Space: "mam", Owner: owner}, storage.Filter{}, most); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -5,12 +5,12 @@ import (
 	"strings"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // archiveQuery tells the statements that read archives apart. Each is prepared
 // by itself, so that its plan does not depend on what a filter leaves open.
 type archiveQuery struct {
+	own       bool // of an archive that is an extension's own
 	with      withWhom
 	timed     bool // by stamp
 	byID      bool // by a list of IDs, and nothing else
@@ -28,6 +28,16 @@ const (
 
 // archiveQueries are all that there are.
 func archiveQueries() (all []archiveQuery) {
+	for _, own := range []bool{false, true} {
+		for _, q := range queriesOfOne() {
+			q.own = own
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+func queriesOfOne() (all []archiveQuery) {
 	for with := withAnybody; with <= withResource; with++ {
 		for _, timed := range []bool{false, true} {
 			all = append(all, archiveQuery{with: with, timed: timed}, archiveQuery{with: with, timed: timed, backwards: true},
@@ -48,7 +58,12 @@ func (q archiveQuery) text(d *dialect) string {
 		index = `archived_messages_contact`
 	}
 	where := ` FROM archived_messages` + d.useIndex(index) + `
-		WHERE archive = (SELECT a.id FROM archives a JOIN accounts u ON u.id = a.owner WHERE u.domain = ? AND u.local = ? AND a.space = ?)`
+		WHERE archive = (SELECT a.id FROM archives a`
+	if q.own {
+		where += ` WHERE a.space = ? AND a.name = ?)`
+	} else {
+		where += ` JOIN accounts u ON u.id = a.owner WHERE u.domain = ? AND u.local = ? AND a.space = ?)`
+	}
 	if q.byID {
 		where += ` AND id IN (?` + strings.Repeat(`, ?`, idsAtOnce-1) + `)`
 	} else {
@@ -76,9 +91,9 @@ func (q archiveQuery) text(d *dialect) string {
 	return `SELECT id, stamp, contact, resource, ` + xml + where + order + ` LIMIT ?`
 }
 
-// queryFor returns what a filter needs, but for its IDs.
-func queryFor(f *storage.Filter) archiveQuery {
-	q := archiveQuery{timed: !f.Start.IsZero() || !f.End.IsZero()}
+// query returns what a filter needs, but for its IDs.
+func (a archiveKey) query(f *storage.Filter) archiveQuery {
+	q := archiveQuery{own: a.Own, timed: !f.Start.IsZero() || !f.End.IsZero()}
 	switch {
 	case f.With.IsZero():
 	case f.With.IsBare():
@@ -129,13 +144,16 @@ func argsByID(a archiveKey, ids []int64) []any {
 	return append(args, idsAtOnce)
 }
 
-// archiveKey names an archive.
-type archiveKey struct {
-	owner jid.JID
-	space string
+// archiveKey is how statements name an archive. Those of accounts and those of extensions'
+// own are not the same.
+type archiveKey storage.ArchiveKey
+
+func (a archiveKey) args() []any {
+	if a.Own {
+		return []any{a.Space, a.Owner.String()}
+	}
+	return []any{a.Owner.Domain(), a.Owner.Local(), a.Space}
 }
 
-func (a archiveKey) args() []any { return []any{a.owner.Domain(), a.owner.Local(), a.space} }
-
 // there says whether there can be such an archive.
-func (a archiveKey) there() bool { return a.owner.IsBare() && storage.CheckName(a.space) == nil }
+func (a archiveKey) there() bool { return a.Owner.IsBare() && storage.CheckName(a.Space) == nil }

@@ -23,7 +23,7 @@ func archiveRow(owner jid.JID, id uint64) storage.Row {
 // archivedIDs are what is in the archive of romeo.
 func archivedIDs(t *testing.T, s *Store, owner jid.JID) (ids []uint64) {
 	t.Helper()
-	rows, _, err := s.Rows(context.Background(), "a", owner, storage.Filter{}, storage.Page{Limit: 10_000})
+	rows, _, err := s.Rows(context.Background(), storage.ArchiveKey{Space: "a", Owner: owner}, storage.Filter{}, storage.Page{Limit: 10_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestLooks(t *testing.T) {
 	for range cap(s.looks) {
 		s.looks <- struct{}{}
 	}
-	if _, _, err := s.Rows(ended, "a", romeo, storage.Filter{}, storage.Page{Limit: 1}); !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrBusy) {
+	if _, _, err := s.Rows(ended, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{}, storage.Page{Limit: 1}); !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrBusy) {
 		t.Error(err)
 	}
 	if _, err := s.Account(t.Context(), romeo); !errors.Is(err, storage.ErrNotFound) { // nobody else waits
@@ -157,7 +157,7 @@ func testAbandonedArchive(t *testing.T, s *Store) {
 	for i := range rows {
 		rows[i] = archiveRow(romeo, uint64(i+1))
 	}
-	if err := s.Commit(t.Context(), nil, rows...); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Rows: rows}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.write(t.Context(), "remove", func(t *tx) error {
@@ -182,7 +182,7 @@ func testAbandonedArchive(t *testing.T, s *Store) {
 	if err := s.CreateAccount(t.Context(), storage.Account{User: romeo}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), nil, archiveRow(romeo, 1)); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{archiveRow(romeo, 1)}}); err != nil {
 		t.Error(err)
 	}
 	for _, c := range []struct{ limit, want, left int }{{0, 0, len(rows) + 3}, {purgedAtOnce, purgedAtOnce, len(rows) + 3 - purgedAtOnce}, {len(rows), len(rows) - purgedAtOnce, 2}, {10, 0, 2}} {
@@ -200,7 +200,7 @@ func testAbandonedArchive(t *testing.T, s *Store) {
 	for i := range rows {
 		rows[i].ID += 10
 	}
-	if err := s.Commit(t.Context(), nil, rows...); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Rows: rows}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RemoveAccount(t.Context(), romeo); err != nil {
@@ -226,7 +226,7 @@ func testArchiveNodes(t *testing.T, a, b *Store) {
 			defer running.Add(-1)
 			for range each {
 				id := uint64(next.Add(1))
-				err := s.Commit(context.Background(), nil, archiveRow(romeo, id))
+				err := s.Commit(context.Background(), storage.Writes{Rows: []storage.Row{archiveRow(romeo, id)}})
 				switch {
 				case err == nil:
 					mu.Lock()
@@ -269,7 +269,7 @@ func testArchiveRemoval(t *testing.T, a, b *Store) {
 				if i%2 == 0 {
 					ops = []storage.Op{{Space: "s", Key: fmt.Sprint(i)}}
 				}
-				if err := a.Commit(context.Background(), ops, archiveRow(romeo, uint64(next.Add(1)))); err != nil && !errors.Is(err, storage.ErrConflict) {
+				if err := a.Commit(context.Background(), storage.Writes{Ops: ops, Rows: []storage.Row{archiveRow(romeo, uint64(next.Add(1)))}}); err != nil && !errors.Is(err, storage.ErrConflict) {
 					t.Error(err)
 				}
 				select {

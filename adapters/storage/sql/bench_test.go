@@ -109,7 +109,7 @@ func BenchmarkCommit(b *testing.B) {
 				value := make([]byte, 300)
 				concurrently(b, waiting, func(i int) error {
 					op := storage.Op{Space: "s", Owner: users[i%len(users)], Key: fmt.Sprint(i), Value: value}
-					return s.Commit(context.Background(), []storage.Op{op})
+					return s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{op}})
 				})
 			})
 		}
@@ -294,7 +294,7 @@ func BenchmarkGet(b *testing.B) {
 	onEach(b, func(b *testing.B, open func(*testing.B) Options) {
 		s, users := benchStore(b, open(b), 100)
 		for _, u := range users {
-			if err := s.Commit(context.Background(), []storage.Op{{Space: "s", Owner: u, Key: "k", Value: make([]byte, 300)}}); err != nil {
+			if err := s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{{Space: "s", Owner: u, Key: "k", Value: make([]byte, 300)}}}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -48,7 +48,7 @@ func commitUntilKilled(o Options) {
 			for n := 0; ; n++ {
 				key := fmt.Sprint(i, "/", n)
 				value := []byte(strings.Repeat(key, 50))
-				if err := s.Commit(context.Background(), []storage.Op{{Space: "s", Key: key, Value: value}}); err != nil {
+				if err := s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{{Space: "s", Key: key, Value: value}}}); err != nil {
 					fmt.Println("error", err)
 					os.Exit(1)
 				}

@@ -74,7 +74,7 @@ func openSmall(t *testing.T, change func(*dialect)) (*Store, *smallDisk) {
 }
 
 func put(s *Store, key string, size int) error {
-	return s.Commit(context.Background(), []storage.Op{{Space: "s", Key: key, Value: make([]byte, size)}})
+	return s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{{Space: "s", Key: key, Value: make([]byte, size)}}})
 }
 
 func mustPut(t *testing.T, s *Store, key string) {
@@ -230,6 +230,8 @@ func testGroups(t *testing.T, open func(*testing.T) *Store) {
 	t.Run("an error that a job hides is its error", func(t *testing.T) { testHiddenError(t, open(t)) })
 	t.Run("rows of many jobs", func(t *testing.T) { testGroupedRows(t, open(t)) })
 	t.Run("an archive without owner", func(t *testing.T) { testAbandonedArchive(t, open(t)) })
+	t.Run("removals of archives among rows of many jobs", func(t *testing.T) { testGroupedRemovals(t, open(t)) })
+	t.Run("an archive that was removed", func(t *testing.T) { testRemovedArchive(t, open(t)) })
 }
 
 func testHalfWay(t *testing.T, s *Store) {
@@ -370,7 +372,7 @@ func TestQueue(t *testing.T) {
 	}
 	full, cancelFull := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancelFull()
-	unavailable(t, "no place in the queue", s.Commit(full, []storage.Op{{Space: "s", Key: "third"}}), "the queue of writes is full")
+	unavailable(t, "no place in the queue", s.Commit(full, storage.Writes{Ops: []storage.Op{{Space: "s", Key: "third"}}}), "the queue of writes is full")
 	cancel()
 	unavailable(t, "given up while it waited", s.dialect.wrap("test", s.writer.wait(ctx, second)), "not written")
 	close(free)

@@ -74,7 +74,7 @@ func writeOverLimit(t *testing.T, path string) {
 	if err := s.readers.Get(&check, "PRAGMA integrity_check"); err != nil || check != "ok" {
 		t.Errorf("integrity_check: %q, %v", check, err)
 	}
-	if err := s.Commit(context.Background(), []storage.Op{{Space: "s", Key: "after", If: true}}); !errors.Is(err, storage.ErrConflict) {
+	if err := s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{{Space: "s", Key: "after", If: true}}}); !errors.Is(err, storage.ErrConflict) {
 		t.Errorf("a conflict: %v", err)
 	}
 	if err := s.Close(); err != nil {

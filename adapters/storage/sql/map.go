@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"cmp"
 	"context"
 	dbsql "database/sql"
 	"errors"
@@ -141,30 +140,38 @@ func behind(prefix string) string {
 }
 
 // Commit implements storage.Map.
-func (s *Store) Commit(ctx context.Context, ops []storage.Op, rows ...storage.Row) error {
-	if err := cmp.Or(storage.CheckOps(ops), storage.CheckRows(rows)); err != nil {
+func (s *Store) Commit(ctx context.Context, w storage.Writes) error {
+	if err := storage.CheckWrites(&w); err != nil {
 		return s.dialect.wrap("commit", err)
-	}
-	if len(ops) == 0 && len(rows) == 0 {
-		return s.dialect.wrap("commit", s.read(ctx))
 	}
 	// The caller may give up and use its memory for something else while the
 	// writer still has it.
-	ops, rows = slices.Clone(ops), slices.Clone(rows)
+	ops, j := slices.Clone(w.Ops), &job{removed: slices.Clone(w.Remove), rows: slices.Clone(w.Rows)}
 	for i := range ops {
 		ops[i].Value = clone(ops[i].Value)
 	}
-	if len(ops) == 0 {
-		return s.write(ctx, "commit to the archive of "+rows[0].Owner.String(), nil, rows...)
+	var op string
+	switch {
+	case w.Empty():
+		return s.dialect.wrap("commit", s.read(ctx))
+	case len(ops) > 0:
+		op = "commit to " + ops[0].Space
+		j.do = func(t *tx) error { return t.applyAll(ops) }
+	case len(j.rows) > 0:
+		op = "commit to the archive of " + j.rows[0].Owner.String()
+	default:
+		op = "remove the archive of " + j.removed[0].Owner.String()
 	}
-	return s.write(ctx, "commit to "+ops[0].Space, func(t *tx) error {
-		for i := range ops {
-			if err := t.apply(&ops[i]); err != nil {
-				return err
-			}
+	return s.dialect.wrap(op, s.writer.do(ctx, j))
+}
+
+func (t *tx) applyAll(ops []storage.Op) error {
+	for i := range ops {
+		if err := t.apply(&ops[i]); err != nil {
+			return err
 		}
-		return nil
-	}, rows...)
+	}
+	return nil
 }
 
 func (t *tx) apply(op *storage.Op) error {

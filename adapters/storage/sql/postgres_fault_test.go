@@ -67,7 +67,7 @@ func testNodes(t *testing.T, server *pgtest.Server) {
 					op.Revision = e.Revision
 				}
 				op.Value = append(e.Value, 'x')
-				err = s.Commit(context.Background(), []storage.Op{op})
+				err = s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{op}})
 				if err == nil {
 					n++
 				} else if !errors.Is(err, storage.ErrConflict) {
@@ -91,6 +91,10 @@ func testNodes(t *testing.T, server *pgtest.Server) {
 	t.Run("an archive whose owner another node removes", func(t *testing.T) {
 		a, b := two(t)
 		testArchiveRemoval(t, a, b)
+	})
+	t.Run("an archive of an extension's own that both remove", func(t *testing.T) {
+		a, b := two(t)
+		testOwnArchiveNodes(t, a, b)
 	})
 	t.Run("the versions of a roster too", func(t *testing.T) {
 		a, b := two(t)

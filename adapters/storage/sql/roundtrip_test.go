@@ -29,7 +29,7 @@ func testRoundTrips(t *testing.T, server *pgtest.Server) {
 		t.Fatal(err)
 	}
 	entry := []storage.Op{{Space: "s", Owner: romeo, Key: "k", Value: []byte("v")}}
-	if err := s.Commit(ctx, entry); err != nil {
+	if err := s.Commit(ctx, storage.Writes{Ops: entry}); err != nil {
 		t.Fatal(err)
 	}
 	version := uint64(1)
@@ -53,7 +53,7 @@ func testRoundTrips(t *testing.T, server *pgtest.Server) {
 			version++
 			return s.ChangeRoster(ctx, romeo, version-1, []storage.RosterItem{item(4)}, nil)
 		}},
-		{"Commit, one entry", begin + 1 + commit, func() error { return s.Commit(ctx, entry) }},
+		{"Commit, one entry", begin + 1 + commit, func() error { return s.Commit(ctx, storage.Writes{Ops: entry}) }},
 		{"AddOffline", begin + 2 + commit, func() error {
 			id, err := s.AddOffline(ctx, romeo, storage.OfflineMessage{XML: []byte("x")}, 100)
 			messages = append(messages, id)

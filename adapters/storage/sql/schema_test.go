@@ -37,7 +37,7 @@ func testNewerSchema(t *testing.T, o Options) {
 		t.Fatal(err)
 	}
 	_, err := New(t.Context(), o, zaptest.NewLogger(t))
-	if err == nil || !strings.Contains(err.Error(), "version 4711") || !strings.Contains(err.Error(), "up to 3:") {
+	if err == nil || !strings.Contains(err.Error(), "version 4711") || !strings.Contains(err.Error(), "up to 4:") {
 		t.Errorf("got %v, want an error with both versions", err)
 	}
 }
@@ -152,7 +152,7 @@ func testRemovalLeavesNoRows(t *testing.T, o Options) {
 	if err := s.CreateAccount(t.Context(), storage.Account{User: user, Keys: []storage.Key{{Hash: "SHA-1"}}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), []storage.Op{{Space: "s", Owner: user, Key: "k"}}); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Ops: []storage.Op{{Space: "s", Owner: user, Key: "k"}}}); err != nil {
 		t.Fatal(err)
 	}
 	item := storage.RosterItem{Contact: user, Subscription: storage.SubNone}
@@ -162,7 +162,7 @@ func testRemovalLeavesNoRows(t *testing.T, o Options) {
 	if _, err := s.AddOffline(t.Context(), user, storage.OfflineMessage{XML: []byte("x")}, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), nil, archiveRow(user, 1)); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{archiveRow(user, 1)}}); err != nil {
 		t.Fatal(err)
 	}
 	rows := func() (sum int) {

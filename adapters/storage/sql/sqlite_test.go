@@ -101,9 +101,10 @@ func frequentQueries(s *Store) []string {
 	for _, q := range archiveQueries() {
 		queries = append(queries, q.text(&s.dialect))
 	}
-	queries = append(queries, insertRow, selectArchive+s.dialect.lockRow, insertArchive(s.dialect.lockRow), deleteRows, selectAbandoned, deleteArchive)
+	queries = append(queries, insertRow, selectArchive+s.dialect.lockRow, insertArchive(s.dialect.lockRow), deleteRows, selectAbandoned(&s.dialect), deleteArchive,
+		insertOwnRow, selectOwnArchive+s.dialect.lockRow, insertOwnArchive, selectLast, selectOwnLast, removeArchive)
 	if s.dialect.remote {
-		queries = append(queries, lockArchives, insertArchives, insertRows)
+		queries = append(queries, lockArchives, insertArchives, insertRows, lockOwnArchives, insertOwnArchives)
 	}
 	return queries
 }

@@ -238,8 +238,7 @@ func (s *Store) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// write hands job and rows to the writer and waits until they are committed or
-// refused.
-func (s *Store) write(ctx context.Context, op string, do func(*tx) error, rows ...storage.Row) error {
-	return s.dialect.wrap(op, s.writer.do(ctx, &job{rows: rows, do: do}))
+// write hands a job to the writer and waits until it is committed or refused.
+func (s *Store) write(ctx context.Context, op string, do func(*tx) error) error {
+	return s.dialect.wrap(op, s.writer.do(ctx, &job{do: do}))
 }

@@ -69,18 +69,18 @@ func (w *writer) transaction(group []*job, savepoints bool) (results []error, _ 
 		return nil, settled, err
 	}
 	t := &tx{conn: w.conn, dialect: &w.dialect, queries: w.queries}
-	if !savepoints {
-		ok, failed := t.appendAll(group)
-		if err := w.unlessNamed(failed); err != nil {
-			return nil, w.afterLoss(err), err
-		}
-		if !ok {
-			return nil, withSavepoints, w.conn.run("ROLLBACK")
-		}
-	}
 	results = make([]error, len(group))
 	kept := 0
 	for i, j := range group {
+		if !savepoints && (i == 0 || len(j.removed) > 0) {
+			ok, failed := t.appendAll(group[i:])
+			if err := w.unlessNamed(failed); err != nil {
+				return nil, w.afterLoss(err), err
+			}
+			if !ok {
+				return nil, withSavepoints, w.conn.run("ROLLBACK")
+			}
+		}
 		if savepoints && len(group) > 1 && !w.indivisible(j) {
 			err = w.inSavepoint(t, j, &results[i])
 		} else {
@@ -92,7 +92,7 @@ func (w *writer) transaction(group []*job, savepoints bool) (results []error, _ 
 		}
 		if results[i] == nil {
 			kept++
-		} else if !savepoints && len(group) > 1 && (t.changed || t.failed != nil || len(j.rows) > 0) {
+		} else if !savepoints && len(group) > 1 && (t.changed || t.failed != nil || len(j.rows)+len(j.removed) > 0) {
 			return nil, withSavepoints, w.conn.run("ROLLBACK")
 		}
 	}
@@ -115,16 +115,23 @@ func (w *writer) afterLoss(err error) again {
 
 // indivisible says whether a job that fails leaves nothing to be undone.
 func (w *writer) indivisible(j *job) bool {
-	return !w.dialect.remote && (j.do == nil && len(j.rows) == 1 || j.single)
+	return !w.dialect.remote && (j.do == nil && len(j.rows) == 1 && len(j.removed) == 0 || j.single)
 }
 
-// appendAll appends the rows of all jobs; ok is false if not all have a place.
+// appendAll removes the archives that the first job does, and appends the rows of all jobs
+// as far as the next one that removes archives; ok is false if not all have a place.
 func (t *tx) appendAll(group []*job) (ok bool, err error) {
+	t.appended = true
+	if err := t.removeArchives(group[0].removed); err != nil {
+		return false, err
+	}
 	var rows []storage.Row
-	for _, j := range group {
+	for i, j := range group {
+		if i > 0 && len(j.removed) > 0 {
+			break
+		}
 		rows = append(rows, j.rows...)
 	}
-	t.appended = true
 	if len(rows) == 0 {
 		return true, nil
 	}

@@ -15,7 +15,8 @@ type tx struct {
 	queries  *queries
 	revision int64 // given out last; 0: not read yet
 	moved    bool  // revision is ahead of the table
-	appended bool  // the rows of all jobs are
+	appended bool  // the rows of all jobs are, as far as the next removal
+	purged   int   // rows of removed archives that were deleted
 
 	// Of the job that runs:
 	changed bool  // it has changed something
@@ -34,9 +35,14 @@ func (t *tx) run(j *job) error {
 	return err
 }
 
-// run appends the job's rows, unless that was done for all the group, and calls
-// the job.
+// run removes archives and appends the job's rows, unless that was done for all the group,
+// and calls the job.
 func (j *job) run(t *tx) error {
+	if !t.appended {
+		if err := t.removeArchives(j.removed); err != nil {
+			return err
+		}
+	}
 	if !t.appended && len(j.rows) > 1 && t.dialect.lockRow == "" {
 		if err := t.appendMany(j.rows); err != nil {
 			return err

@@ -19,15 +19,16 @@ import (
 // first of them waits for the last.
 const maxGroup = 512
 
-// job is one write: rows for archives, then do, which may be nil. It runs inside
+// job is one write: archives that are removed, rows for others, then do, which may be nil. It runs inside
 // a transaction that it may share; do may be called again after its first
 // transaction was lost.
 type job struct {
-	rows   []storage.Row
-	do     func(*tx) error
-	single bool // do changes something by its last statement only: a failure leaves nothing behind
-	state  atomic.Int32
-	result chan error // one place: the writer never waits for whoever asked
+	removed []storage.ArchiveKey
+	rows    []storage.Row
+	do      func(*tx) error
+	single  bool // do changes something by its last statement only: a failure leaves nothing behind
+	state   atomic.Int32
+	result  chan error // one place: the writer never waits for whoever asked
 }
 
 // States of a job: it is begun by the writer, or given up by its caller.

@@ -121,6 +121,15 @@ func (x *Effects) Append(row storage.Row) {
 	x.add(&pluginv1.Effect{What: &pluginv1.Effect_Append{Append: Row(&row)}})
 }
 
+// ArchiveRemove is extension.Archive.Remove.
+func (x *Effects) ArchiveRemove(owner jid.JID) {
+	if owner.IsZero() {
+		x.fail(&Error{"archive_remove", errMissing})
+		return
+	}
+	x.add(&pluginv1.Effect{What: &pluginv1.Effect_ArchiveRemove{ArchiveRemove: owner.String()}})
+}
+
 // Set is extension.Timers.Set.
 func (x *Effects) Set(key string, d time.Duration, state []byte) error {
 	if err := text("set_timer.key", key); err != nil {
@@ -238,6 +247,9 @@ func (l *Limits) effect(m *pluginv1.Effect) (effect, error) {
 	case *pluginv1.Effect_Append:
 		row, err := readRow(w.Append, rowXML)
 		return func(h *extension.Host) error { h.Archive.Append(row); return nil }, in("append", err)
+	case *pluginv1.Effect_ArchiveRemove:
+		owner, err := somebody("archive_remove", w.ArchiveRemove)
+		return func(h *extension.Host) error { h.Archive.Remove(owner); return nil }, err
 	case *pluginv1.Effect_SetTimer:
 		f, err := setTimer(w.SetTimer)
 		return f, in("set_timer", err)

@@ -30,6 +30,8 @@ type archiveOf struct {
 	Reads
 }
 
+func (a archiveOf) Remove(owner jid.JID) { a.ArchiveRemove(owner) }
+
 func (a archiveOf) NewID() uint64 {
 	list, err := a.NewIDs(context.Background(), 1)
 	if err != nil {

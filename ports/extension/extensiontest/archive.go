@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -13,7 +14,7 @@ import (
 // idBits is what an ID has besides its microsecond.
 const idBits = 11
 
-// Rows returns the archive of an account, as committed.
+// Rows returns the archive of an account, or one of the extension's own, as committed.
 func (h *Harness) Rows(owner jid.JID) []storage.Row {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -31,7 +32,7 @@ func (h *Harness) AppendRow(r storage.Row) {
 	if r.Stamp.IsZero() {
 		r.Stamp = h.now
 	}
-	r.Space = h.reg.Name
+	r.Space, r.Own = h.reg.Name, h.owns(r.Owner)
 	h.lastID = max(h.lastID, r.ID)
 	h.rows[r.Owner] = append(h.rows[r.Owner], r)
 }
@@ -46,7 +47,7 @@ func (h *Harness) newID() uint64 {
 // h.mu is held.
 func (h *Harness) checkRow(r *storage.Row) error {
 	switch {
-	case !r.Owner.IsBare() || r.Owner.Local() == "" || r.With.IsZero() || r.XML == "" || len(r.XML) > storage.MaxValue || r.Stamp.IsZero():
+	case !r.Own && r.Owner.Local() == "" || r.With.IsZero() || r.XML == "" || len(r.XML) > storage.MaxValue || r.Stamp.IsZero():
 		return fmt.Errorf("extensiontest: row %d is not complete, or too large", r.ID)
 	case r.ID == 0 || r.ID > h.lastID:
 		return fmt.Errorf("extensiontest: the ID %d of a row is none of NewID", r.ID)
@@ -72,8 +73,36 @@ func (x archive) NewID() uint64 {
 
 func (x archive) Append(row storage.Row) {
 	x.t.open()
-	row.Space, row.Owner = x.t.h.reg.Name, row.Owner.Bare()
+	row.Space, row.Owner, row.Own = x.t.h.reg.Name, row.Owner.Bare(), x.t.h.owns(row.Owner)
+	if err := x.t.h.hasArchive(row.Owner); err != nil {
+		x.t.err = err
+		return
+	}
 	x.t.rows = append(x.t.rows, row)
+}
+
+func (x archive) Remove(owner jid.JID) {
+	x.t.open()
+	owner = owner.Bare()
+	if !x.t.h.owns(owner) {
+		x.t.err = fmt.Errorf("%w: %s does not own the archive of %q", extension.ErrPermission, x.t.h.reg.Name, owner)
+		return
+	}
+	x.t.rows = slices.DeleteFunc(x.t.rows, func(r storage.Row) bool { return r.Owner == owner })
+	x.t.removed = append(x.t.removed, owner)
+}
+
+// owns says whether an address is one of a component of the extension.
+func (h *Harness) owns(j jid.JID) bool {
+	return slices.ContainsFunc(h.componentDomains(), func(c component) bool { return c.domain == j.Domain() })
+}
+
+// hasArchive returns an error if there can be no archive of this owner.
+func (h *Harness) hasArchive(owner jid.JID) error {
+	if h.owns(owner) || h.hosted(owner.Domain()) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s keeps no archive of %q", extension.ErrPermission, h.reg.Name, owner)
 }
 
 // read returns the rows that a filter selects, in order.
@@ -83,6 +112,9 @@ func (x archive) read(call string, owner jid.JID, f *storage.Filter) (found []st
 		return nil, err
 	}
 	h := x.t.h
+	if err := h.hasArchive(owner); err != nil {
+		return nil, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.fail != nil {

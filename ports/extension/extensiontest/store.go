@@ -88,8 +88,8 @@ func (h *Harness) BeforeCommit(f func()) {
 }
 
 // commit applies all writes or none.
-func (h *Harness) commit(writes []write, rows []storage.Row) error {
-	if len(writes) == 0 && len(rows) == 0 {
+func (h *Harness) commit(writes []write, removed []jid.JID, rows []storage.Row) error {
+	if len(writes) == 0 && len(removed) == 0 && len(rows) == 0 {
 		return nil
 	}
 	h.mu.Lock()
@@ -116,12 +116,15 @@ func (h *Harness) commit(writes []write, rows []storage.Row) error {
 		if err := h.checkRow(&rows[i]); err != nil {
 			return err
 		}
-		if h.late(&rows[i]) {
+		if h.late(&rows[i]) && !slices.Contains(removed, rows[i].Owner) {
 			return errConflict
 		}
 	}
+	for _, owner := range removed {
+		delete(h.rows, owner)
+	}
 	for _, r := range rows {
-		if h.Accounts.exists(r.Owner) {
+		if r.Own || h.Accounts.exists(r.Owner) {
 			h.rows[r.Owner] = append(h.rows[r.Owner], r)
 		}
 	}

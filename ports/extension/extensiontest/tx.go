@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +57,7 @@ func (h *Harness) transact(kind *tx, fn handler) (*tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = h.commit(t.writes, t.rows)
+		err = h.commit(t.writes, t.removed, t.rows)
 		if !errors.Is(err, errConflict) {
 			return t, err
 		}
@@ -91,12 +90,13 @@ type tx struct {
 	about  jid.JID // of a stage handler: whose Residents are in memory
 	closed atomic.Bool
 
-	writes []write
-	rows   []storage.Row
-	first  []func() // in front of the answer
-	after  []func()
-	sends  int
-	err    error // of calls that return none
+	writes  []write
+	removed []jid.JID // archives, in front of rows
+	rows    []storage.Row
+	first   []func() // in front of the answer
+	after   []func()
+	sends   int
+	err     error // of calls that return none
 
 	remembers map[string]*extension.Entry // nil: deleted
 	puts      int                         // bytes
@@ -138,10 +138,9 @@ type stanzas struct{ t *tx }
 // mayMake says whether the extension may send s.
 func (x stanzas) mayMake(s *stanza.Stanza) error {
 	h, from := x.t.h, s.From
-	own := slices.ContainsFunc(h.componentDomains(), func(c component) bool { return c.domain == from.Domain() })
 	switch {
 	case from.IsZero():
-	case own, from.Local() == "" && h.hosted(from.Domain()), h.hosted(from.Domain()) && from.IsBare() && s.To.Bare() == from && !x.carbon(s):
+	case h.owns(from), from.Local() == "" && h.hosted(from.Domain()), h.hosted(from.Domain()) && from.IsBare() && s.To.Bare() == from && !x.carbon(s):
 		return x.count()
 	}
 	return fmt.Errorf("%w: %s may not send from %q", extension.ErrPermission, h.reg.Name, from)

@@ -22,7 +22,7 @@ func row(owner jid.JID, id uint64, with, xml string) storage.Row {
 func archive(t *testing.T, s storage.Store, rows ...storage.Row) {
 	t.Helper()
 	for _, r := range rows {
-		if err := s.Commit(t.Context(), nil, r); err != nil {
+		if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{r}}); err != nil {
 			t.Fatalf("Commit of row %d: %v", r.ID, err)
 		}
 	}
@@ -31,7 +31,7 @@ func archive(t *testing.T, s storage.Store, rows ...storage.Row) {
 // archived fails the test unless exactly these rows are in the archive.
 func archived(t *testing.T, s storage.Store, owner jid.JID, want ...storage.Row) {
 	t.Helper()
-	got, more, err := s.Rows(t.Context(), "a", owner, storage.Filter{}, storage.Page{Limit: 10_000})
+	got, more, err := s.Rows(t.Context(), storage.ArchiveKey{Space: "a", Owner: owner}, storage.Filter{}, storage.Page{Limit: 10_000})
 	if err != nil || more || !slices.Equal(got, want) {
 		t.Errorf("the archive of %s has %v, more: %t, %v\nwant %v", owner, ids(got), more, err, ids(want))
 	}
@@ -70,7 +70,7 @@ func testArchive(t *testing.T, open Open) {
 		rest := row(romeo, 1, "juliet@example.org", "x")
 		rest.Space, rest.Stamp = "b", stamp.Add(999*time.Nanosecond).In(zone)
 		archive(t, s, rest)
-		got, _, err := s.Rows(ctx, "b", romeo, storage.Filter{}, storage.Page{Limit: 10})
+		got, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "b", Owner: romeo}, storage.Filter{}, storage.Page{Limit: 10})
 		if err != nil || len(got) != 1 || !got[0].Stamp.Equal(stamp) || got[0].Stamp.Location() != time.UTC {
 			t.Errorf("got %v, %v, want the stamp %v", got, err, stamp)
 		}
@@ -82,11 +82,11 @@ func testArchive(t *testing.T, open Open) {
 		archive(t, s, a, b, c)
 		archived(t, s, romeo, a)
 		archived(t, s, juliet, b)
-		if got, _, err := s.Rows(ctx, "c", romeo, storage.Filter{}, storage.Page{Limit: 10}); err != nil || !slices.Equal(got, []storage.Row{c}) {
+		if got, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "c", Owner: romeo}, storage.Filter{}, storage.Page{Limit: 10}); err != nil || !slices.Equal(got, []storage.Row{c}) {
 			t.Errorf("got %v, %v", got, err)
 		}
 		for _, space := range []string{"", "none", "a\x00", strings.Repeat("a", storage.MaxName+1)} {
-			if got, more, err := s.Rows(ctx, space, romeo, storage.Filter{}, storage.Page{Limit: 10}); err != nil || more || len(got) > 0 {
+			if got, more, err := s.Rows(ctx, storage.ArchiveKey{Space: space, Owner: romeo}, storage.Filter{}, storage.Page{Limit: 10}); err != nil || more || len(got) > 0 {
 				t.Errorf("space %q: got %v, %v", space, got, err)
 			}
 		}
@@ -99,14 +99,14 @@ func testArchive(t *testing.T, open Open) {
 		a := row(romeo, 10, "x.example", "a")
 		archive(t, s, a)
 		for _, id := range []uint64{1, 9, 10} {
-			is(t, fmt.Sprint("ID ", id), s.Commit(ctx, nil, row(romeo, id, "x.example", "late")), storage.ErrConflict)
-			is(t, fmt.Sprint("ID ", id, " and a good one"), s.Commit(ctx, nil, row(romeo, id, "x.example", "late"), row(romeo, 20, "x.example", "b")), storage.ErrConflict)
-			is(t, fmt.Sprint("ID ", id, " and another archive"), s.Commit(ctx, nil, row(juliet, 20, "x.example", "b"), row(romeo, id, "x.example", "late")), storage.ErrConflict)
+			is(t, fmt.Sprint("ID ", id), s.Commit(ctx, storage.Writes{Rows: []storage.Row{row(romeo, id, "x.example", "late")}}), storage.ErrConflict)
+			is(t, fmt.Sprint("ID ", id, " and a good one"), s.Commit(ctx, storage.Writes{Rows: []storage.Row{row(romeo, id, "x.example", "late"), row(romeo, 20, "x.example", "b")}}), storage.ErrConflict)
+			is(t, fmt.Sprint("ID ", id, " and another archive"), s.Commit(ctx, storage.Writes{Rows: []storage.Row{row(juliet, 20, "x.example", "b"), row(romeo, id, "x.example", "late")}}), storage.ErrConflict)
 		}
 		archived(t, s, romeo, a)
 		archived(t, s, juliet)
 		b, c := row(romeo, 11, "x.example", "b"), row(romeo, 12, "x.example", "c")
-		if err := s.Commit(ctx, nil, b, c); err != nil {
+		if err := s.Commit(ctx, storage.Writes{Rows: []storage.Row{b, c}}); err != nil {
 			t.Error(err)
 		}
 		archived(t, s, romeo, a, b, c)
@@ -133,19 +133,19 @@ func testArchive(t *testing.T, open Open) {
 			"message not in UTF-8":      bad(func(r *storage.Row) { r.XML = "\xff" }),
 			"an ID twice":               bad(func(r *storage.Row) { r.ID = 1 }),
 		} {
-			is(t, name, s.Commit(ctx, []storage.Op{{Space: "s", Key: "k"}}, row(romeo, 1, "x.example", "x"), r), storage.ErrInvalid)
+			is(t, name, s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Key: "k"}}, Rows: []storage.Row{row(romeo, 1, "x.example", "x"), r}}), storage.ErrInvalid)
 		}
 		archived(t, s, romeo)
 		absent(t, s, "s", jid.JID{}, "k")
-		_, _, err := s.Rows(ctx, "a", romeo, storage.Filter{IDs: make([]uint64, storage.MaxIDs+1)}, storage.Page{Limit: 1})
+		_, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{IDs: make([]uint64, storage.MaxIDs+1)}, storage.Page{Limit: 1})
 		is(t, "Rows", err, storage.ErrInvalid)
-		_, _, err = s.CountRows(ctx, "a", romeo, storage.Filter{IDs: make([]uint64, storage.MaxIDs+1)}, 1)
+		_, _, err = s.CountRows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{IDs: make([]uint64, storage.MaxIDs+1)}, 1)
 		is(t, "CountRows", err, storage.ErrInvalid)
 	})
 	t.Run("a row of who is no account is left out, without an error", func(t *testing.T) {
 		s := start(t, open, romeo, juliet)
 		a := row(romeo, 2, "x.example", "a")
-		if err := s.Commit(ctx, []storage.Op{{Space: "s", Key: "k", Value: []byte("v")}}, row(nobody, 1, "x.example", "x"), a, row(nobody, 3, "x.example", "x")); err != nil {
+		if err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Key: "k", Value: []byte("v")}}, Rows: []storage.Row{row(nobody, 1, "x.example", "x"), a, row(nobody, 3, "x.example", "x")}}); err != nil {
 			t.Error(err)
 		}
 		archive(t, s, row(nobody, 2, "x.example", "x"), row(nobody, 2, "x.example", "x"))
@@ -162,13 +162,13 @@ func testArchive(t *testing.T, open Open) {
 		a, b := row(romeo, 1, "x.example", "a"), row(romeo, 2, "x.example", "b")
 		archive(t, s, a)
 		op := storage.Op{Space: "s", Owner: romeo, Key: "k", Value: []byte("v")}
-		is(t, "an op in conflict", s.Commit(ctx, []storage.Op{op, {Space: "s", Key: "absent", If: true, Revision: 1}}, b), storage.ErrConflict)
-		is(t, "an op for nobody", s.Commit(ctx, []storage.Op{op, {Space: "s", Owner: nobody, Key: "k"}}, b), storage.ErrNotFound)
-		is(t, "a row in conflict", s.Commit(ctx, []storage.Op{op}, row(romeo, 1, "x.example", "x")), storage.ErrConflict)
-		is(t, "an op that is none", s.Commit(ctx, []storage.Op{{}}, b), storage.ErrInvalid)
+		is(t, "an op in conflict", s.Commit(ctx, storage.Writes{Ops: []storage.Op{op, {Space: "s", Key: "absent", If: true, Revision: 1}}, Rows: []storage.Row{b}}), storage.ErrConflict)
+		is(t, "an op for nobody", s.Commit(ctx, storage.Writes{Ops: []storage.Op{op, {Space: "s", Owner: nobody, Key: "k"}}, Rows: []storage.Row{b}}), storage.ErrNotFound)
+		is(t, "a row in conflict", s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}, Rows: []storage.Row{row(romeo, 1, "x.example", "x")}}), storage.ErrConflict)
+		is(t, "an op that is none", s.Commit(ctx, storage.Writes{Ops: []storage.Op{{}}, Rows: []storage.Row{b}}), storage.ErrInvalid)
 		archived(t, s, romeo, a)
 		absent(t, s, "s", romeo, "k")
-		if err := s.Commit(ctx, []storage.Op{op}, b); err != nil {
+		if err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}, Rows: []storage.Row{b}}); err != nil {
 			t.Error(err)
 		}
 		archived(t, s, romeo, a, b)
@@ -180,7 +180,7 @@ func testArchive(t *testing.T, open Open) {
 		for i := range many {
 			many[i] = row(romeo, uint64(i+1), "x.example", "x")
 		}
-		if err := s.Commit(ctx, nil, many...); err != nil {
+		if err := s.Commit(ctx, storage.Writes{Rows: many}); err != nil {
 			t.Fatal(err)
 		}
 		kept := row(juliet, 1, "x.example", "x")
@@ -242,14 +242,14 @@ func testArchiveExpiry(t *testing.T, open Open) {
 	expire(9, 100, 5) // of both
 	archived(t, s, romeo, all[8:]...)
 	archived(t, s, juliet)
-	is(t, "an ID below those that are left", s.Commit(ctx, nil, row(romeo, 3, "x.example", "x")), storage.ErrConflict)
+	is(t, "an ID below those that are left", s.Commit(ctx, storage.Writes{Rows: []storage.Row{row(romeo, 3, "x.example", "x")}}), storage.ErrConflict)
 	for left := 12; left > 0; left -= 5 {
 		expire(1<<64-1, 5, min(5, left))
 	}
 	expire(1<<64-1, 5, 0)
 	archived(t, s, romeo)
 	last(30)
-	if got, _, err := s.Rows(ctx, "b", juliet, storage.Filter{}, storage.Page{Limit: 10}); err != nil || !slices.Equal(got, []storage.Row{apart}) {
+	if got, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "b", Owner: juliet}, storage.Filter{}, storage.Page{Limit: 10}); err != nil || !slices.Equal(got, []storage.Row{apart}) {
 		t.Errorf("the other space has %v, %v", got, err)
 	}
 }
@@ -269,7 +269,7 @@ func testArchiveConcurrent(t *testing.T, open Open) {
 			var seen []storage.Row
 			for end := false; !end; {
 				end = left.Load() == 0
-				got, _, err := s.Rows(ctx, "a", romeo, storage.Filter{}, storage.Page{Limit: 10_000})
+				got, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{}, storage.Page{Limit: 10_000})
 				if err != nil {
 					return err
 				}
@@ -291,7 +291,7 @@ func testArchiveConcurrent(t *testing.T, open Open) {
 				ops = append(ops, storage.Op{Space: "s", Key: "absent", If: true, Revision: 1})
 			}
 			r := row(owner, uint64(next.Add(1)), "x.example", fmt.Sprint(i))
-			err := s.Commit(ctx, ops, r)
+			err := s.Commit(ctx, storage.Writes{Ops: ops, Rows: []storage.Row{r}})
 			switch {
 			case n%7 == 0 && !errors.Is(err, storage.ErrConflict):
 				return fmt.Errorf("an op in conflict: %w", err)

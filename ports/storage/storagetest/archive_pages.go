@@ -26,7 +26,7 @@ func conversations(t *testing.T, s storage.Store) (all []storage.Row) {
 		all = append(all, r)
 		other := r
 		other.Owner, other.ID = juliet, r.ID+5
-		if err := s.Commit(t.Context(), nil, r, other); err != nil {
+		if err := s.Commit(t.Context(), storage.Writes{Rows: []storage.Row{r, other}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func testArchivePages(t *testing.T, open Open) {
 	check := func(t *testing.T, f storage.Filter, p storage.Page) {
 		t.Helper()
 		want, wantMore := selected(all, f, p)
-		got, more, err := s.Rows(ctx, "a", romeo, f, p)
+		got, more, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, f, p)
 		if err != nil || more != wantMore || !slices.Equal(got, want) {
 			t.Errorf("%+v, %+v\n got %v, more: %t, %v\nwant %v, more: %t", f, p, ids(got), more, err, ids(want), wantMore)
 		}
@@ -125,7 +125,7 @@ func testArchivePages(t *testing.T, open Open) {
 			var got []storage.Row
 			f := storage.Filter{With: juliet}
 			for more := true; more; {
-				page, m, err := s.Rows(ctx, "a", romeo, f, storage.Page{Limit: 7, Backwards: backwards})
+				page, m, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, f, storage.Page{Limit: 7, Backwards: backwards})
 				if err != nil || m && len(page) != 7 {
 					t.Fatalf("a page of %v, %v", ids(page), err)
 				}
@@ -148,13 +148,13 @@ func testArchivePages(t *testing.T, open Open) {
 		for name, f := range filters {
 			want, _ := selected(all, f, many)
 			for _, most := range []int{-1, 0, 1, len(want) - 1, len(want), len(want) + 1, 1000} {
-				n, all, err := s.CountRows(ctx, "a", romeo, f, most)
+				n, all, err := s.CountRows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, f, most)
 				if wantAll := max(most, 0) >= len(want); err != nil || n != min(len(want), max(most, 0)) || all != wantAll {
 					t.Errorf("%s, at most %d: %d, all: %t, %v; there are %d", name, most, n, all, err, len(want))
 				}
 			}
 		}
-		if n, all, err := s.CountRows(ctx, "a", nobody, storage.Filter{}, 10); n != 0 || !all || err != nil {
+		if n, all, err := s.CountRows(ctx, storage.ArchiveKey{Space: "a", Owner: nobody}, storage.Filter{}, 10); n != 0 || !all || err != nil {
 			t.Errorf("of nobody: %d, %t, %v", n, all, err)
 		}
 	})

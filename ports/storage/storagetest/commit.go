@@ -75,7 +75,7 @@ func testCommit(t *testing.T, open Open) {
 			second := storage.Op{Space: "s", Owner: romeo, Key: "second", Value: []byte("x")}
 			del := storage.Op{Space: "s", Owner: romeo, Key: "gone?", Delete: true}
 			for _, ops := range [][]storage.Op{{first, second, del, c.op}, {c.op, first, second, del}, {first, c.op, del, second}} {
-				is(t, "Commit", s.Commit(ctx, ops), c.want)
+				is(t, "Commit", s.Commit(ctx, storage.Writes{Ops: ops}), c.want)
 				absent(t, s, "s", jid.JID{}, "first")
 				absent(t, s, "s", romeo, "second")
 				get(t, s, "s", jid.JID{}, "there", "old")
@@ -92,7 +92,7 @@ func testCommit(t *testing.T, open Open) {
 		if err := s.RemoveAccount(ctx, romeo); err != nil {
 			t.Fatal(err)
 		}
-		is(t, "Commit", s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: "k"}}), storage.ErrNotFound)
+		is(t, "Commit", s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Owner: romeo, Key: "k"}}}), storage.ErrNotFound)
 	})
 }
 
@@ -104,7 +104,7 @@ func testRevisions(t *testing.T, open Open) {
 			op := storage.Op{Space: "s", Owner: owner, Key: "k", If: true}
 			write := func(revision uint64, value string) error {
 				op.Revision, op.Value = revision, []byte(value)
-				return s.Commit(ctx, []storage.Op{op})
+				return s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}})
 			}
 			if err := write(0, "first"); err != nil {
 				t.Fatal(err)
@@ -118,7 +118,7 @@ func testRevisions(t *testing.T, open Open) {
 			is(t, "stale", write(r1, "x"), storage.ErrConflict)
 			is(t, "from the future", write(r2+1, "x"), storage.ErrConflict)
 			is(t, "beyond 63 bits", write(1<<63+r2, "x"), storage.ErrConflict)
-			is(t, "stale deletion", s.Commit(ctx, []storage.Op{{Space: "s", Owner: owner, Key: "k", Delete: true, If: true, Revision: r1}}), storage.ErrConflict)
+			is(t, "stale deletion", s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Owner: owner, Key: "k", Delete: true, If: true, Revision: r1}}}), storage.ErrConflict)
 			get(t, s, "s", owner, "k", "second")
 			put(t, s, storage.Op{Space: "s", Owner: owner, Key: "k", Delete: true, If: true, Revision: r2})
 			absent(t, s, "s", owner, "k")
@@ -175,7 +175,7 @@ func testConcurrent(t *testing.T, open Open) {
 					return err
 				}
 				op.Value = []byte(strconv.Itoa(n + 1))
-				if err := s.Commit(ctx, []storage.Op{op}); !errors.Is(err, storage.ErrConflict) {
+				if err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}}); !errors.Is(err, storage.ErrConflict) {
 					return err
 				}
 			}
@@ -201,9 +201,9 @@ func testConcurrent(t *testing.T, open Open) {
 			if i%3 == 0 {
 				owner = nobody
 			}
-			return s.Commit(ctx, []storage.Op{
+			return s.Commit(ctx, storage.Writes{Ops: []storage.Op{
 				{Space: "s", Key: fmt.Sprint("before ", i), Value: []byte("x")},
-				{Space: "s", Owner: owner, Key: fmt.Sprint(i), Value: []byte("x")}})
+				{Space: "s", Owner: owner, Key: fmt.Sprint(i), Value: []byte("x")}}})
 		})
 		for i, err := range errs {
 			if i%3 == 0 {
@@ -263,7 +263,7 @@ func testConcurrent(t *testing.T, open Open) {
 		for i := range 8 {
 			writers.Go(func() {
 				for n := 0; ; n++ {
-					err := s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i, "/", n)}})
+					err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i, "/", n)}}})
 					if n == 0 {
 						first <- struct{}{}
 					}

@@ -90,21 +90,21 @@ var calls = []struct {
 		return err
 	}},
 	{"Commit", true, func(ctx context.Context, s storage.Store) error {
-		return s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: "new"}})
+		return s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Owner: romeo, Key: "new"}}})
 	}},
 	{"Commit of a row", true, func(ctx context.Context, s storage.Store) error {
-		return s.Commit(ctx, nil, row(romeo, 1, "juliet@example.org", "x"))
+		return s.Commit(ctx, storage.Writes{Rows: []storage.Row{row(romeo, 1, "juliet@example.org", "x")}})
 	}},
 	{"Rows", false, func(ctx context.Context, s storage.Store) error {
-		_, _, err := s.Rows(ctx, "a", romeo, storage.Filter{}, storage.Page{Limit: 1})
+		_, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{}, storage.Page{Limit: 1})
 		return err
 	}},
 	{"Rows by ID", false, func(ctx context.Context, s storage.Store) error {
-		_, _, err := s.Rows(ctx, "a", romeo, storage.Filter{IDs: []uint64{1}}, storage.Page{Limit: 1})
+		_, _, err := s.Rows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{IDs: []uint64{1}}, storage.Page{Limit: 1})
 		return err
 	}},
 	{"CountRows", false, func(ctx context.Context, s storage.Store) error {
-		_, _, err := s.CountRows(ctx, "a", romeo, storage.Filter{}, 10)
+		_, _, err := s.CountRows(ctx, storage.ArchiveKey{Space: "a", Owner: romeo}, storage.Filter{}, 10)
 		return err
 	}},
 	{"LastRow", false, func(ctx context.Context, s storage.Store) error { _, err := s.LastRow(ctx); return err }},
@@ -170,7 +170,7 @@ func testLifecycle(t *testing.T, open Open) {
 		for i := range 16 {
 			wg.Go(func() {
 				for n := 0; ; n++ {
-					err := s.Commit(context.Background(), []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i)}})
+					err := s.Commit(context.Background(), storage.Writes{Ops: []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i)}}})
 					if err == nil {
 						_, err = s.Get(context.Background(), "s", romeo, "k")
 					}
@@ -215,7 +215,7 @@ func testLifecycle(t *testing.T, open Open) {
 			result := make(chan error, 1)
 			a, b := fmt.Sprint("a", i), fmt.Sprint("b", i)
 			go func() {
-				result <- s.Commit(ctx, []storage.Op{{Space: "s", Key: a, Value: []byte("v")}, {Space: "s", Key: b, Value: []byte("v")}})
+				result <- s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Key: a, Value: []byte("v")}, {Space: "s", Key: b, Value: []byte("v")}}})
 			}()
 			cancel()
 			err := <-result

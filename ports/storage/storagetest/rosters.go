@@ -391,7 +391,7 @@ func testRosterConcurrent(t *testing.T, open Open) {
 			case 1:
 				return s.ChangeRoster(ctx, juliet, 7, items("a@example.org"), nil)
 			case 2:
-				return s.Commit(ctx, []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i)}})
+				return s.Commit(ctx, storage.Writes{Ops: []storage.Op{{Space: "s", Owner: romeo, Key: fmt.Sprint(i)}}})
 			}
 			_, err := s.AddOffline(ctx, romeo, message(fmt.Sprint(i)), 100)
 			return err

@@ -44,6 +44,8 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 	t.Run("ArchiveExpiry", func(t *testing.T) { testArchiveExpiry(t, open) })
 	t.Run("ArchivePages", func(t *testing.T) { testArchivePages(t, open) })
 	t.Run("ArchiveConcurrent", func(t *testing.T) { testArchiveConcurrent(t, open) })
+	t.Run("OwnArchive", func(t *testing.T) { testOwnArchive(t, open) })
+	t.Run("OwnArchiveConcurrent", func(t *testing.T) { testOwnArchiveConcurrent(t, open) })
 	t.Run("Secrets", func(t *testing.T) { testSecrets(t, open) })
 	t.Run("Lifecycle", func(t *testing.T) { testLifecycle(t, open) })
 	if reopen != nil {
@@ -89,7 +91,7 @@ func account(user jid.JID) storage.Account {
 
 func put(t *testing.T, s storage.Store, ops ...storage.Op) {
 	t.Helper()
-	if err := s.Commit(t.Context(), ops); err != nil {
+	if err := s.Commit(t.Context(), storage.Writes{Ops: ops}); err != nil {
 		t.Fatalf("Commit: %v", err)
 	}
 }

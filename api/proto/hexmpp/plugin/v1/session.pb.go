@@ -2403,6 +2403,7 @@ type Effect struct {
 	//	*Effect_Withdraw
 	//	*Effect_Announce
 	//	*Effect_Stream
+	//	*Effect_ArchiveRemove
 	What          isEffect_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2616,6 +2617,15 @@ func (x *Effect) GetStream() *KernelStream {
 	return nil
 }
 
+func (x *Effect) GetArchiveRemove() string {
+	if x != nil {
+		if x, ok := x.What.(*Effect_ArchiveRemove); ok {
+			return x.ArchiveRemove
+		}
+	}
+	return ""
+}
+
 type isEffect_What interface {
 	isEffect_What()
 }
@@ -2696,6 +2706,10 @@ type Effect_Stream struct {
 	Stream *KernelStream `protobuf:"bytes,19,opt,name=stream,proto3,oneof"`
 }
 
+type Effect_ArchiveRemove struct {
+	ArchiveRemove string `protobuf:"bytes,20,opt,name=archive_remove,json=archiveRemove,proto3,oneof"` // its owner; see ArchiveRow
+}
+
 func (*Effect_Send) isEffect_What() {}
 
 func (*Effect_Precede) isEffect_What() {}
@@ -2733,6 +2747,8 @@ func (*Effect_Withdraw) isEffect_What() {}
 func (*Effect_Announce) isEffect_What() {}
 
 func (*Effect_Stream) isEffect_What() {}
+
+func (*Effect_ArchiveRemove) isEffect_What() {}
 
 type Send struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2976,6 +2992,9 @@ func (x *Write) GetIfRevision() uint64 {
 	return 0
 }
 
+// ArchiveRow is a row of an archive: of an account, or, where the owner is a bare JID of a
+// domain of the plugin's components, of the plugin's own one of that name. That is made with
+// its first row, and there until archive_remove deletes it, in order with rows.
 type ArchiveRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -6274,7 +6293,7 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"/\n" +
 	"\x05Reset\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xfb\a\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xa4\b\n" +
 	"\x06Effect\x12,\n" +
 	"\x04send\x18\x01 \x01(\v2\x16.hexmpp.plugin.v1.SendH\x00R\x04send\x122\n" +
 	"\aprecede\x18\x02 \x01(\v2\x16.hexmpp.plugin.v1.SendH\x00R\aprecede\x123\n" +
@@ -6296,7 +6315,8 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\arelease\x18\x10 \x01(\tH\x00R\arelease\x12<\n" +
 	"\bwithdraw\x18\x11 \x01(\v2\x1e.hexmpp.plugin.v1.TellPresenceH\x00R\bwithdraw\x12<\n" +
 	"\bannounce\x18\x12 \x01(\v2\x1e.hexmpp.plugin.v1.TellPresenceH\x00R\bannounce\x128\n" +
-	"\x06stream\x18\x13 \x01(\v2\x1e.hexmpp.plugin.v1.KernelStreamH\x00R\x06streamB\x06\n" +
+	"\x06stream\x18\x13 \x01(\v2\x1e.hexmpp.plugin.v1.KernelStreamH\x00R\x06stream\x12'\n" +
+	"\x0earchive_remove\x18\x14 \x01(\tH\x00R\rarchiveRemoveB\x06\n" +
 	"\x04what\"8\n" +
 	"\x04Send\x120\n" +
 	"\x06stanza\x18\x01 \x01(\v2\x18.hexmpp.plugin.v1.StanzaR\x06stanza\"T\n" +
@@ -6827,6 +6847,7 @@ func file_hexmpp_plugin_v1_session_proto_init() {
 		(*Effect_Withdraw)(nil),
 		(*Effect_Announce)(nil),
 		(*Effect_Stream)(nil),
+		(*Effect_ArchiveRemove)(nil),
 	}
 	file_hexmpp_plugin_v1_session_proto_msgTypes[31].OneofWrappers = []any{}
 	file_hexmpp_plugin_v1_session_proto_msgTypes[45].OneofWrappers = []any{
