@@ -1,0 +1,34 @@
+// Package muc is Multi-User Chat (XEP-0045) as a component of each hosted domain.
+//
+// # Where the state of a room is
+//
+// A room's configuration, affiliations and subject are in Host.Store if it is
+// persistent, else in Host.Memory (state.go). Its occupants are in Host.Memory, one entry for each
+// session, and in a group of the kernel with the room's name, of which occupants who see real
+// addresses are of the class "full". Its messages are in an archive of its own. So a room
+// outlives the plugin's process; and all that is asked for while an event is handled is one
+// transaction.
+//
+// What this process knows of a room (room.go) is a copy, read when the room is needed and
+// dropped when it was not for a while, when Service.Forget says that something could not be
+// applied, or when a handler failed half-way.
+//
+// # A stanza's way
+//
+// The kernel gives the stanzas to one room one after the other (the ordering key is the bare JID).
+// Service.handle (handle.go) makes a turn of each, finds the room, and calls the use case, which reads and
+// changes the room and says through the turn what goes out:
+//
+//	join.go, leave.go, nick.go   entering, leaving, changing nickname and status (7.1, 7.2, 7.6, 7.7, 7.14)
+//	present.go                   who is told of an occupant's presence, and how
+//	message.go, private.go       messages to all, the subject, private messages (7.3 to 7.5, 8.1)
+//	history.go                   what was said before (7.2.13, 7.2.14)
+//	affiliation.go               roles and affiliations (5)
+//	ghost.go                     occupants whose server answers with errors (18.1.2)
+//
+// # What is not there yet
+//
+// The server does not run it yet. Missing are service discovery of rooms, configuration by their owners,
+// changes of roles and affiliations, invitations, registration, requests for voice, requests
+// to occupants (17.4), queries of the archive, and limits of rates.
+package muc

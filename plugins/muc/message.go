@@ -1,0 +1,129 @@
+package muc
+
+import (
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// message takes a message to the room or to an occupant.
+func (t *turn) message() error {
+	switch {
+	case t.in.Type == stanza.TypeError:
+		return t.bounced()
+	case t.r == nil:
+		return t.fail(stanza.ItemNotFound, "There is no such room.")
+	case !t.in.To.IsBare():
+		return t.toOccupant()
+	case t.in.Type == stanza.GroupChat:
+		return t.toAll()
+	}
+	return t.toRoom()
+}
+
+// toRoom takes what else clients say to a room, where there are neither invitations nor requests
+// for voice yet (7.8, 7.13).
+func (t *turn) toRoom() error { return t.fail(stanza.BadRequest, "") }
+
+// toAll takes a message to everybody in the room (7.4).
+func (t *turn) toAll() error {
+	s := t.r.session(t.in.From)
+	switch {
+	case s == nil:
+		return t.fail(stanza.NotAcceptable, "You are not in the room.")
+	case t.in.Size() > t.s.options.MaxMessage:
+		return t.failAs(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+	case t.r.Locked:
+		return t.fail(stanza.ItemNotFound, "The room is being made.")
+	}
+	if isSubject(t.in) {
+		return t.changeSubject(s)
+	}
+	if s.of.role < Participant {
+		return t.fail(stanza.Forbidden, "You have no voice in this room.")
+	}
+	return t.say(s.of, t.heard(s.of))
+}
+
+// heard returns the message of the turn as it goes to everybody.
+func (t *turn) heard(o *occupant) *stanza.Stanza {
+	st := t.in.Patch(func(c stanza.Child) bool { return t.forged(c) }, occupantID(o.id))
+	h := stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, ID: t.in.ID, Lang: t.in.Lang, From: o.addr}
+	return st.With(h)
+}
+
+// forged says of a child of a message that occupants may not send it.
+func (t *turn) forged(c stanza.Child) bool {
+	if c.Space == mam.NSIDs && c.Local == "stanza-id" {
+		by, _ := t.in.ChildAttr(c, "by")
+		j, err := jid.Parse(by)
+		return err != nil || j.Bare() == t.addr
+	}
+	return reservedChild(c)
+}
+
+// say sends a message to everybody. What is kept gets an id (XEP-0359).
+func (t *turn) say(o *occupant, st *stanza.Stanza) error {
+	id := t.Archive.NewID()
+	name := t.keys.ids.Write(id)
+	st = st.Patch(func(stanza.Child) bool { return false }, mam.StanzaID(t.addr.String(), name))
+	if t.in.ID == "" {
+		h := st.Header
+		h.ID = name
+		st = st.With(h)
+	}
+	if kept := t.r.Config.Archive && keeps(st); kept {
+		t.Archive.Append(storage.Row{Owner: t.addr, ID: id, Stamp: t.Now(), With: o.addr, XML: st.XML(xmpp.NSClient)})
+	}
+	return t.Groups.Send(t.group(), extension.Cast{Stanza: st})
+}
+
+// keeps says whether a message is for the archive.
+func keeps(st *stanza.Stanza) bool {
+	_, body := st.Child("", "body")
+	return body
+}
+
+// isSubject says whether a message changes the subject (8.1).
+func isSubject(st *stanza.Stanza) bool {
+	_, subject := st.Child("", "subject")
+	_, body := st.Child("", "body")
+	_, thread := st.Child("", "thread")
+	return subject && !body && !thread
+}
+
+// changeSubject sets the subject (8.1).
+func (t *turn) changeSubject(s *session) error {
+	if s.of.role < Moderator && !(t.r.Config.ChangeSubject && s.of.role >= Participant) {
+		return t.fail(stanza.Forbidden, "You may not change the subject.")
+	}
+	st := t.heard(s.of)
+	t.r.Subject = &subject{Nick: s.of.Nick, XML: st.Content(), ID: t.in.ID, At: t.Now().UTC()}
+	if err := t.saveRoom(); err != nil {
+		return err
+	}
+	return t.say(s.of, st)
+}
+
+// sendSubject tells who enters of the subject, empty if there is none (7.2.15).
+func (t *turn) sendSubject(s *session) error {
+	h := stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, From: t.addr, To: s.jid}
+	sub := t.r.Subject
+	if sub == nil {
+		return t.Stanzas.Send(stanza.New(h, stanza.El("", "subject")))
+	}
+	if from, err := t.addr.WithResource(sub.Nick); err == nil {
+		h.From = from
+	}
+	h.ID = sub.ID
+	st := stanza.Raw(h, "", sub.XML, nil).Patch(func(c stanza.Child) bool { return c.Local != "subject" || c.Space != "" }, t.delay(stamp(sub.At)))
+	return t.Stanzas.Send(st)
+}
+
+// delay says when the room got something (XEP-0203).
+func (t *turn) delay(at string) *stanza.Element {
+	return stanza.El(nsDelay, "delay", stanza.At("from", t.addr.String()), stanza.At("stamp", at))
+}

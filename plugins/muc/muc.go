@@ -1,0 +1,125 @@
+package muc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
+)
+
+// Service is the plugin. Its handlers may run at once, but for those of one room.
+type Service struct {
+	options Options
+	admins  map[jid.JID]bool
+
+	mu    sync.Mutex // guards what follows
+	rooms map[string]*room
+	swept time.Time
+	keys  *keys
+}
+
+// keys are secrets of the service.
+type keys struct {
+	occupant []byte   // of occupant ids (XEP-0421)
+	ids      *mam.IDs // of the archives
+}
+
+// New returns a service with these options. The error names one that can't be.
+func New(o Options) (*Service, error) {
+	admins, err := o.check()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{options: o, admins: admins, rooms: map[string]*room{}}, nil
+}
+
+// Configured is New with a JSON object in place of Defaults.
+func Configured(options []byte) (*Service, error) {
+	o := Defaults
+	if len(options) > 0 {
+		if err := json.Unmarshal(options, &o); err != nil {
+			return nil, fmt.Errorf("muc: options: %w", err)
+		}
+	}
+	return New(o)
+}
+
+// Registration returns what the service claims. It does not depend on options.
+func (s *Service) Registration() extension.Registration {
+	return extension.Registration{
+		Name: "muc",
+		Implements: []extension.XEP{
+			{Number: 45, Version: "1.35.1"},
+		},
+		Components: []extension.Component{{
+			Domain: "conference.$domain",
+			Disco: extension.Disco{
+				Identities: []extension.Identity{{Category: "conference", Type: "text", Name: "Chat rooms"}},
+				Features:   []string{nsMUC},
+			},
+			Handle: s.handle,
+			Key:    extension.ToBare,
+		}},
+	}
+}
+
+// Forget drops what is known by heart of an ordering key, which is that of a room.
+// It is plugin.Plugin.Forget.
+func (s *Service) Forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.rooms, key)
+}
+
+// How long rooms are known by heart after they were used last, and how often that is looked at.
+const (
+	keepRoom   = 5 * time.Minute
+	sweepAfter = time.Minute
+)
+
+// sweep drops rooms that nothing has happened in for a while.
+func (s *Service) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.swept) < sweepAfter {
+		return
+	}
+	s.swept = now
+	for name, r := range s.rooms {
+		if now.Sub(r.used) > keepRoom {
+			delete(s.rooms, name)
+		}
+	}
+}
+
+// secrets returns the keys of the service.
+func (s *Service) secrets(ctx context.Context, h *extension.Host) (*keys, error) {
+	s.mu.Lock()
+	k := s.keys
+	s.mu.Unlock()
+	if k != nil {
+		return k, nil
+	}
+	occupant, err := h.Secrets.Secret(ctx, "occupant-id")
+	if err != nil {
+		return nil, fmt.Errorf("muc: the secret of occupant ids: %w", err)
+	}
+	archive, err := h.Secrets.Secret(ctx, "archive-id")
+	if err != nil {
+		return nil, fmt.Errorf("muc: the secret of archive ids: %w", err)
+	}
+	ids, err := mam.NewIDs(archive)
+	if err != nil {
+		return nil, fmt.Errorf("muc: archive ids: %w", err)
+	}
+	k = &keys{occupant, ids}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = k
+	return k, nil
+}

@@ -1,0 +1,349 @@
+package muc_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hexmpp/hexmpp/api/plugin/plugintest"
+	"github.com/hexmpp/hexmpp/plugins/muc"
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/extension/extensiontest"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+const (
+	crone = "crone1@example.org/desktop" // makes the room
+	hag   = "hag66@example.org/pda"
+	wicca = "wiccarocks@example.net/laptop"
+	coven = "coven@conference.example.org"
+)
+
+// open has new rooms that are not locked.
+func open(o *muc.Options) { o.LockNew = false }
+
+// world is a service in a harness.
+type world struct {
+	testing.TB
+	*extensiontest.Harness
+}
+
+func newWorld(t testing.TB, change ...func(o *muc.Options)) *world {
+	t.Helper()
+	o := muc.Defaults
+	for _, f := range change {
+		f(&o)
+	}
+	s, err := muc.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{})}
+}
+
+// says hands in a stanza of a session and returns what left the service: one line each, "to: stanza" as it
+// goes out, without ids that the service makes.
+func (w *world) says(from, xml string) (out []string) {
+	w.Helper()
+	o := extensiontest.Client(from)
+	if strings.HasSuffix(from, "@far.test/x") {
+		o = extensiontest.Far()
+	}
+	w.Component(extension.Envelope{Origin: o, Stanza: extensiontest.Parse(w, xml)})
+	for _, e := range w.Effects() {
+		out = append(out, e.Stanza.To.String()+": "+e.Stanza.XML(xmpp.NSClient))
+	}
+	return out
+}
+
+// joins enters a room.
+func (w *world) joins(who, nick string) []string {
+	w.Helper()
+	return w.says(who, "<presence to='"+coven+"/"+nick+"' id='j'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+}
+
+// want checks that out has as many lines as there are wanted ones, and that each holds the words of
+// its one, which are parted by " | "; a word with a leading ! is not to be there.
+func (w *world) want(what string, out []string, wanted ...string) {
+	w.Helper()
+	ok := len(out) == len(wanted)
+	for i := 0; ok && i < len(out); i++ {
+		for _, word := range strings.Split(wanted[i], " | ") {
+			if no, found := strings.CutPrefix(word, "!"); found {
+				ok = ok && !strings.Contains(out[i], no)
+			} else {
+				ok = ok && strings.Contains(out[i], word)
+			}
+		}
+	}
+	if !ok {
+		w.Errorf("%s:\n got  %s\n want %s", what, strings.Join(out, "\n      "), strings.Join(wanted, "\n      "))
+	}
+}
+
+func TestSuite(t *testing.T) {
+	reg := func() extension.Registration {
+		s, err := muc.New(muc.Defaults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Registration()
+	}
+	t.Run("inside", func(t *testing.T) { extensiontest.Run(t, reg) })
+	t.Run("as a process", func(t *testing.T) {
+		extensiontest.Run(t, func() extension.Registration { return plugintest.Through(reg()) })
+	})
+}
+
+func TestOptions(t *testing.T) {
+	for options, want := range map[string]string{
+		``:                                "",
+		`{"history": 5}`:                  "",
+		`{"admins": ["a@example.org/x"]}`: "no account",
+		`{"create": "nobody"}`:            "create",
+		`{"max-occupants": 20001}`:        "max-occupants",
+		`{"history": 501}`:                "history",
+		`{"max-nick": 0}`:                 "max-nick",
+		`[]`:                              "array",
+	} {
+		_, err := muc.Configured([]byte(options))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+// 7.1, 7.2.2: who enters is sent the presence of others, then its own, then the subject; the
+// others are sent its presence. 7.2.4: real addresses are for moderators.
+func TestEnter(t *testing.T) {
+	w := newWorld(t, open)
+	w.want("the maker", w.joins(crone, "firstwitch"),
+		crone+": | from='"+coven+"/firstwitch' | id='j' | affiliation='owner' | role='moderator' | code='110' | code='201' | occupant-id | !code='100'",
+		crone+": | type='groupchat' | from='"+coven+"' | <subject/>")
+	w.want("the second", w.joins(hag, "thirdwitch"),
+		hag+": | from='"+coven+"/firstwitch' | affiliation='owner' | role='moderator' | !jid= | !110",
+		crone+": | from='"+coven+"/thirdwitch' | affiliation='none' | role='participant' | jid='"+hag+"' | !110",
+		hag+": | from='"+coven+"/thirdwitch' | affiliation='none' | role='participant' | code='110' | !201",
+		hag+": | <subject/>")
+	w.want("the third", w.joins(wicca, "secondwitch"),
+		wicca+": | /firstwitch | !jid=", wicca+": | /thirdwitch | !jid=",
+		crone+": | /secondwitch | jid='"+wicca+"'", hag+": | /secondwitch | !jid=",
+		wicca+": | /secondwitch | 110", wicca+": | <subject/>")
+	w.want("17.3: again", w.joins(wicca, "secondwitch"),
+		wicca+": | /firstwitch", wicca+": | /thirdwitch", crone+": | /secondwitch", hag+": | /secondwitch",
+		wicca+": | /secondwitch | 110", wicca+": | <subject/>")
+	if n := len(w.Members(coven)); n != 3 {
+		t.Errorf("%d members", n)
+	}
+}
+
+// 7.2.1, 7.2.8, 7.2.9, 7.2.18, 10.1.1, 17.1
+func TestNotEntered(t *testing.T) {
+	w := newWorld(t)
+	w.joins(crone, "firstwitch")
+	w.want("10.1.1: locked", w.joins(hag, "thirdwitch"), hag+": | type='error' | item-not-found | by='"+coven+"'")
+	w = newWorld(t, open, func(o *muc.Options) {
+		o.MaxOccupants = 2
+		o.MaxNick = 20
+		o.Create = "admins"
+		o.Admins = []string{"crone1@example.org"}
+	})
+	w.want("10.1.1: may not make rooms", w.joins(hag, "thirdwitch"), hag+": | type='error' | not-allowed")
+	w.joins(crone, "firstwitch")
+	for nick, want := range map[string]string{
+		"firstwitch": "conflict", "FirstWitch": "conflict", strings.Repeat("n", 21): "jid-malformed",
+	} {
+		w.want(nick, w.joins(hag, nick), hag+": | type='error' | "+want)
+	}
+	w.want("7.2.1: no nickname", w.says(hag, "<presence to='"+coven+"'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+		hag+": | type='error' | jid-malformed")
+	w.want("7.2.18: no join", w.says(hag, "<presence to='"+coven+"/thirdwitch'/>"), hag+": | type='unavailable' | 110 | 307 | 333")
+	for _, typ := range []string{"probe", "subscribe", "unavailable", "error"} {
+		w.want(typ, w.says(hag, "<presence type='"+typ+"' to='"+coven+"/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"))
+	}
+	w.joins(hag, "thirdwitch")
+	w.want("7.2.9: full", w.joins(wicca, "secondwitch"), wicca+": | type='error' | wait | service-unavailable")
+	if n := len(w.Members(coven)); n != 2 {
+		t.Errorf("%d members", n)
+	}
+}
+
+// 7.14; a room that is not persistent ends with its last occupant.
+func TestLeave(t *testing.T) {
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("leaves", w.says(hag, "<presence type='unavailable' to='"+coven+"/thirdwitch'><status>bye</status><x xmlns='http://jabber.org/protocol/muc#user'/></presence>"),
+		crone+": | unavailable | /thirdwitch | role='none' | bye | !110", hag+": | unavailable | role='none' | bye | 110")
+	w.want("is not there any more", w.says(hag, "<message type='groupchat' to='"+coven+"'><body>b</body></message>"), hag+": | not-acceptable")
+	w.says(crone, "<presence type='unavailable' to='"+coven+"/firstwitch'/>")
+	if len(w.Memory()) != 0 || len(w.Members(coven)) != 0 {
+		t.Errorf("left: %v", w.Memory())
+	}
+	w.want("no room", w.says(crone, "<message type='groupchat' to='"+coven+"'><body>b</body></message>"), crone+": | item-not-found")
+}
+
+// 18.1.2, 11.1
+func TestGhost(t *testing.T) {
+	bounce := func(condition string) string {
+		return "<message type='error' to='" + coven + "/firstwitch'><error type='cancel'><" + condition + " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+	}
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("an error that says nothing", w.says(hag, bounce("not-acceptable")))
+	w.want("gone", w.says(hag, bounce("recipient-unavailable")), crone+": | unavailable | /thirdwitch | 333 | !307", hag+": | unavailable | 110 | 333")
+	w.want("once", w.says(hag, bounce("recipient-unavailable")))
+}
+
+// 7.6, 7.7
+func TestChange(t *testing.T) {
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("7.7: status", w.says(hag, "<presence to='"+coven+"/thirdwitch' id='s'><show>xa</show><x xmlns='http://jabber.org/protocol/muc#user'><status code='100'/></x></presence>"),
+		crone+": | <show>xa</show> | !code='100'", hag+": | id='s' | <show>xa</show> | 110")
+	w.want("7.6: nickname", w.says(hag, "<presence to='"+coven+"/oldhag' id='n'/>"),
+		crone+": | unavailable | /thirdwitch | nick='oldhag' | 303", hag+": | unavailable | /thirdwitch | nick='oldhag' | 303 | 110",
+		crone+": | /oldhag | !unavailable | jid='"+hag+"'", hag+": | /oldhag | id='n' | 110")
+	w.want("taken", w.says(hag, "<presence to='"+coven+"/firstwitch'/>"), hag+": | type='error' | conflict")
+	w.want("another spelling", w.says(hag, "<presence to='"+coven+"/OldHag'/>"),
+		crone+": | unavailable | /oldhag | nick='OldHag' | 303", hag+": | unavailable | 303", crone+": | /OldHag", hag+": | /OldHag | 110")
+	w.want("the room goes on", w.says(hag, "<message type='groupchat' to='"+coven+"' id='m'><body>b</body></message>"),
+		crone+": | from='"+coven+"/OldHag'", hag+": | from='"+coven+"/OldHag'")
+}
+
+// 7.2.8: several sessions of an account have one nickname.
+func TestSessions(t *testing.T) {
+	const phone = "hag66@example.org/phone"
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("the second session", w.joins(phone, "thirdwitch"),
+		phone+": | /firstwitch", crone+": | /thirdwitch | jid='"+phone+"'",
+		hag+": | /thirdwitch | 110", phone+": | /thirdwitch | 110", phone+": | <subject/>")
+	w.want("heard by all", w.says(phone, "<message type='groupchat' to='"+coven+"'><body>b</body></message>"), crone+":", hag+":", phone+":")
+	w.want("one leaves", w.says(phone, "<presence type='unavailable' to='"+coven+"/thirdwitch'/>"),
+		phone+": | unavailable | 110", crone+": | /thirdwitch | !unavailable | jid='"+hag+"'")
+	w.want("the other one gets another nickname", w.says(hag, "<presence to='"+coven+"/oldhag'/>"), crone+": | 303", hag+": | 303", crone+": | /oldhag", hag+": | /oldhag")
+}
+
+// 7.4; XEP-0359, XEP-0421: what occupants may not say.
+func TestMessage(t *testing.T) {
+	w := newWorld(t, open, func(o *muc.Options) { o.MaxMessage = 1000 })
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("to all", w.says(hag, "<message type='groupchat' id='hysf1v37' to='"+coven+"'><body>Harpier cries</body>"+
+		"<stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='"+coven+"'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='forged'/>"+
+		"<stanza-id xmlns='urn:xmpp:sid:0' id='hers' by='hag66@far.test'/></message>"),
+		crone+": | id='hysf1v37' | from='"+coven+"/thirdwitch' | type='groupchat' | Harpier | <stanza-id | hers | !forged",
+		hag+": | id='hysf1v37' | from='"+coven+"/thirdwitch' | !forged")
+	rows := w.Rows(jid.MustParse(coven))
+	if len(rows) != 1 || rows[0].With.String() != coven+"/thirdwitch" || !strings.Contains(rows[0].XML, "Harpier") {
+		t.Errorf("%+v", rows)
+	}
+	w.want("nothing to keep", w.says(hag, "<message type='groupchat' to='"+coven+"'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>"), crone+":", hag+":")
+	if n := len(w.Rows(jid.MustParse(coven))); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+	w.want("not here", w.says(wicca, "<message type='groupchat' to='"+coven+"'><body>b</body></message>"), wicca+": | type='error' | not-acceptable")
+	w.want("too long", w.says(hag, "<message type='groupchat' to='"+coven+"'><body>"+strings.Repeat("b", 1000)+"</body></message>"), hag+": | type='error' | policy-violation")
+}
+
+// 7.2.15, 8.1
+func TestSubject(t *testing.T) {
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("not allowed", w.says(hag, "<message type='groupchat' to='"+coven+"'><subject>s</subject></message>"), hag+": | type='error' | forbidden")
+	w.want("with a body it is none", w.says(hag, "<message type='groupchat' to='"+coven+"'><subject>s</subject><body>b</body></message>"), crone+": | <subject>s", hag+":")
+	w.want("changed", w.says(crone, "<message type='groupchat' id='lh2bs617' to='"+coven+"'><subject>Fire Burn</subject></message>"),
+		crone+": | from='"+coven+"/firstwitch' | <subject>Fire Burn", hag+": | <subject>Fire Burn")
+	out := w.joins(wicca, "secondwitch")
+	w.want("who enters", out[len(out)-1:], wicca+": | from='"+coven+"/firstwitch' | <subject>Fire Burn</subject> | <delay | stamp='2026-01-02T03:04:05.000Z' | !occupant-id")
+	w.want("emptied", w.says(crone, "<message type='groupchat' to='"+coven+"'><subject/></message>"), crone+": | <subject/>", hag+": | <subject/>", wicca+": | <subject/>")
+}
+
+// What a process knows by heart is read again by the next one: nobody notices.
+func TestForget(t *testing.T) {
+	for _, persistent := range []bool{false, true} {
+		t.Run(fmt.Sprint("persistent ", persistent), func(t *testing.T) {
+			o := muc.Defaults
+			o.LockNew, o.Persistent = false, persistent
+			s, err := muc.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{})}
+			w.joins(crone, "firstwitch")
+			w.joins(hag, "thirdwitch")
+			w.says(crone, "<message type='groupchat' to='"+coven+"'><subject>Fire Burn</subject></message>")
+			s.Forget(coven)
+			w.want("who enters", w.joins(wicca, "secondwitch"),
+				wicca+": | /firstwitch | owner | moderator", wicca+": | /thirdwitch", crone+": | jid='"+wicca+"'", hag+": | !jid=",
+				wicca+": | 110", wicca+": | Fire Burn")
+			s.Forget(coven)
+			for _, who := range []string{crone, hag, wicca} {
+				w.says(who, "<presence type='unavailable' to='"+coven+"/x'/>")
+			}
+			if _, there := w.Entry(jid.JID{}, "r/"+coven); there != persistent {
+				t.Errorf("stored: %v", there)
+			}
+			if n := len(w.Memory()); n != 0 {
+				t.Errorf("%d entries in memory: %v", n, w.Memory())
+			}
+		})
+	}
+}
+
+// 7.2.13, 7.2.14
+func TestHistory(t *testing.T) {
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	for i := range 30 {
+		w.says(crone, fmt.Sprintf("<message type='groupchat' id='m%d' to='%s'><body>%d</body></message>", i, coven, i))
+		w.Advance(time.Second)
+	}
+	for _, tt := range []struct {
+		asked       string
+		first, last int // messages; last < 0: none
+	}{
+		{"", 10, 29},
+		{"<history maxstanzas='0'/>", 0, -1},
+		{"<history maxchars='0'/>", 0, -1},
+		{"<history maxstanzas='3'/>", 27, 29},
+		{"<history maxstanzas='1000'/>", 0, 29},
+		{"<history seconds='5'/>", 25, 29},
+		{"<history since='2026-01-02T03:04:20Z'/>", 15, 29},
+		{"<history since='2026-01-02T03:04:20Z' maxstanzas='2'/>", 28, 29},
+		{"<history since='1970-01-01T00:00:00Z'/>", 10, 29},
+		{"<history since='yesterday' maxstanzas='-1' seconds='x'/>", 10, 29},
+		{"<history maxchars='100'/>", 0, -1},
+	} {
+		out := w.says(hag, "<presence to='"+coven+"/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'>"+tt.asked+"</x></presence>")
+		var want []string
+		for i := tt.first; i <= tt.last; i++ {
+			want = append(want, fmt.Sprintf("%s: | id='m%d' | from='%s/firstwitch' | <body>%d</body> | <stanza-id | <delay | from='%s'", hag, i, coven, i, coven))
+		}
+		w.want(tt.asked, out[3:len(out)-1], want...) // behind others, others told, its own
+		w.says(hag, "<presence type='unavailable' to='"+coven+"/thirdwitch'/>")
+	}
+	w.says(crone, "<presence type='unavailable' to='"+coven+"/firstwitch'/>")
+	if n := len(w.Rows(jid.MustParse(coven))); n != 0 {
+		t.Errorf("%d rows of a room that is gone", n)
+	}
+}
+
+// 7.5
+func TestPrivateMessage(t *testing.T) {
+	w := newWorld(t, open)
+	w.joins(crone, "firstwitch")
+	w.joins(hag, "thirdwitch")
+	w.want("private", w.says(hag, "<message type='chat' id='p' to='"+coven+"/firstwitch'><body>b</body><x xmlns='http://jabber.org/protocol/muc#user'><status code='110'/></x></message>"),
+		crone+": | from='"+coven+"/thirdwitch' | type='chat' | id='p' | <x xmlns='http://jabber.org/protocol/muc#user'/> | !110")
+	w.want("nobody", w.says(hag, "<message type='chat' to='"+coven+"/nobody'><body>b</body></message>"), hag+": | type='error' | item-not-found")
+	w.want("not here", w.says(wicca, "<message type='chat' to='"+coven+"/firstwitch'><body>b</body></message>"), wicca+": | type='error' | not-acceptable")
+	w.want("not for one", w.says(hag, "<message type='groupchat' to='"+coven+"/firstwitch'><body>b</body></message>"), hag+": | type='error' | bad-request")
+}

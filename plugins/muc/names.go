@@ -1,0 +1,27 @@
+package muc
+
+import "github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+
+// Namespaces of XEP-0045 16.1 and of what rooms know besides.
+const (
+	nsMUC        = "http://jabber.org/protocol/muc"
+	nsUser       = nsMUC + "#user"
+	nsOccupantID = "urn:xmpp:occupant-id:0"
+	nsHats       = "urn:xmpp:hats:0"
+	nsDelay      = "urn:xmpp:delay"
+)
+
+// Status codes of XEP-0045 16.6.2.
+const (
+	statusFullJIDs       = "100" // everybody sees real addresses
+	statusSelf           = "110"
+	statusCreated        = "201"
+	statusNickChanged    = "210" // by the room
+	statusNewNick        = "303"
+	statusKicked         = "307"
+	statusTechnicalError = "333"
+)
+
+func statusElement(code string) *stanza.Element {
+	return stanza.El(nsUser, "status", stanza.At("code", code))
+}

@@ -1,0 +1,74 @@
+package muc
+
+import (
+	"fmt"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// Options are those of the configuration, as JSON.
+type Options struct {
+	Admins       []string `json:"admins" jsonschema:"Accounts that are owners of every room."`
+	Create       string   `json:"create" jsonschema:"Who may make rooms: local (accounts of this server), anybody, or admins."`
+	LockNew      bool     `json:"lock-new-rooms" jsonschema:"Whether a new room is locked until its owner has configured it (XEP-0045 10.1)."`
+	Public       bool     `json:"public" jsonschema:"Whether new rooms are listed."`
+	Persistent   bool     `json:"persistent" jsonschema:"Whether new rooms stay when nobody is in them."`
+	Archive      bool     `json:"archive" jsonschema:"Whether new rooms keep what is said (XEP-0313)."`
+	History      int      `json:"history" jsonschema:"Messages that who enters a room is sent unless the room or the client says otherwise."`
+	MaxHistory   int      `json:"max-history" jsonschema:"The most of them that a room or a client may ask for."`
+	MaxOccupants int      `json:"max-occupants" jsonschema:"The most occupants of a room, and what a new room allows."`
+	MaxNick      int      `json:"max-nick" jsonschema:"The longest nickname, in bytes."`
+	MaxMessage   int      `json:"max-message" jsonschema:"The longest message to a room, in bytes of XML."`
+	MaxPresence  int      `json:"max-presence" jsonschema:"The longest presence in a room, in bytes of XML."`
+}
+
+// Defaults are the options of a configuration that says nothing.
+var Defaults = Options{
+	Create: "local", LockNew: true, Public: true, Archive: true,
+	History: 20, MaxHistory: 500, MaxOccupants: 2000,
+	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 8 << 10,
+}
+
+// Who may make rooms.
+const (
+	createLocal  = "local"
+	createAny    = "anybody"
+	createAdmins = "admins"
+)
+
+// mostOccupants is what the kernel takes in one group.
+const mostOccupants = 20_000
+
+// check says what is wrong with options, and reads Admins.
+func (o *Options) check() (admins map[jid.JID]bool, err error) {
+	admins = map[jid.JID]bool{}
+	for _, a := range o.Admins {
+		j, err := jid.Parse(a)
+		if err != nil || j.Local() == "" || !j.IsBare() {
+			return nil, fmt.Errorf("muc: admins: %q is no account", a)
+		}
+		admins[j] = true
+	}
+	switch o.Create {
+	case createLocal, createAny, createAdmins:
+	default:
+		return nil, fmt.Errorf("muc: create: %q; it is one of %s, %s, %s", o.Create, createLocal, createAny, createAdmins)
+	}
+	for _, n := range []struct {
+		name        string
+		value       int
+		least, most int
+	}{
+		{"history", o.History, 0, o.MaxHistory},
+		{"max-history", o.MaxHistory, 0, 1000},
+		{"max-occupants", o.MaxOccupants, 1, mostOccupants},
+		{"max-nick", o.MaxNick, 1, 1023},
+		{"max-message", o.MaxMessage, 256, 256 << 10},
+		{"max-presence", o.MaxPresence, 256, 64 << 10},
+	} {
+		if n.value < n.least || n.value > n.most {
+			return nil, fmt.Errorf("muc: %s: %d; allowed are %d to %d", n.name, n.value, n.least, n.most)
+		}
+	}
+	return admins, nil
+}

@@ -1,0 +1,132 @@
+package muc
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// room is what this process knows of a room by heart. It belongs to the turn that
+// handles something of it.
+type room struct {
+	service *Service
+	addr    jid.JID
+	lasting
+	affiliates map[jid.JID]*affiliate // bare JIDs, and domains
+	occupants  map[string]*occupant   // by jid.NickKey
+	sessions   map[jid.JID]*session   // of all occupants, by full JID
+	used       time.Time
+}
+
+// lasting is what is kept of a room besides affiliations and occupants.
+type lasting struct {
+	Config  Config
+	Subject *subject `json:",omitempty"` // nil: there was never one
+	Created time.Time
+	Locked  bool `json:",omitempty"` // until its owner has configured it (10.1)
+}
+
+// subject is that of the room (7.2.15).
+type subject struct {
+	Nick string // of who has set it
+	XML  string // content of the message
+	ID   string
+	At   time.Time
+}
+
+// occupant is somebody in the room: a nickname, with one session or more of one account.
+type occupant struct {
+	Nick     string
+	addr     jid.JID // the occupant JID
+	account  jid.JID // bare
+	role     Role
+	id       string     // XEP-0421
+	sessions []*session // in the order in which they came
+}
+
+// session is a client of an occupant.
+type session struct {
+	jid  jid.JID        // full
+	show *stanza.Stanza // its last presence, without what occupants may not say; from is the occupant's
+	of   *occupant
+	came time.Time
+}
+
+// byNick returns the occupant with a nickname, nil if there is none.
+func (r *room) byNick(nick string) *occupant {
+	key, err := jid.NickKey(nick)
+	if err != nil {
+		return nil
+	}
+	return r.occupants[key]
+}
+
+// session returns that of a full JID, nil if it is not in the room.
+func (r *room) session(j jid.JID) *session { return r.sessions[j] }
+
+// inOrder returns the occupants in the order of their nicknames.
+func (r *room) inOrder() []*occupant {
+	list := make([]*occupant, 0, len(r.occupants))
+	for _, o := range r.occupants {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b *occupant) int { return strings.Compare(a.Nick, b.Nick) })
+	return list
+}
+
+// reserved returns who a nickname is reserved for, the zero JID if for nobody.
+func (r *room) reserved(nick string) jid.JID {
+	key, err := jid.NickKey(nick)
+	if err != nil {
+		return jid.JID{}
+	}
+	for _, a := range r.affiliates {
+		if a.Nick == "" {
+			continue
+		}
+		if k, err := jid.NickKey(a.Nick); err == nil && k == key {
+			return a.JID
+		}
+	}
+	return jid.JID{}
+}
+
+// occupantID is that of an account in a room (XEP-0421 3): another one in each room, also
+// in one that is made anew.
+func (r *room) occupantID(secret []byte, account jid.JID) string {
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte(r.addr.String()))
+	m.Write([]byte{0})
+	m.Write([]byte(r.Created.UTC().Format(time.RFC3339Nano)))
+	m.Write([]byte{0})
+	m.Write([]byte(account.Bare().String()))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:24])
+}
+
+// put has an occupant in the room, or another nickname for one.
+func (r *room) put(o *occupant) {
+	key, _ := jid.NickKey(o.Nick)
+	r.occupants[key] = o
+}
+
+// remove takes an occupant without sessions out.
+func (r *room) remove(o *occupant) {
+	key, _ := jid.NickKey(o.Nick)
+	if r.occupants[key] == o {
+		delete(r.occupants, key)
+	}
+}
+
+// shown is the session whose presence others see: the last that came.
+func (o *occupant) shown() *session {
+	if len(o.sessions) == 0 {
+		return nil
+	}
+	return o.sessions[len(o.sessions)-1]
+}
