@@ -24,11 +24,11 @@
 //	message.go, private.go       messages to all, the subject, private messages (7.3 to 7.5, 8.1)
 //	history.go                   what was said before (7.2.13, 7.2.14)
 //	affiliation.go               roles and affiliations (5)
+//	owner.go, configform.go      configuration by owners, the end of a room (10)
 //	ghost.go                     occupants whose server answers with errors (18.1.2)
 //
 // # What is not there yet
 //
-// The server does not run it yet. Missing are service discovery of rooms, configuration by their owners,
-// changes of roles and affiliations, invitations, registration, requests for voice, requests
+// The server does not run it yet. Missing are service discovery of rooms, changes of roles and affiliations, invitations, registration, requests for voice, requests
 // to occupants (17.4), queries of the archive, and limits of rates.
 package muc

@@ -78,6 +78,11 @@ func (t *turn) iq() error {
 	if t.in.Type == stanza.Result || t.in.Type == stanza.TypeError {
 		return nil
 	}
+	if t.in.To.IsBare() {
+		if query := t.in.Find(nsOwner, "query"); query != nil {
+			return t.owner(query)
+		}
+	}
 	return stanza.Err(stanza.ServiceUnavailable, "")
 }
 

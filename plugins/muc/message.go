@@ -127,3 +127,8 @@ func (t *turn) sendSubject(s *session) error {
 func (t *turn) delay(at string) *stanza.Element {
 	return stanza.El(nsDelay, "delay", stanza.At("from", t.addr.String()), stanza.At("stamp", at))
 }
+
+// tellAll sends what the room itself says to everybody.
+func (t *turn) tellAll(st *stanza.Stanza) error {
+	return t.Groups.Send(t.group(), extension.Cast{Stanza: st})
+}

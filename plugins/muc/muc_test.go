@@ -24,6 +24,9 @@ const (
 // open has new rooms that are not locked.
 func open(o *muc.Options) { o.LockNew = false }
 
+// persistent has new rooms that stay.
+func persistent(o *muc.Options) { o.Persistent = true }
+
 // world is a service in a harness.
 type world struct {
 	testing.TB

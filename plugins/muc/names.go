@@ -6,6 +6,8 @@ import "github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 const (
 	nsMUC        = "http://jabber.org/protocol/muc"
 	nsUser       = nsMUC + "#user"
+	nsOwner      = nsMUC + "#owner"
+	nsConfig     = nsMUC + "#roomconfig"
 	nsOccupantID = "urn:xmpp:occupant-id:0"
 	nsHats       = "urn:xmpp:hats:0"
 	nsDelay      = "urn:xmpp:delay"
@@ -14,7 +16,11 @@ const (
 // Status codes of XEP-0045 16.6.2.
 const (
 	statusFullJIDs       = "100" // everybody sees real addresses
+	statusConfig         = "104" // a setting that has no code of its own
 	statusSelf           = "110"
+	statusNonAnonymous   = "172"
+	statusSemiAnonymous  = "173"
+	statusForMembers     = "322" // the room is for members now
 	statusCreated        = "201"
 	statusNickChanged    = "210" // by the room
 	statusNewNick        = "303"

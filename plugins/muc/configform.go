@@ -1,0 +1,157 @@
+package muc
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// Fields of the form (16.5.3); the last is the one that other servers have, too.
+const (
+	fieldName       = "muc#roomconfig_roomname"
+	fieldDesc       = "muc#roomconfig_roomdesc"
+	fieldLang       = "muc#roomconfig_lang"
+	fieldPersistent = "muc#roomconfig_persistentroom"
+	fieldPublic     = "muc#roomconfig_publicroom"
+	fieldMembers    = "muc#roomconfig_membersonly"
+	fieldModerated  = "muc#roomconfig_moderatedroom"
+	fieldProtected  = "muc#roomconfig_passwordprotectedroom"
+	fieldSecret     = "muc#roomconfig_roomsecret"
+	fieldWhois      = "muc#roomconfig_whois"
+	fieldSubject    = "muc#roomconfig_changesubject"
+	fieldBroadcast  = "muc#roomconfig_presencebroadcast"
+	fieldMaxUsers   = "muc#roomconfig_maxusers"
+	fieldHistory    = "muc#roomconfig_historylength"
+	fieldArchive    = "muc#roomconfig_enablearchiving"
+)
+
+// Bounds of texts of a configuration, in bytes.
+const (
+	maxName     = 200
+	maxDesc     = 4000
+	maxLang     = 35
+	maxPassword = 200
+)
+
+func boolean(b bool) []string { return []string{map[bool]string{true: "1", false: "0"}[b]} }
+
+func text(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// form asks an owner for the configuration (10.1.3).
+func (c *Config) form(s *Service) *form.Form {
+	whois := "moderators"
+	if c.FullJIDs {
+		whois = "anyone"
+	}
+	users := form.Field{Var: fieldMaxUsers, Type: form.ListSingle, Label: "The most occupants", Values: []string{strconv.Itoa(c.MaxOccupants)}, Open: true}
+	for _, n := range []int{10, 50, 100, 500, 1000, 2000, 5000} {
+		if n < s.options.MaxOccupants {
+			users.Options = append(users.Options, form.Option{Value: strconv.Itoa(n)})
+		}
+	}
+	users.Options = append(users.Options, form.Option{Value: strconv.Itoa(s.options.MaxOccupants)})
+	return &form.Form{Type: form.Ask, Purpose: nsConfig, Title: "Configuration of the room", Fields: []form.Field{
+		{Var: fieldName, Type: form.TextSingle, Label: "Name", Values: text(c.Name)},
+		{Var: fieldDesc, Type: form.TextSingle, Label: "Description", Values: text(c.Description)},
+		{Var: fieldLang, Type: form.TextSingle, Label: "Language", Values: text(c.Lang)},
+		{Var: fieldPersistent, Type: form.Boolean, Label: "The room stays when nobody is in it", Values: boolean(c.Persistent)},
+		{Var: fieldPublic, Type: form.Boolean, Label: "The room is listed", Values: boolean(c.Public)},
+		{Var: fieldMembers, Type: form.Boolean, Label: "The room is for members", Values: boolean(c.MembersOnly)},
+		{Var: fieldModerated, Type: form.Boolean, Label: "Who is no member has no voice at first", Values: boolean(c.Moderated)},
+		{Var: fieldProtected, Type: form.Boolean, Label: "A password is needed", Values: boolean(c.Password != "")},
+		{Var: fieldSecret, Type: form.TextPrivate, Label: "Password", Values: text(c.Password)},
+		{Var: fieldWhois, Type: form.ListSingle, Label: "Who sees real addresses", Values: []string{whois}, Options: []form.Option{
+			{Label: "Moderators", Value: "moderators"}, {Label: "Everybody", Value: "anyone"}}},
+		{Var: fieldSubject, Type: form.Boolean, Label: "Participants may change the subject", Values: boolean(c.ChangeSubject)},
+		{Var: fieldBroadcast, Type: form.ListMulti, Label: "Roles whose presence others see", Values: slices.Clone(c.Broadcast), Options: []form.Option{
+			{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}},
+		users,
+		{Var: fieldHistory, Type: form.TextSingle, Label: "Messages that who enters is sent", Values: []string{strconv.Itoa(c.History)}},
+		{Var: fieldArchive, Type: form.Boolean, Label: "What is said is kept", Values: boolean(c.Archive)},
+	}}
+}
+
+// known returns a submitted form without the fields that nobody has asked for (10.2): they are
+// ignored. A form without any, which asks for an instant room, need not say its purpose (10.1.2).
+func (t *turn) known(x *stanza.Element) *stanza.Element {
+	asked := t.r.Config.form(t.s)
+	out := stanza.El(x.Space, x.Local, x.Attrs...)
+	purpose := false
+	for _, e := range x.Elements() {
+		name := e.Attr("var")
+		isPurpose := name == "FORM_TYPE"
+		purpose = purpose || isPurpose
+		if e.Local != "field" || isPurpose || slices.ContainsFunc(asked.Fields, func(f form.Field) bool { return f.Var == name }) {
+			out.Add(e)
+		}
+	}
+	if !purpose && len(out.Elements()) == 0 {
+		out.Add(stanza.El(form.NS, "field", stanza.At("var", "FORM_TYPE")).Add(stanza.El(form.NS, "value").WithText(nsConfig)))
+	}
+	return out
+}
+
+// take reads the answers. Fields that were not submitted stay as they are; texts that were
+// submitted empty are none.
+func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
+	submitted := map[string]bool{}
+	for _, e := range x.Elements() {
+		submitted[e.Attr("var")] = true
+	}
+	for _, f := range []struct {
+		name string
+		to   *string
+		most int
+	}{{fieldName, &c.Name, maxName}, {fieldDesc, &c.Description, maxDesc}, {fieldLang, &c.Lang, maxLang}, {fieldSecret, &c.Password, maxPassword}} {
+		if !submitted[f.name] {
+			continue
+		}
+		if *f.to = v.Get(f.name); len(*f.to) > f.most {
+			return fmt.Errorf("%s is too long: at most %d bytes", f.name, f.most)
+		}
+	}
+	if protected, given := v.Bool(fieldProtected); given {
+		if !protected {
+			c.Password = ""
+		} else if c.Password == "" {
+			return fmt.Errorf("%s: a password is wanted", fieldSecret)
+		}
+	}
+	for name, to := range map[string]*bool{
+		fieldPersistent: &c.Persistent, fieldPublic: &c.Public, fieldMembers: &c.MembersOnly, fieldModerated: &c.Moderated,
+		fieldSubject: &c.ChangeSubject, fieldArchive: &c.Archive,
+	} {
+		if b, given := v.Bool(name); given {
+			*to = b
+		}
+	}
+	if whois := v.Get(fieldWhois); whois != "" {
+		c.FullJIDs = whois == "anyone"
+	}
+	if submitted[fieldBroadcast] {
+		c.Broadcast = slices.Clone(v[fieldBroadcast])
+	}
+	for _, f := range []struct {
+		name        string
+		to          *int
+		least, most int
+	}{{fieldMaxUsers, &c.MaxOccupants, 1, s.options.MaxOccupants}, {fieldHistory, &c.History, 0, s.options.MaxHistory}} {
+		if !submitted[f.name] {
+			continue
+		}
+		n, err := strconv.Atoi(v.Get(f.name))
+		if err != nil || n < f.least || n > f.most {
+			return fmt.Errorf("%s: allowed are %d to %d", f.name, f.least, f.most)
+		}
+		*f.to = n
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package muc
+
+import (
+	"slices"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// owner takes what owners ask of their room: its configuration, or its end (10).
+func (t *turn) owner(query *stanza.Element) error {
+	if t.r == nil {
+		return t.fail(stanza.ItemNotFound, "There is no such room.")
+	}
+	if t.r.affiliationOf(t.in.From) != Owner {
+		return t.fail(stanza.Forbidden, "This is for owners of the room.")
+	}
+	if t.in.Type == stanza.Get {
+		return t.result(stanza.El(nsOwner, "query").Add(t.r.Config.form(t.s).Element()))
+	}
+	if d := query.Child("", "destroy"); d != nil {
+		return t.destroy(d)
+	}
+	x := query.Child(form.NS, "x")
+	if x == nil {
+		return t.fail(stanza.BadRequest, "")
+	}
+	switch x.Attr("type") {
+	case form.Cancel: // 10.1.3: of a room that was never configured it is the end
+		if t.r.Locked {
+			if err := t.clear(nil, nil); err != nil {
+				return err
+			}
+			if t.r != nil {
+				t.forgetRoom()
+			}
+		}
+		return t.result(nil)
+	case form.Submit:
+		return t.configure(x)
+	}
+	return t.fail(stanza.BadRequest, "")
+}
+
+// result answers the request of the turn.
+func (t *turn) result(payload *stanza.Element) error {
+	return t.Stanzas.Send(stanza.New(t.in.Reply(stanza.Result), payload))
+}
+
+// destroy ends the room (10.9): all are told why, and where to go on.
+func (t *turn) destroy(d *stanza.Element) error {
+	told := stanza.El(nsUser, "destroy")
+	if alternate := d.Attr("jid"); alternate != "" {
+		told.Attrs = append(told.Attrs, stanza.At("jid", alternate))
+	}
+	for _, name := range []string{"password", "reason"} {
+		if c := d.Child("", name); c != nil {
+			told.Add(stanza.El(nsUser, name).WithText(c.Text()))
+		}
+	}
+	if err := t.result(nil); err != nil {
+		return err
+	}
+	if err := t.clear(told, nil); err != nil {
+		return err
+	}
+	t.forgetRoom()
+	return nil
+}
+
+// clear has occupants leave, each of whom is told alone: all, or those of which who is true.
+// destroyed is said of the room, nil if it stays.
+func (t *turn) clear(destroyed *stanza.Element, who func(o *occupant) bool) error {
+	for _, o := range t.r.inOrder() {
+		if who != nil && !who(o) {
+			continue
+		}
+		f := facts{role: NoRole, affiliation: None, destroy: destroyed}
+		for _, s := range o.sessions {
+			if err := t.sendTo(s.jid, t.dressed(o, gone(o), f.element(s.jid, statusSelf))); err != nil {
+				return err
+			}
+			delete(t.r.sessions, s.jid)
+			t.dropSession(s)
+		}
+		o.sessions = nil
+		t.r.remove(o)
+	}
+	return nil
+}
+
+// configure takes the submitted form (10.1.2, 10.1.3, 10.2). What the form leaves out stays.
+func (t *turn) configure(x *stanza.Element) error {
+	v, err := form.Read(t.known(x), t.r.Config.form(t.s))
+	if err != nil {
+		return t.failAs(stanza.Modify, stanza.NotAcceptable, err.Error())
+	}
+	old, next := t.r.Config, t.r.Config
+	if err := next.take(x, v, t.s); err != nil {
+		return t.failAs(stanza.Modify, stanza.NotAcceptable, err.Error())
+	}
+	if err := t.result(nil); err != nil {
+		return err
+	}
+	wasLocked := t.r.Locked
+	if old.Persistent != next.Persistent {
+		t.unkeep()
+	}
+	t.r.Config, t.r.Locked = next, false
+	if old.Persistent != next.Persistent {
+		if err := t.keepAll(); err != nil {
+			return err
+		}
+	}
+	if err := t.saveRoom(); err != nil {
+		return err
+	}
+	if old.FullJIDs != next.FullJIDs { // who is of which class
+		for _, o := range t.r.inOrder() {
+			for _, s := range o.sessions {
+				if err := t.saveSession(s); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if next.MembersOnly && !old.MembersOnly {
+		if err := t.forMembers(); err != nil {
+			return err
+		}
+	}
+	if !wasLocked {
+		if err := t.configured(old, next); err != nil {
+			return err
+		}
+	}
+	return t.emptied()
+}
+
+// unkeep deletes what is kept of the room where it is kept; keepAll writes it where it is to be.
+func (t *turn) unkeep() {
+	for j := range t.r.affiliates {
+		t.delete(affiliateKey(t.addr, j))
+	}
+	t.delete(roomKey(t.addr))
+	t.delete(listKey(t.addr))
+}
+
+func (t *turn) keepAll() error {
+	for _, a := range t.r.affiliates {
+		if err := t.saveAffiliate(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forMembers has those leave who are none, in a room that is for members now (status 322).
+func (t *turn) forMembers() error {
+	for _, o := range t.r.inOrder() {
+		f := t.r.factsOf(o)
+		if f.affiliation >= Member {
+			continue
+		}
+		f.role, f.statuses = NoRole, []string{statusForMembers}
+		if err := t.removeOccupant(o, gone(o), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configured tells everybody what has changed (10.2.1).
+func (t *turn) configured(old, next Config) error {
+	var codes []string
+	if old.FullJIDs != next.FullJIDs {
+		codes = append(codes, map[bool]string{true: statusNonAnonymous, false: statusSemiAnonymous}[next.FullJIDs])
+		old.FullJIDs = next.FullJIDs
+	}
+	if !old.equal(&next) {
+		codes = append(codes, statusConfig)
+	}
+	if len(codes) == 0 {
+		return nil
+	}
+	told := stanza.El(nsUser, "x")
+	for _, code := range codes {
+		told.Add(statusElement(code))
+	}
+	return t.tellAll(stanza.New(stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, From: t.addr}, told))
+}
+
+// equal compares all settings.
+func (c *Config) equal(d *Config) bool {
+	a, b := *c, *d
+	same := slices.Equal(a.Broadcast, b.Broadcast)
+	return same && a.Name == b.Name && a.Description == b.Description && a.Lang == b.Lang && a.Persistent == b.Persistent && a.Public == b.Public &&
+		a.MembersOnly == b.MembersOnly && a.Moderated == b.Moderated && a.FullJIDs == b.FullJIDs && a.Password == b.Password &&
+		a.ChangeSubject == b.ChangeSubject && a.Archive == b.Archive && a.MaxOccupants == b.MaxOccupants && a.History == b.History
+}
