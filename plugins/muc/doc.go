@@ -25,10 +25,11 @@
 //	history.go                   what was said before (7.2.13, 7.2.14)
 //	affiliation.go               roles and affiliations (5)
 //	owner.go, configform.go      configuration by owners, the end of a room (10)
+//	disco.go                     what rooms there are, and of which kind (6); self-ping (XEP-0410)
 //	ghost.go                     occupants whose server answers with errors (18.1.2)
 //
 // # What is not there yet
 //
-// The server does not run it yet. Missing are service discovery of rooms, changes of roles and affiliations, invitations, registration, requests for voice, requests
-// to occupants (17.4), queries of the archive, and limits of rates.
+// docs/plugins/muc.md lists it. Not here either: running inside the server, where the stanzas to
+// a room would have to be handled one after the other as they are in a process.
 package muc

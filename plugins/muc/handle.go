@@ -78,9 +78,22 @@ func (t *turn) iq() error {
 	if t.in.Type == stanza.Result || t.in.Type == stanza.TypeError {
 		return nil
 	}
+	children := t.in.Children()
+	if len(children) != 1 {
+		return t.fail(stanza.BadRequest, "")
+	}
+	if children[0].Space == nsPing && t.in.Type == stanza.Get {
+		return t.ping()
+	}
 	if t.in.To.IsBare() {
-		if query := t.in.Find(nsOwner, "query"); query != nil {
-			return t.owner(query)
+		payload := t.in.Element(children[0])
+		switch space := children[0].Space; {
+		case space == nsOwner:
+			return t.owner(payload)
+		case space == nsDiscoInfo && t.in.Type == stanza.Get:
+			return t.info(payload)
+		case space == nsDiscoItems && t.in.Type == stanza.Get:
+			return t.occupantItems(payload)
 		}
 	}
 	return stanza.Err(stanza.ServiceUnavailable, "")

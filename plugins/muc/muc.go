@@ -54,14 +54,18 @@ func (s *Service) Registration() extension.Registration {
 	return extension.Registration{
 		Name: "muc",
 		Implements: []extension.XEP{
-			{Number: 45, Version: "1.35.1"},
+			{Number: 45, Version: "1.35.5", Note: "docs/plugins/muc.md says what is missing"},
+			{Number: 359, Version: "0.7.0"},
+			{Number: 410, Version: "1.1.0"},
+			{Number: 421, Version: "1.0.1"},
 		},
 		Components: []extension.Component{{
 			Domain: "conference.$domain",
 			Disco: extension.Disco{
 				Identities: []extension.Identity{{Category: "conference", Type: "text", Name: "Chat rooms"}},
-				Features:   []string{nsMUC},
+				Features:   []string{nsMUC, nsStableID, nsOccupantID},
 			},
+			Items:  s.items,
 			Handle: s.handle,
 			Key:    extension.ToBare,
 		}},

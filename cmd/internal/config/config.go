@@ -50,6 +50,7 @@ type Config struct {
 	MAM          MAM
 	Plugins      map[string]*Plugin // those that the file names, and bundled ones that run unless it says otherwise
 	Announce     Announce
+	Muc          Muc
 	S2S          S2S
 	Metrics      Metrics
 	Log          Log

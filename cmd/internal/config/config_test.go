@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 			`c.yaml:3: plugins.mine: no plugin of this name is part of hexmpp: give the command that starts it`}},
 		{"an extension among the plugins", "plugins: {ping: {}}", []string{`c.yaml:1: plugins: ping is an extension: it belongs to the section extensions`}},
 		{"a plugin of others inside", "plugins: {mine: {command: /a, run: inside}}",
-			[]string{`c.yaml:1: plugins.mine.run: only plugins that are part of hexmpp can run inside the server: announce`}},
+			[]string{`c.yaml:1: plugins.mine.run: only plugins that are part of hexmpp can run inside the server: announce, muc`}},
 		{"inside, with a command", "plugins:\n  announce:\n    run: inside\n    command: /a\n    files: {/a: " + strings.Repeat("0", 64) + "}", []string{
 			`c.yaml:4: plugins.announce.command: run is inside: there is nothing to start; leave one of the two out`,
 			`c.yaml:5: plugins.announce.files: run is inside: no files are started`}},
@@ -128,6 +128,10 @@ func TestErrors(t *testing.T) {
 			`c.yaml:3: plugins.announce: announce.a.test is a hosted domain; a plugin has domains of its own`}},
 		{"options that JSON can't have", "plugins:\n  a:\n    command: /a\n    options: {x: .nan}\n", []string{
 			`c.yaml:4: plugins.a.options: something in it is neither text nor a number, a truth value, a list, or a mapping from text`}},
+		{"rooms inside", "domains: [a.test]\nplugins:\n  muc:\n    run: inside\n", []string{
+			`c.yaml:4: plugins.muc.run: muc runs in a process of its own only`}},
+		{"more history than there may be", "domains: [a.test]\nplugins:\n  muc:\n    options: {history: 20, max-history: 10}\n", []string{
+			`c.yaml:4: plugins.muc.options.history: it is more than max-history, 10`}},
 		{"options of a bundled plugin", "domains: [a.test]\nplugins:\n  announce:\n    options:\n      max-byte: 1KiB\n", []string{
 			`c.yaml:5: unknown key "max-byte" in plugins.announce.options, did you mean "max-bytes"?`}},
 		{"an administrator of announcements elsewhere", "domains: [a.test]\nplugins:\n  announce:\n    options: {admins: x@b.test}\n", []string{
@@ -151,7 +155,7 @@ registration: {mode: open}
 limits: {rates: false, outbox-bytes: 2MiB, unauthenticated-time: 2m}
 admins: [romeo@example.test]
 extensions: {ping: {enabled: false, run: inside, options: {}}}
-plugins: {muc: {enabled: true, run: process, command: [./a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [read-rosters], limits: {memory: 1GiB}, options: {secret: x}}}
+plugins: {chat: {enabled: true, run: process, command: [./a, -b], files: {/x: `+strings.Repeat("0", 64)+`}, domains: [conference.$domain], permissions: [read-rosters], limits: {memory: 1GiB}, options: {secret: x}}}
 s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269"}}
 `))
 	if err != nil {
@@ -174,11 +178,11 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"preset", c.Limits.StanzaBytes, 256 << 10},
 		{"ping", c.Extensions["ping"].Enabled, false},
 		{"time extension", c.Extensions["time"].Enabled, true},
-		{"plugin command", strings.Join(c.Plugins["muc"].Command, " "), "/etc/hexmpp/a -b"},
-		{"plugin file", len(c.Plugins["muc"].Files["/x"]), 64},
-		{"plugin permissions", strings.Join(c.Plugins["muc"].Permissions, " "), "read-rosters"},
-		{"plugin memory", c.Plugins["muc"].Limits.Memory, 1 << 30},
-		{"plugin queue", c.Plugins["muc"].Limits.Queue, 10_000},
+		{"plugin command", strings.Join(c.Plugins["chat"].Command, " "), "/etc/hexmpp/a -b"},
+		{"plugin file", len(c.Plugins["chat"].Files["/x"]), 64},
+		{"plugin permissions", strings.Join(c.Plugins["chat"].Permissions, " "), "read-rosters"},
+		{"plugin memory", c.Plugins["chat"].Limits.Memory, 1 << 30},
+		{"plugin queue", c.Plugins["chat"].Limits.Queue, 10_000},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
 		{"warnings", len(c.Warnings()), 3},
 	} {
@@ -361,7 +365,7 @@ func TestClearTextOnTheNetworkWarns(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
-	c, err := Parse("/c.yaml", []byte("domains: [a.test]\nstorage:\n  dsn: \"hunter2\"\nplugins: {muc: {command: /m, options: {token: hunter2}}, announce: {}}\nextensions: {ping: {enabled: false}}"))
+	c, err := Parse("/c.yaml", []byte("domains: [a.test]\nstorage:\n  dsn: \"hunter2\"\nplugins: {chat: {command: /m, options: {token: hunter2}}, announce: {}}\nextensions: {ping: {enabled: false}}"))
 	if err != nil {
 		t.Fatal(err)
 	}

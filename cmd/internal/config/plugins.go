@@ -77,14 +77,65 @@ type Announce struct {
 	MessageOfTheDay  bool
 }
 
-// Bundled lists the plugins that are part of hexmpp: what each is for, the domains
-// that it has unless it is told others, and the options of its own.
-var Bundled = []struct {
-	Name, Doc string
-	Domains   string
-	options   func(c *Config) []option
-}{
-	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", announceOptions},
+// BundledPlugin is a plugin that is part of hexmpp: what it is for, the domains that it has
+// unless it is told others, and the options of its own.
+type BundledPlugin struct {
+	Name, Doc   string
+	Domains     string
+	ProcessOnly bool // it can't run inside the server
+	options     func(c *Config) []option
+}
+
+// Bundled lists the plugins that are part of hexmpp.
+var Bundled = []BundledPlugin{
+	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", false, announceOptions},
+	{"muc", "Chat rooms (XEP-0045), of which a good part is there, but not all.", "conference.$domain", true, mucOptions},
+}
+
+// Muc has the options of the plugin muc.
+type Muc struct {
+	Admins       []jid.JID // bare; those of the server unless the file says otherwise
+	Create       string
+	LockNew      bool
+	Public       bool
+	Persistent   bool
+	Archive      bool
+	History      int
+	MaxHistory   int
+	MaxOccupants int
+	MaxNick      int
+	MaxMessage   int
+	MaxPresence  int
+}
+
+func mucOptions(c *Config) []option {
+	m := &c.Muc
+	return []option{
+		{key: "admins", value: many(&m.Admins, account), note: "`admins` of the server",
+			doc: "Accounts that are owners of every room."},
+		{key: "create", value: one(&m.Create, choice("local", "anybody", "admins")), preset: "local",
+			doc: "Who may make rooms: accounts of this server, anybody, or admins."},
+		{key: "lock-new-rooms", value: one(&m.LockNew, boolean), preset: "true",
+			doc: "Whether a new room is locked until its owner has configured it, or asked for an instant room."},
+		{key: "public", value: one(&m.Public, boolean), preset: "true",
+			doc: "Whether new rooms are listed."},
+		{key: "persistent", value: one(&m.Persistent, boolean), preset: "false",
+			doc: "Whether new rooms stay when nobody is in them."},
+		{key: "archive", value: one(&m.Archive, boolean), preset: "true",
+			doc: "Whether new rooms keep what is said. It is what who enters is sent of the past."},
+		{key: "history", value: one(&m.History, number(0, 1000)), preset: "20",
+			doc: "How many messages who enters is sent, unless the room or the client says otherwise; at most max-history."},
+		{key: "max-history", value: one(&m.MaxHistory, number(0, 1000)), preset: "500",
+			doc: "The most of them that a room or a client may ask for."},
+		{key: "max-occupants", value: one(&m.MaxOccupants, number(1, 20_000)), preset: "2000",
+			doc: "The most clients in one room."},
+		{key: "max-nick", value: one(&m.MaxNick, size(1, 1023)), preset: "128",
+			doc: "The longest nickname."},
+		{key: "max-message", value: one(&m.MaxMessage, size(256, 256<<10)), preset: "64KiB",
+			doc: "The longest message to a room."},
+		{key: "max-presence", value: one(&m.MaxPresence, size(256, 64<<10)), preset: "8KiB",
+			doc: "The longest presence in a room."},
+	}
 }
 
 func announceOptions(c *Config) []option {
@@ -223,6 +274,12 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 	if !set {
 		c.Announce.Admins = c.Admins
 	}
+	if _, set := c.lines["plugins.muc.options.admins"]; !set {
+		c.Muc.Admins = c.Admins
+	}
+	if c.Muc.History > c.Muc.MaxHistory {
+		bad("plugins.muc.options.history", "it is more than max-history, %d", c.Muc.MaxHistory)
+	}
 	addBundled(c)
 	taken := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
@@ -238,6 +295,8 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 			bad(at, "no plugin of this name is part of hexmpp%s: give the command that starts it", suggestPlugin(name))
 		case !p.Bundled && p.Run == RunInside:
 			bad(at+".run", "only plugins that are part of hexmpp can run inside the server: %s", strings.Join(bundledNames(), ", "))
+		case p.Run == RunInside && Bundled[bundled(name)].ProcessOnly:
+			bad(at+".run", "%s runs in a process of its own only", name)
 		case p.Run == RunInside && len(p.Command) > 0:
 			bad(at+".command", "run is %s: there is nothing to start; leave one of the two out", RunInside)
 		case len(p.Command) > 0 && (p.Command[0] == "" || strings.ContainsRune(p.Command[0], 0)):

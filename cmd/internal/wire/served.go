@@ -3,6 +3,7 @@ package wire
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
@@ -10,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/vcard"
 	"github.com/hexmpp/hexmpp/api/plugin"
 	"github.com/hexmpp/hexmpp/plugins/announce"
+	"github.com/hexmpp/hexmpp/plugins/muc"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
 
@@ -54,6 +56,26 @@ var served = map[string]plugin.Plugin{
 			return p.Registration(), err
 		},
 	},
+	"muc": rooms(),
+}
+
+// rooms is the plugin muc: what a process knows by heart of rooms is of the Service that New made last.
+func rooms() plugin.Plugin {
+	var service atomic.Pointer[muc.Service]
+	p := plugin.Of(muc.Defaults, func(o muc.Options) (extension.Registration, error) {
+		s, err := muc.New(o)
+		if err != nil {
+			return extension.Registration{}, err
+		}
+		service.Store(s)
+		return s.Registration(), nil
+	})
+	p.Forget = func(key string) {
+		if s := service.Load(); s != nil {
+			s.Forget(key)
+		}
+	}
+	return p
 }
 
 func isServed(name string) bool { _, ok := served[name]; return ok }

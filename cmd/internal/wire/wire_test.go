@@ -430,9 +430,14 @@ func TestPluginsInside(t *testing.T) {
 	for _, b := range bundled {
 		names = append(names, b.name)
 	}
-	for i, b := range config.Bundled {
+	for i, b := range slices.DeleteFunc(slices.Clone(config.Bundled), func(b config.BundledPlugin) bool { return b.ProcessOnly }) {
 		if i >= len(names) || names[i] != b.Name {
 			t.Errorf("plugins %v, configuration has %s", names, b.Name)
+		}
+	}
+	for _, b := range config.Bundled {
+		if !isServed(b.Name) {
+			t.Errorf("%s can't be a process", b.Name)
 		}
 	}
 	for text, want := range map[string]string{

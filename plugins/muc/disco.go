@@ -1,0 +1,132 @@
+package muc
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// maxItems bounds lists of rooms and of occupants: there are no pages (XEP-0059) of them yet.
+const maxItems = 500
+
+// items lists the rooms of a service that are not hidden (6.3).
+func (s *Service) items(ctx context.Context, h *extension.Host, iq extension.IQ) ([]extension.Item, error) {
+	if node := iq.Attr("node"); node != "" {
+		return nil, stanza.Err(stanza.ItemNotFound, "")
+	}
+	domain := iq.To.Domain()
+	prefix := listPrefix(domain)
+	list, err := h.Store.Scan(ctx, jid.JID{}, prefix, "", maxItems)
+	if err != nil {
+		return nil, err
+	}
+	temporary, err := h.Memory.Scan(ctx, prefix, "", maxItems)
+	if err != nil {
+		return nil, err
+	}
+	list = append(slices.Clone(list), temporary...)
+	slices.SortFunc(list, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
+	var items []extension.Item
+	for _, e := range list[:min(len(list), maxItems)] {
+		room, err := jid.New(strings.TrimPrefix(e.Key, prefix), domain, "")
+		if err != nil {
+			continue
+		}
+		items = append(items, extension.Item{JID: room, Name: string(e.Value)})
+	}
+	return items, nil
+}
+
+// info answers what kind of room it is (6.4). Nobody but owners learns of one that is locked.
+func (t *turn) info(query *stanza.Element) error {
+	if err := t.mayLook(); err != nil {
+		return err
+	}
+	if query.Attr("node") != "" {
+		return t.fail(stanza.ItemNotFound, "")
+	}
+	c := &t.r.Config
+	name := c.Name
+	if name == "" {
+		name = t.addr.Local()
+	}
+	either := func(b bool, yes, no string) string {
+		if b {
+			return yes
+		}
+		return no
+	}
+	answer := stanza.El(nsDiscoInfo, "query").Add(
+		stanza.El(nsDiscoInfo, "identity", stanza.At("category", "conference"), stanza.At("type", "text"), stanza.At("name", name)))
+	for _, feature := range []string{
+		nsDiscoInfo, nsDiscoItems, nsMUC, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
+		either(c.Public, "muc_public", "muc_hidden"),
+		either(c.Persistent, "muc_persistent", "muc_temporary"),
+		either(c.MembersOnly, "muc_membersonly", "muc_open"),
+		either(c.Moderated, "muc_moderated", "muc_unmoderated"),
+		either(c.FullJIDs, "muc_nonanonymous", "muc_semianonymous"),
+		either(c.Password != "", "muc_passwordprotected", "muc_unsecured"),
+	} {
+		answer.Add(stanza.El(nsDiscoInfo, "feature", stanza.At("var", feature)))
+	}
+	details := form.Form{Type: form.Result, Purpose: nsInfo, Fields: []form.Field{
+		{Var: "muc#roominfo_description", Type: form.TextSingle, Values: text(c.Description)},
+		{Var: "muc#roominfo_lang", Type: form.TextSingle, Values: text(c.Lang)},
+		{Var: "muc#roominfo_occupants", Type: form.TextSingle, Values: []string{strconv.Itoa(len(t.r.occupants))}},
+		{Var: "muc#roominfo_changesubject", Type: form.Boolean, Values: boolean(c.ChangeSubject)},
+	}}
+	return t.result(answer.Add(details.Element()))
+}
+
+// occupants lists those in the room, for those in the room (6.5).
+func (t *turn) occupantItems(query *stanza.Element) error {
+	if err := t.mayLook(); err != nil {
+		return err
+	}
+	answer := stanza.El(nsDiscoItems, "query")
+	if node := query.Attr("node"); node != "" {
+		return t.fail(stanza.ItemNotFound, "")
+	}
+	if t.r.session(t.in.From) != nil {
+		for _, o := range t.r.inOrder() {
+			if len(answer.Nodes) == maxItems {
+				break
+			}
+			if t.r.Config.shows(o.role) {
+				answer.Add(stanza.El(nsDiscoItems, "item", stanza.At("jid", o.addr.String()), stanza.At("name", o.Nick)))
+			}
+		}
+	}
+	return t.result(answer)
+}
+
+func (t *turn) mayLook() error {
+	if t.r == nil || t.r.Locked && t.r.affiliationOf(t.in.From) != Owner {
+		return t.fail(stanza.ItemNotFound, "There is no such room.")
+	}
+	return nil
+}
+
+// ping answers whether a client is still in the room, by its own occupant JID (XEP-0410 3).
+func (t *turn) ping() error {
+	if t.r == nil {
+		return t.fail(stanza.ItemNotFound, "There is no such room.")
+	}
+	s := t.r.session(t.in.From)
+	switch {
+	case s == nil:
+		return t.fail(stanza.NotAcceptable, "You are not in the room.")
+	case t.r.byNick(t.in.To.Resource()) == s.of, t.in.To.IsBare():
+		return t.result(nil)
+	case t.r.byNick(t.in.To.Resource()) == nil:
+		return t.fail(stanza.ItemNotFound, "There is nobody of this name in the room.")
+	}
+	return t.fail(stanza.ServiceUnavailable, "Requests to others are not passed on.")
+}
