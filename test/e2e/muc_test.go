@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hexmpp/hexmpp/test/harness"
+	"github.com/hexmpp/hexmpp/test/harness/xmppc"
+)
+
+const (
+	rooms  = "conference." + domain
+	coven  = "coven@" + rooms
+	nsMUC  = "http://jabber.org/protocol/muc"
+	nsUser = nsMUC + "#user"
+)
+
+// enter enters a room and returns what came up to the subject.
+func enter(t *testing.T, c *xmppc.Conn, nick string) (list []*xmppc.Element) {
+	t.Helper()
+	c.Sendf("<presence to='%s/%s'><x xmlns='%s'/></presence>", coven, nick, nsMUC)
+	for {
+		e := c.Next()
+		if e.Attr("type") == "error" {
+			t.Fatalf("not entered: %s", e.Raw)
+		}
+		list = append(list, e)
+		if e.Child(xmppc.NSClient, "subject") != nil {
+			return list
+		}
+	}
+}
+
+// TestRooms: the plugin's process is killed and replaced while people talk in a room. They get each
+// message once, in one order, and nothing else.
+func TestRooms(t *testing.T) {
+	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second}, Extra: "plugins: {muc: {options: {lock-new-rooms: false}}}\n"})
+	crone := session(t, s, account(t, s, "crone"), "desktop")
+	hag := session(t, s, account(t, s, "hag"), "pda")
+	if list := enter(t, crone, "firstwitch"); len(list) != 2 {
+		t.Fatalf("%v", list)
+	}
+	if list := enter(t, hag, "thirdwitch"); len(list) != 3 || list[0].Attr("from") != coven+"/firstwitch" || !strings.Contains(list[1].Raw, "'110'") {
+		t.Fatalf("%v", list)
+	}
+	if e := crone.Next(); e.Attr("from") != coven+"/thirdwitch" {
+		t.Fatalf("got %s", e.Raw)
+	}
+	ready := func() {
+		t.Helper()
+		if !harness.Eventually(t, time.Minute, func() bool { return pluginState(t, s, "muc").State == "ready" }) {
+			t.Fatal("the plugin is not back")
+		}
+	}
+	const each = 100
+	for n := range each {
+		if n%20 == 0 {
+			ready()
+		}
+		switch n {
+		case 20, 60:
+			if err := syscall.Kill(pluginState(t, s, "muc").PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		case 40, 80:
+			if out := s.CLI(t, "plugin", "reload", "muc"); out.Code != 0 {
+				t.Fatalf("reload: %+v", out)
+			}
+		}
+		crone.Sendf("<message to='%s' type='groupchat' id='c%d'><body>c%d</body></message>", coven, n, n)
+		hag.Sendf("<message to='%s' type='groupchat' id='h%d'><body>h%d</body></message>", coven, n, n)
+	}
+	var order [2][]string
+	for i, c := range []*xmppc.Conn{crone, hag} {
+		next := map[byte]int{}
+		for range 2 * each {
+			e := c.Next()
+			body := e.Body()
+			if !e.Is(xmppc.NSClient, "message") || body == "" || body != fmt.Sprintf("%c%d", body[0], next[body[0]]) {
+				t.Fatalf("%d: got %s, have had %v", i, e.Raw, next)
+			}
+			next[body[0]]++
+			order[i] = append(order[i], body)
+		}
+	}
+	if a, b := strings.Join(order[0], " "), strings.Join(order[1], " "); a != b {
+		t.Errorf("the order differs:\n%s\n%s", a, b)
+	}
+	ready()
+	if p := pluginState(t, s, "muc"); p.Generation != 5 {
+		t.Errorf("%+v", p)
+	}
+	wicca := session(t, s, account(t, s, "wiccarocks"), "laptop")
+	list := enter(t, wicca, "secondwitch")
+	if n := len(list); n != 2+1+20+1 { // others, the own presence, history, subject
+		t.Fatalf("%d stanzas", n)
+	}
+	for i, e := range list[3:23] {
+		if want := order[0][2*each-20+i]; e.Body() != want || e.Child(nsDelay, "delay") == nil {
+			t.Errorf("history: got %s, want %s", e.Raw, want)
+		}
+	}
+	crone.Next()
+	hag.Next()
+	// RFC 6121 4.5.2: who is cut off leaves.
+	hag.Drop()
+	if e := crone.Next(); e.Attr("type") != "unavailable" || e.Attr("from") != coven+"/thirdwitch" || e.Child(nsUser, "x") == nil {
+		t.Errorf("got %s", e.Raw)
+	}
+}
