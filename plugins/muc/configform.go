@@ -52,7 +52,7 @@ func (c *Config) form(s *Service) *form.Form {
 		whois = "anyone"
 	}
 	users := form.Field{Var: fieldMaxUsers, Type: form.ListSingle, Label: "The most occupants", Values: []string{strconv.Itoa(c.MaxOccupants)}, Open: true}
-	for _, n := range []int{10, 50, 100, 500, 1000, 2000, 5000} {
+	for _, n := range []int{10, 20, 50, 100, 200} {
 		if n < s.options.MaxOccupants {
 			users.Options = append(users.Options, form.Option{Value: strconv.Itoa(n)})
 		}

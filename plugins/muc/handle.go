@@ -59,9 +59,6 @@ func (s *Service) within(ctx context.Context, h *extension.Host, addr jid.JID, f
 	if t.r, err = t.find(); err != nil {
 		return err
 	}
-	if t.r != nil {
-		t.r.used = now
-	}
 	ok := false
 	defer func() { // a panic, too
 		if !ok {

@@ -12,7 +12,7 @@ import (
 )
 
 // maxHistoryBytes bounds what who enters is sent of the past.
-const maxHistoryBytes = 512 << 10
+const maxHistoryBytes = 256 << 10
 
 // window is how much of the past somebody wants (7.2.14).
 type window struct {

@@ -37,6 +37,8 @@ func (t *turn) presence() error {
 		return t.failAs(stanza.Modify, stanza.PolicyViolation, "The presence is too long.")
 	case s == nil:
 		return t.joins(nick)
+	case !t.r.hasRoomFor(t.in, s):
+		return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "The presences in this room are too long together.")
 	case joins && nick == s.of.Nick:
 		return t.rejoins(s)
 	}
@@ -192,7 +194,7 @@ func (t *turn) mayEnter(account jid.JID, x *stanza.Element) error {
 		return t.failAs(stanza.Auth, stanza.RegistrationRequired, "The room is for members.")
 	case c.Password != "" && a < Owner && !hasPassword(x, c.Password):
 		return t.fail(stanza.NotAuthorized, "The room has a password.")
-	case len(t.r.sessions) >= c.MaxOccupants && a < Admin, len(t.r.sessions) >= mostOccupants:
+	case len(t.r.sessions) >= c.MaxOccupants && a < Admin, len(t.r.sessions) >= mostOccupants, !t.r.hasRoomFor(t.in, nil):
 		return t.failAs(stanza.WaitType, stanza.ServiceUnavailable, "The room is full.")
 	}
 	return nil

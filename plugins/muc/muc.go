@@ -2,7 +2,6 @@ package muc
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -36,17 +35,6 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	return &Service{options: o, admins: admins, rooms: map[string]*room{}}, nil
-}
-
-// Configured is New with a JSON object in place of Defaults.
-func Configured(options []byte) (*Service, error) {
-	o := Defaults
-	if len(options) > 0 {
-		if err := json.Unmarshal(options, &o); err != nil {
-			return nil, fmt.Errorf("muc: options: %w", err)
-		}
-	}
-	return New(o)
 }
 
 // Registration returns what the service claims. It does not depend on options.

@@ -3,6 +3,7 @@ package muc_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,19 +102,83 @@ func TestSuite(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for options, want := range map[string]string{
-		``:                                "",
-		`{"history": 5}`:                  "",
-		`{"admins": ["a@example.org/x"]}`: "no account",
-		`{"create": "nobody"}`:            "create",
-		`{"max-occupants": 20001}`:        "max-occupants",
-		`{"history": 501}`:                "history",
-		`{"max-nick": 0}`:                 "max-nick",
-		`[]`:                              "array",
+	for want, change := range map[string]func(o *muc.Options){
+		"":                            func(o *muc.Options) { o.History = 5 },
+		"no account":                  func(o *muc.Options) { o.Admins = []string{"a@example.org/x"} },
+		`create: "nobody"`:            func(o *muc.Options) { o.Create = "nobody" },
+		"allowed are 1 to 450":        func(o *muc.Options) { o.MaxOccupants = 451 },
+		"history: 501":                func(o *muc.Options) { o.History = 501 },
+		"max-nick: 0":                 func(o *muc.Options) { o.MaxNick = 0 },
+		"max-presence: 8193; allowed": func(o *muc.Options) { o.MaxPresence = 8193 },
 	} {
-		_, err := muc.Configured([]byte(options))
+		o := muc.Defaults
+		change(&o)
+		_, err := muc.New(o)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", options, err)
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+}
+
+// The largest room, with the longest history, can be entered, and be for members from now on: a
+// handler may send 1,000 stanzas.
+func TestLargest(t *testing.T) {
+	w := newWorld(t, open, persistent, func(o *muc.Options) { o.MaxOccupants = 450; o.History = 500 })
+	w.joins(crone, "firstwitch")
+	for range 500 {
+		w.says(crone, "<message type='groupchat' to='"+coven+"'><body>b</body></message>")
+	}
+	who := func(i int) string { return fmt.Sprintf("u%d@example.org/r", i) }
+	for i := range 449 {
+		if out := w.joins(who(i), fmt.Sprintf("n%d", i)); len(out) < 500 || strings.Contains(out[0], "type='error'") {
+			t.Fatalf("%d: %d lines, %.300s", i, len(out), out)
+		}
+	}
+	w.want("full", w.joins(hag, "thirdwitch"), hag+": | service-unavailable")
+	if out := w.says(crone, submit("membersonly", "1")); len(out) < 449 || len(w.Members(coven)) != 1 {
+		t.Errorf("for members: %d lines, %d are left", len(out), len(w.Members(coven)))
+	}
+}
+
+// Long presences don't make a room that nobody can enter, or be in.
+func TestLongPresence(t *testing.T) {
+	w := newWorld(t, open, func(o *muc.Options) { o.MaxPresence = 8 << 10 })
+	w.joins(crone, "firstwitch")
+	status := "<status>" + strings.Repeat("s", 7600) + "</status>"
+	n := 0
+	for ; n < 450; n++ {
+		out := w.says(fmt.Sprintf("u%d@example.org/r", n), fmt.Sprintf("<presence to='%s/n%d'><x xmlns='http://jabber.org/protocol/muc'/>%s</presence>", coven, n, status))
+		if len(out) == 1 {
+			w.want("no more", out, "type='error' | wait | service-unavailable")
+			break
+		}
+	}
+	if n < 100 || n > 130 {
+		t.Errorf("%d fit", n)
+	}
+	w.want("a longer one", w.says(crone, "<presence to='"+coven+"/firstwitch'>"+status+"</presence>"), crone+": | type='error' | wait | resource-constraint")
+	if out := w.says(crone, "<presence to='"+coven+"/firstwitch'><show>xa</show></presence>"); len(out) != n+1 {
+		t.Errorf("a short one: %d lines", len(out))
+	}
+}
+
+// Rooms are handled at once, and dropped when nothing happens in them.
+func TestManyRooms(t *testing.T) {
+	w := newWorld(t, open)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 50 {
+				w.Component(extension.Envelope{Origin: extensiontest.Client(crone), Stanza: extensiontest.Parse(t,
+					fmt.Sprintf("<presence to='r%d@conference.example.org/n' id='%d'><x xmlns='http://jabber.org/protocol/muc'/></presence>", i, n))})
+				w.Advance(2 * time.Minute)
+			}
+		})
+	}
+	all.Wait()
+	for i := range 4 {
+		if n := len(w.Members(fmt.Sprintf("r%d@conference.example.org", i))); n != 1 {
+			t.Errorf("room %d has %d members", i, n)
 		}
 	}
 }

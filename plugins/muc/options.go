@@ -25,8 +25,8 @@ type Options struct {
 // Defaults are the options of a configuration that says nothing.
 var Defaults = Options{
 	Create: "local", LockNew: true, Public: true, Archive: true,
-	History: 20, MaxHistory: 500, MaxOccupants: 2000,
-	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 8 << 10,
+	History: 20, MaxHistory: 500, MaxOccupants: 400,
+	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 4 << 10,
 }
 
 // Who may make rooms.
@@ -36,8 +36,14 @@ const (
 	createAdmins = "admins"
 )
 
-// mostOccupants is what the kernel takes in one group.
-const mostOccupants = 20_000
+// mostOccupants is what a room takes: who enters is sent the presence of each, and the history,
+// by one handler, which may send 1,000 stanzas; where a room is for members from now on, two of
+// each occupant.
+const mostOccupants = 450
+
+// mostPresence bounds the presences in a room, in bytes, for the same reason: what a handler asks for is
+// 1 MiB and a half at most.
+const mostPresence = 1 << 20
 
 // check says what is wrong with options, and reads Admins.
 func (o *Options) check() (admins map[jid.JID]bool, err error) {
@@ -60,11 +66,11 @@ func (o *Options) check() (admins map[jid.JID]bool, err error) {
 		least, most int
 	}{
 		{"history", o.History, 0, o.MaxHistory},
-		{"max-history", o.MaxHistory, 0, 1000},
+		{"max-history", o.MaxHistory, 0, 500},
 		{"max-occupants", o.MaxOccupants, 1, mostOccupants},
 		{"max-nick", o.MaxNick, 1, 1023},
 		{"max-message", o.MaxMessage, 256, 256 << 10},
-		{"max-presence", o.MaxPresence, 256, 64 << 10},
+		{"max-presence", o.MaxPresence, 256, 8 << 10},
 	} {
 		if n.value < n.least || n.value > n.most {
 			return nil, fmt.Errorf("muc: %s: %d; allowed are %d to %d", n.name, n.value, n.least, n.most)

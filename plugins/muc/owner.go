@@ -1,7 +1,7 @@
 package muc
 
 import (
-	"slices"
+	"reflect"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/form"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -28,12 +28,10 @@ func (t *turn) owner(query *stanza.Element) error {
 	switch x.Attr("type") {
 	case form.Cancel: // 10.1.3: of a room that was never configured it is the end
 		if t.r.Locked {
-			if err := t.clear(nil, nil); err != nil {
+			if err := t.clear(nil); err != nil {
 				return err
 			}
-			if t.r != nil {
-				t.forgetRoom()
-			}
+			t.forgetRoom()
 		}
 		return t.result(nil)
 	case form.Submit:
@@ -61,20 +59,17 @@ func (t *turn) destroy(d *stanza.Element) error {
 	if err := t.result(nil); err != nil {
 		return err
 	}
-	if err := t.clear(told, nil); err != nil {
+	if err := t.clear(told); err != nil {
 		return err
 	}
 	t.forgetRoom()
 	return nil
 }
 
-// clear has occupants leave, each of whom is told alone: all, or those of which who is true.
-// destroyed is said of the room, nil if it stays.
-func (t *turn) clear(destroyed *stanza.Element, who func(o *occupant) bool) error {
+// clear has all occupants leave, each of whom is told alone. destroyed is what is said of the
+// room, nil for nothing.
+func (t *turn) clear(destroyed *stanza.Element) error {
 	for _, o := range t.r.inOrder() {
-		if who != nil && !who(o) {
-			continue
-		}
 		f := facts{role: NoRole, affiliation: None, destroy: destroyed}
 		for _, s := range o.sessions {
 			if err := t.sendTo(s.jid, t.dressed(o, gone(o), f.element(s.jid, statusSelf))); err != nil {
@@ -177,7 +172,7 @@ func (t *turn) configured(old, next Config) error {
 		codes = append(codes, map[bool]string{true: statusNonAnonymous, false: statusSemiAnonymous}[next.FullJIDs])
 		old.FullJIDs = next.FullJIDs
 	}
-	if !old.equal(&next) {
+	if !reflect.DeepEqual(old, next) {
 		codes = append(codes, statusConfig)
 	}
 	if len(codes) == 0 {
@@ -188,13 +183,4 @@ func (t *turn) configured(old, next Config) error {
 		told.Add(statusElement(code))
 	}
 	return t.tellAll(stanza.New(stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, From: t.addr}, told))
-}
-
-// equal compares all settings.
-func (c *Config) equal(d *Config) bool {
-	a, b := *c, *d
-	same := slices.Equal(a.Broadcast, b.Broadcast)
-	return same && a.Name == b.Name && a.Description == b.Description && a.Lang == b.Lang && a.Persistent == b.Persistent && a.Public == b.Public &&
-		a.MembersOnly == b.MembersOnly && a.Moderated == b.Moderated && a.FullJIDs == b.FullJIDs && a.Password == b.Password &&
-		a.ChangeSubject == b.ChangeSubject && a.Archive == b.Archive && a.MaxOccupants == b.MaxOccupants && a.History == b.History
 }

@@ -21,7 +21,7 @@ type room struct {
 	affiliates map[jid.JID]*affiliate // bare JIDs, and domains
 	occupants  map[string]*occupant   // by jid.NickKey
 	sessions   map[jid.JID]*session   // of all occupants, by full JID
-	used       time.Time
+	used       time.Time              // guarded by Service.mu
 }
 
 // lasting is what is kept of a room besides affiliations and occupants.
@@ -107,6 +107,21 @@ func (r *room) occupantID(secret []byte, account jid.JID) string {
 	m.Write([]byte{0})
 	m.Write([]byte(account.Bare().String()))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:24])
+}
+
+// presenceCost is what a presence takes besides what the client said and addresses, about.
+const presenceCost = 400
+
+// hasRoomFor says whether the presences in the room are not too long together (mostPresence)
+// with that of a client who enters, or of s.
+func (r *room) hasRoomFor(st *stanza.Stanza, s *session) bool {
+	size := st.Size() + presenceCost
+	for _, other := range r.sessions {
+		if other != s {
+			size += other.show.Size() + len(other.jid.String()) + presenceCost
+		}
+	}
+	return size <= mostPresence
 }
 
 // put has an occupant in the room, or another nickname for one.

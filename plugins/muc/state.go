@@ -56,6 +56,9 @@ func (t *turn) find() (*room, error) {
 	name := t.addr.String()
 	t.s.mu.Lock()
 	r := t.s.rooms[name]
+	if r != nil {
+		r.used = t.Now()
+	}
 	t.s.mu.Unlock()
 	if r != nil {
 		return r, nil
@@ -72,6 +75,7 @@ func (t *turn) find() (*room, error) {
 func (t *turn) know(r *room) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
+	r.used = t.Now()
 	t.s.rooms[t.addr.String()] = r
 }
 
@@ -103,7 +107,7 @@ func (t *turn) load() (*room, error) {
 // empty returns a room without anything.
 func (t *turn) empty() *room {
 	return &room{
-		service: t.s, addr: t.addr, used: t.Now(),
+		service: t.s, addr: t.addr,
 		affiliates: map[jid.JID]*affiliate{}, occupants: map[string]*occupant{}, sessions: map[jid.JID]*session{},
 	}
 }
