@@ -27,8 +27,8 @@ var cookie = goplugin.HandshakeConfig{MagicCookieKey: handshake.CookieKey, Magic
 
 // Bounds that a plugin is told.
 const (
-	maxSends        = 1000       // stanzas of one outcome: the kernel's bound
-	maxOutcomeBytes = 1536 << 10 // of one outcome, encoded: a stored value fits
+	maxSends        = 4000    // stanzas of one outcome: the kernel's bound
+	maxOutcomeBytes = 3 << 20 // of one outcome, encoded: a stored value fits
 )
 
 // instance is one process of a plugin, from its start to its end.

@@ -38,7 +38,7 @@ const (
 	maxTimers      = 100_000         // timers that are set or being handled
 	maxState       = 4 << 10         // bytes of state of a request or timer
 	maxRequestTime = 5 * time.Minute // longest wait for an answer
-	maxSends       = 1_000           // stanzas that one handler sends
+	maxSends       = 4_000           // stanzas that one handler sends
 )
 
 // Router takes the stanzas that extensions send; package router is it.

@@ -25,7 +25,7 @@ type Options struct {
 // Defaults are the options of a configuration that says nothing.
 var Defaults = Options{
 	Create: "local", LockNew: true, Public: true, Archive: true,
-	History: 20, MaxHistory: 500, MaxOccupants: 400,
+	History: 20, MaxHistory: 500, MaxOccupants: 1000,
 	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 4 << 10,
 }
 
@@ -37,13 +37,13 @@ const (
 )
 
 // mostOccupants is what a room takes: who enters is sent the presence of each, and the history,
-// by one handler, which may send 1,000 stanzas; where a room is for members from now on, two of
+// by one handler, which may send 4,000 stanzas; where a room is for members from now on, two of
 // each occupant.
-const mostOccupants = 450
+const mostOccupants = 1500
 
 // mostPresence bounds the presences in a room, in bytes, for the same reason: what a handler asks for is
-// 1 MiB and a half at most.
-const mostPresence = 1 << 20
+// 3 MiB at most.
+const mostPresence = 2 << 20
 
 // check says what is wrong with options, and reads Admins.
 func (o *Options) check() (admins map[jid.JID]bool, err error) {

@@ -162,7 +162,7 @@ func (p *Process) Configure(options string) []*pluginv1.Problem {
 	defer cancel()
 	q := &pluginv1.ConfigureRequest{
 		OptionsJson: []byte(options), Domains: []string{"example.org"}, Permissions: p.Manifest.Permissions, Shards: max(1, min(2, p.Manifest.MaxShards)),
-		MaxSends: 1000, MaxOutcomeBytes: 1 << 20,
+		MaxSends: 4000, MaxOutcomeBytes: 3 << 20,
 	}
 	for _, c := range p.Manifest.Components {
 		q.Components = append(q.Components, &pluginv1.ComponentDomains{Domains: []string{strings.ReplaceAll(c.Domain, "$domain", "example.org")}})

@@ -127,7 +127,7 @@ func mucOptions(c *Config) []option {
 			doc: "How many messages who enters is sent, unless the room or the client says otherwise; at most max-history."},
 		{key: "max-history", value: one(&m.MaxHistory, number(0, 500)), preset: "500",
 			doc: "The most of them that a room or a client may ask for."},
-		{key: "max-occupants", value: one(&m.MaxOccupants, number(1, 450)), preset: "400",
+		{key: "max-occupants", value: one(&m.MaxOccupants, number(1, 1500)), preset: "1000",
 			doc: "The most clients in one room."},
 		{key: "max-nick", value: one(&m.MaxNick, size(1, 1023)), preset: "128",
 			doc: "The longest nickname."},

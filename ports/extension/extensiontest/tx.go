@@ -18,7 +18,7 @@ import (
 const (
 	maxState       = 4 << 10
 	maxRequestTime = 5 * time.Minute
-	maxSends       = 1000
+	maxSends       = 4000
 	maxRuns        = 3 // of a handler whose Swap fails
 )
 
