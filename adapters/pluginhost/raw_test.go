@@ -299,7 +299,7 @@ func (p *raw) handle(e *pluginv1.Event, ask func(*pluginv1.Request) *pluginv1.Re
 		answer("x")
 		o.Effects[0].GetSend().Stanza.From = "juliet@a.test"
 	case "large":
-		answer(strings.Repeat("x", 2<<20))
+		answer(strings.Repeat("x", 7<<19))
 	case "frame":
 		n, _ := strconv.Atoi(rest)
 		answer(strings.Repeat("x", n))
