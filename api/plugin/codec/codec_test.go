@@ -212,6 +212,18 @@ func TestWhatNoMessageCanHold(t *testing.T) {
 	}
 }
 
+func TestEchoOfAnError(t *testing.T) {
+	e := stanza.Err(stanza.Conflict, "no")
+	e.Echo = stanza.El("urn:x", "x")
+	o, err := new(Limits).Outcome(across(t, Failure(e)), extension.Asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := errors.AsType[*stanza.Error](o.Err); !ok || got.Echo == nil || got.Echo.Space != "urn:x" {
+		t.Errorf("%+v", o.Err)
+	}
+}
+
 func TestErrorsNameTheField(t *testing.T) {
 	ok := &pluginv1.Stanza{Kind: pluginv1.Kind_KIND_MESSAGE, To: "a@b"}
 	effect := func(e *pluginv1.Effect) *pluginv1.Outcome {
@@ -256,6 +268,7 @@ func TestErrorsNameTheField(t *testing.T) {
 		"two results":   {&pluginv1.Outcome{Result: []byte("<a/><b/>")}, "outcome.result"},
 		"error":         {&pluginv1.Outcome{Error: &pluginv1.StanzaError{}}, "outcome.error.condition"},
 		"error's app":   {&pluginv1.Outcome{Error: &pluginv1.StanzaError{Condition: "gone", App: []byte("<")}}, "outcome.error.app"},
+		"error's echo":  {&pluginv1.Outcome{Error: &pluginv1.StanzaError{Condition: "gone", Echo: []byte("<")}}, "outcome.error.echo"},
 		"no outcome":    {nil, "outcome"},
 	} {
 		o, err := new(Limits).Outcome(c.m, extension.Asked)

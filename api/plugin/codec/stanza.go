@@ -208,7 +208,7 @@ func StanzaError(e *stanza.Error) *pluginv1.StanzaError {
 	}
 	return &pluginv1.StanzaError{
 		Type: valid(string(e.Type)), Condition: valid(string(condition)), By: valid(e.By),
-		Text: valid(e.Text), Lang: valid(e.Lang), App: Element(e.App), Data: valid(e.Data),
+		Text: valid(e.Text), Lang: valid(e.Lang), App: Element(e.App), Data: valid(e.Data), Echo: Element(e.Echo),
 	}
 }
 
@@ -227,6 +227,12 @@ func (l *Limits) StanzaError(m *pluginv1.StanzaError) (*stanza.Error, error) {
 		var err error
 		if e.App, err = l.Element(m.App); err != nil {
 			return nil, in("app", err)
+		}
+	}
+	if len(m.Echo) > 0 {
+		var err error
+		if e.Echo, err = l.Element(m.Echo); err != nil {
+			return nil, in("echo", err)
 		}
 	}
 	return e, nil

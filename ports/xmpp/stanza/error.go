@@ -92,6 +92,9 @@ type Error struct {
 	Lang      string   // language of Text, "" means en
 	App       *Element // application-specific condition (RFC 6120 8.3.4), or nil
 	Data      string   // content of <gone/> and <redirect/>: a URI
+	// Echo is an element of the stanza that comes back beside <error/>, or nil: by <x/> a
+	// client finds the answers to entering a room (XEP-0045 7.2). errors.Is does not look at it.
+	Echo *Element
 }
 
 // Err makes an error with the condition's default type.
@@ -221,11 +224,11 @@ func (e *Element) lang() string {
 }
 
 // ErrorReply returns the answer to s, nil when none may be sent: to an error,
-// and to an iq of type result (RFC 6120 8.3.1, 8.2.3). The content of s is not
-// echoed. A nil e has no answer either.
+// and to an iq of type result (RFC 6120 8.3.1, 8.2.3). Of the content of s
+// nothing comes back but Echo. A nil e has no answer either.
 func (s *Stanza) ErrorReply(e *Error) *Stanza {
 	if e == nil || s.Type == TypeError || s.Kind == IQ && s.Type == Result {
 		return nil
 	}
-	return New(s.Header.Reply(TypeError), e.Element())
+	return New(s.Header.Reply(TypeError), e.Echo, e.Element())
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp"
@@ -205,6 +206,18 @@ func TestErrorReply(t *testing.T) {
 				t.Error("an answer without an error")
 			}
 		})
+	}
+}
+
+func TestErrorReplyEchoes(t *testing.T) {
+	s := stanza.New(stanza.Header{Kind: stanza.Presence, To: juliet, From: romeo}, stanza.El("urn:x", "x"), stanza.El("", "status"))
+	e := stanza.Err(stanza.Conflict, "")
+	e.Echo = stanza.El("urn:x", "x")
+	if got := s.ErrorReply(e).Content(); !strings.HasPrefix(got, "<x xmlns='urn:x'/><error ") || strings.Contains(got, "status") {
+		t.Errorf("XEP-0045 7.2.5: %s", got)
+	}
+	if errors.Is(e, stanza.Err(stanza.Conflict, "")) != true {
+		t.Error("what comes back makes another error of it")
 	}
 }
 

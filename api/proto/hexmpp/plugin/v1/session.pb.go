@@ -1906,6 +1906,7 @@ type StanzaError struct {
 	Lang          string                 `protobuf:"bytes,5,opt,name=lang,proto3" json:"lang,omitempty"`
 	App           []byte                 `protobuf:"bytes,6,opt,name=app,proto3" json:"app,omitempty"`   // element as XML
 	Data          string                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"` // of gone and redirect
+	Echo          []byte                 `protobuf:"bytes,8,opt,name=echo,proto3" json:"echo,omitempty"` // element of the stanza, as XML, that comes back beside the error
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1987,6 +1988,13 @@ func (x *StanzaError) GetData() string {
 		return x.Data
 	}
 	return ""
+}
+
+func (x *StanzaError) GetEcho() []byte {
+	if x != nil {
+		return x.Echo
+	}
+	return nil
 }
 
 type Item struct {
@@ -6257,7 +6265,7 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\averdict\x18\x06 \x01(\v2\x19.hexmpp.plugin.v1.VerdictR\averdict\x12\x16\n" +
 	"\x06result\x18\a \x01(\fR\x06result\x12,\n" +
 	"\x05items\x18\b \x03(\v2\x16.hexmpp.plugin.v1.ItemR\x05items\x122\n" +
-	"\aeffects\x18\t \x03(\v2\x18.hexmpp.plugin.v1.EffectR\aeffects\"\x9d\x01\n" +
+	"\aeffects\x18\t \x03(\v2\x18.hexmpp.plugin.v1.EffectR\aeffects\"\xb1\x01\n" +
 	"\vStanzaError\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1c\n" +
 	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x0e\n" +
@@ -6265,7 +6273,8 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x12\n" +
 	"\x04lang\x18\x05 \x01(\tR\x04lang\x12\x10\n" +
 	"\x03app\x18\x06 \x01(\fR\x03app\x12\x12\n" +
-	"\x04data\x18\a \x01(\tR\x04data\"@\n" +
+	"\x04data\x18\a \x01(\tR\x04data\x12\x12\n" +
+	"\x04echo\x18\b \x01(\fR\x04echo\"@\n" +
 	"\x04Item\x12\x10\n" +
 	"\x03jid\x18\x01 \x01(\tR\x03jid\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
