@@ -36,6 +36,8 @@ type affiliate struct {
 	JID  jid.JID `json:"-"` // bare, or a domain
 	Is   Affiliation
 	Nick string `json:",omitempty"` // reserved (7.10)
+
+	Reason string `json:",omitempty"` // of a ban (9.2)
 }
 
 // affiliationOf returns what an account is to the room: its own entry counts, then

@@ -23,7 +23,7 @@
 //	present.go                   who is told of an occupant's presence, and how
 //	message.go, private.go       messages to all, the subject, private messages (7.3 to 7.5, 8.1)
 //	history.go                   what was said before (7.2.13, 7.2.14)
-//	affiliation.go               roles and affiliations (5)
+//	affiliation.go, admin.go     roles and affiliations, and changes of them (5, 8, 9, 10.3 to 10.8)
 //	owner.go, configform.go      configuration by owners, the end of a room (10)
 //	disco.go                     what rooms there are, and of which kind (6); self-ping (XEP-0410)
 //	ghost.go                     occupants whose server answers with errors (18.1.2)

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -30,12 +31,24 @@ func (s *Service) handle(ctx context.Context, h *extension.Host, e *extension.En
 		t.in = in
 		switch in.Kind {
 		case stanza.Presence:
-			return t.presence()
+			return echoing(in, t.presence())
 		case stanza.Message:
 			return t.message()
 		}
 		return t.iq()
 	})
+}
+
+// echoing has a refusal to enter a room say that it is one: <x/> comes back, as in the examples of
+// XEP-0045 7.2, since clients go by it.
+func echoing(in *stanza.Stanza, err error) error {
+	refusal, ok := errors.AsType[*stanza.Error](err)
+	if _, enters := in.Child(nsMUC, "x"); !ok || !enters {
+		return err
+	}
+	e := *refusal
+	e.Echo = stanza.El(nsMUC, "x")
+	return &e
 }
 
 // toService takes what comes to the domain of the service and nobody has claimed.
@@ -85,6 +98,8 @@ func (t *turn) iq() error {
 	if t.in.To.IsBare() {
 		payload := t.in.Element(children[0])
 		switch space := children[0].Space; {
+		case space == nsAdmin:
+			return t.admin(payload)
 		case space == nsOwner:
 			return t.owner(payload)
 		case space == nsDiscoInfo && t.in.Type == stanza.Get:

@@ -32,6 +32,7 @@ func persistent(o *muc.Options) { o.Persistent = true }
 type world struct {
 	testing.TB
 	*extensiontest.Harness
+	service *muc.Service
 }
 
 func newWorld(t testing.TB, change ...func(o *muc.Options)) *world {
@@ -44,7 +45,7 @@ func newWorld(t testing.TB, change ...func(o *muc.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{})}
+	return &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{}), s}
 }
 
 // says hands in a stanza of a session and returns what left the service: one line each, "to: stanza" as it
@@ -54,6 +55,10 @@ func (w *world) says(from, xml string) (out []string) {
 	o := extensiontest.Client(from)
 	if strings.HasSuffix(from, "@far.test/x") {
 		o = extensiontest.Far()
+		if !strings.Contains(xml, " from=") {
+			name, rest, _ := strings.Cut(xml, " ")
+			xml = name + " from='" + from + "' " + rest
+		}
 	}
 	w.Component(extension.Envelope{Origin: o, Stanza: extensiontest.Parse(w, xml)})
 	for _, e := range w.Effects() {
@@ -210,7 +215,7 @@ func TestEnter(t *testing.T) {
 func TestNotEntered(t *testing.T) {
 	w := newWorld(t)
 	w.joins(crone, "firstwitch")
-	w.want("10.1.1: locked", w.joins(hag, "thirdwitch"), hag+": | type='error' | item-not-found | by='"+coven+"'")
+	w.want("10.1.1: locked", w.joins(hag, "thirdwitch"), hag+": | type='error' | <x xmlns='http://jabber.org/protocol/muc'/> | item-not-found | by='"+coven+"'")
 	w = newWorld(t, open, func(o *muc.Options) {
 		o.MaxOccupants = 2
 		o.MaxNick = 20
@@ -343,7 +348,7 @@ func TestForget(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{})}
+			w := &world{t, extensiontest.New(t, s.Registration(), extensiontest.Options{}), s}
 			w.joins(crone, "firstwitch")
 			w.joins(hag, "thirdwitch")
 			w.says(crone, "<message type='groupchat' to='"+coven+"'><subject>Fire Burn</subject></message>")

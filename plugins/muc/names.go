@@ -6,6 +6,7 @@ import "github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 const (
 	nsMUC        = "http://jabber.org/protocol/muc"
 	nsUser       = nsMUC + "#user"
+	nsAdmin      = nsMUC + "#admin"
 	nsOwner      = nsMUC + "#owner"
 	nsConfig     = nsMUC + "#roomconfig"
 	nsInfo       = nsMUC + "#roominfo"
@@ -27,6 +28,8 @@ const (
 	statusNonAnonymous   = "172"
 	statusSemiAnonymous  = "173"
 	statusForMembers     = "322" // the room is for members now
+	statusBanned         = "301"
+	statusAffiliation    = "321" // removed since the affiliation is another one now
 	statusCreated        = "201"
 	statusNickChanged    = "210" // by the room
 	statusNewNick        = "303"

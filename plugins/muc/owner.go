@@ -124,12 +124,41 @@ func (t *turn) configure(x *stanza.Element) error {
 			return err
 		}
 	}
+	if err := t.adjust(&old); err != nil {
+		return err
+	}
 	if !wasLocked {
 		if err := t.configured(old, next); err != nil {
 			return err
 		}
 	}
 	return t.emptied()
+}
+
+// adjust has the configuration hold for who is in the room: visitors of a room that is not moderated
+// any more may speak, and others see those whose presence is shown from now on, or see them no more.
+func (t *turn) adjust(old *Config) error {
+	next := &t.r.Config
+	for _, o := range t.r.inOrder() {
+		was, is := old.shows(o.role), next.shows(o.role)
+		var err error
+		switch {
+		case old.Moderated && !next.Moderated && o.role == Visitor:
+			f := t.r.factsOf(o)
+			f.role = Participant
+			if err = t.becomes(o, Participant, f); err == nil && was && !is && !next.shows(Participant) {
+				err = t.tellOthers(o.shown(), gone(o), f)
+			}
+		case is && !was:
+			err = t.announceOthers(o.shown(), o.shown().show, t.r.factsOf(o))
+		case was && !is:
+			err = t.tellOthers(o.shown(), gone(o), t.r.factsOf(o))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unkeep deletes what is kept of the room where it is kept; keepAll writes it where it is to be.

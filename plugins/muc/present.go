@@ -84,10 +84,15 @@ func (t *turn) announce(s *session, show *stanza.Stanza, f facts, except ...*ses
 
 // announceOthers tells all but the occupant's own sessions, if they are to see it.
 func (t *turn) announceOthers(s *session, show *stanza.Stanza, f facts) error {
-	o := s.of
-	if !t.r.Config.shows(o.role) {
+	if !t.r.Config.shows(s.of.role) {
 		return nil
 	}
+	return t.tellOthers(s, show, f)
+}
+
+// tellOthers tells all but the occupant's own sessions.
+func (t *turn) tellOthers(s *session, show *stanza.Stanza, f facts) error {
+	o := s.of
 	c := extension.Cast{}
 	for _, own := range o.sessions {
 		c.Except = append(c.Except, own.jid)
