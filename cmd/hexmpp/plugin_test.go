@@ -75,10 +75,10 @@ func TestPlugins(t *testing.T) {
 		code     int
 		out, err string
 	}{
-		{"list", exitOK, `(?s)NAME +STATE.*announce +ready.*vcard +ready`, "^$"},
+		{"list", exitOK, `(?s)NAME +STATE.*announce +ready.*muc +ready.*vcard +ready`, "^$"},
 		{"info announce", exitOK, `(?s)domains: +announce.a.test, announce.b.test\npermissions: +list-accounts, see-presence`, "^$"},
 		{"info vcard --json", exitOK, `(?s)"command": \[\s+"hexmpp",\s+"plugin",\s+"vcard"`, "^$"},
-		{"info nobody", exitFailed, "^$", `no plugin "nobody" runs in a process of its own; there are: announce, vcard`},
+		{"info nobody", exitFailed, "^$", `no plugin "nobody" runs in a process of its own; there are: announce, muc, vcard`},
 		{"reload vcard", exitOK, `vcard is ready: generation 2, process \d+`, "^$"},
 		{"disable vcard", exitOK, "vcard is disabled", "^$"},
 		{"reload vcard", exitFailed, "^$", "it is disabled; hexmpp plugin enable starts it"},

@@ -23,7 +23,8 @@ type Config struct {
 	Postgres string
 	SQLite   bool // SQLite, whatever HEXMPP_TEST_POSTGRES says
 
-	// Extra is YAML at top level, appended as it is.
+	// Extra is YAML at top level, appended as it is. Without a word in it about the plugin muc
+	// that is off.
 	Extra string
 }
 
@@ -91,7 +92,7 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	if len(c.Admins) > 0 {
 		line("admins: [%s]", strings.Join(c.Admins, ", "))
 	}
-	b.WriteString(elsewhere(c.Extra, inProcesses))
+	b.WriteString(withoutRooms(elsewhere(c.Extra, inProcesses)))
 	return b.String()
 }
 

@@ -19,24 +19,36 @@ func InProcesses() []string {
 
 // elsewhere has what the variable names run in processes. extra is YAML at top level.
 func elsewhere(extra, names string) string {
-	var lines, entries strings.Builder
+	var entries []string
 	for name := range strings.SplitSeq(names, ",") {
-		if name == "" || strings.Contains(extra, name+": {") {
-			continue
+		if name != "" && !strings.Contains(extra, name+": {") {
+			entries = append(entries, name+": {run: process}")
 		}
-		lines.WriteString("  " + name + ": {run: process}\n")
-		entries.WriteString(name + ": {run: process}, ")
 	}
-	const section = "extensions:"
+	return insert(extra, "extensions:", entries)
+}
+
+// withoutRooms switches the plugin muc off, unless extra has something to say about it: most tests
+// do without its process.
+func withoutRooms(extra string) string {
+	if strings.Contains(extra, "muc:") {
+		return extra
+	}
+	return insert(extra, "plugins:", []string{"muc: {enabled: false}"})
+}
+
+// insert puts entries in front of those of a section of YAML, which may be written either way.
+func insert(extra, section string, entries []string) string {
 	before, after, there := strings.Cut(extra, section)
+	block := section + "\n  " + strings.Join(entries, "\n  ") + "\n"
 	switch flow, isFlow := strings.CutPrefix(after, " {"); {
-	case lines.Len() == 0:
+	case len(entries) == 0:
 		return extra
 	case !there:
-		return section + "\n" + lines.String() + extra
+		return block + extra
 	case isFlow:
-		return before + section + " {" + entries.String() + flow
+		return before + section + " {" + strings.Join(entries, ", ") + ", " + flow
 	default:
-		return before + section + "\n" + lines.String() + strings.TrimPrefix(after, "\n")
+		return before + block + strings.TrimPrefix(after, "\n")
 	}
 }

@@ -17,3 +17,16 @@ func TestElsewhere(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutRooms(t *testing.T) {
+	for extra, want := range map[string]string{
+		"":                               "plugins:\n  muc: {enabled: false}\n",
+		"plugins: {muc: {}}\n":           "plugins: {muc: {}}\n",
+		"plugins: {announce: {}}\n":      "plugins: {muc: {enabled: false}, announce: {}}\n",
+		"plugins:\n  x: {command: /x}\n": "plugins:\n  muc: {enabled: false}\n  x: {command: /x}\n",
+	} {
+		if got := withoutRooms(extra); got != want {
+			t.Errorf("%q: %q, want %q", extra, got, want)
+		}
+	}
+}

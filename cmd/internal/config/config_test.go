@@ -323,6 +323,30 @@ func optionsText(t *testing.T, p *Plugin) string {
 	return string(text)
 }
 
+// Rooms are there unless somebody says otherwise, or their domain is in use.
+func TestRoomsRunByThemselves(t *testing.T) {
+	for text, want := range map[string]bool{
+		"domains: [a.test]": true,
+		"domains: [a.test, b.test]\nplugins: {mine: {command: /m, domains: rooms.a.test}}": true,
+		"domains: [a.test]\nplugins: {muc: {enabled: false}}":                              false,
+		"domains: [a.test, conference.a.test]":                                             false,
+		"domains: [a.test]\nplugins: {mine: {command: /m, domains: conference.$domain}}":   false,
+		"domains: [a.test]\nplugins: {mine: {command: /m, domains: conference.a.test}}":    false,
+	} {
+		c, err := Parse("/etc/c.yaml", []byte(text+"\n"))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		p := c.Plugins["muc"]
+		if runs := p != nil && p.Enabled; runs != want {
+			t.Errorf("%s: it runs: %t", text, runs)
+		}
+		if want && (c.Muc.MaxOccupants != 1000 || p.Run != RunProcess || p.Options["max-occupants"] == nil) {
+			t.Errorf("%s: %+v, %+v", text, p, c.Muc)
+		}
+	}
+}
+
 func TestWarningsOfAnnounce(t *testing.T) {
 	for text, want := range map[string]string{
 		"admins: [a@localhost]": "", // announce runs

@@ -89,7 +89,7 @@ func options(c *Config) []option {
 		{key: "extensions", section: extensionOptions(c),
 			doc: "The extensions that are part of hexmpp. All are on unless they are switched off here."},
 		{key: "plugins", entries: pluginEntries(c),
-			doc: "Plugins: extensions with a domain of their own, or made by others. Of those that are part of hexmpp, announce runs where `admins` names somebody, unless it is switched off here; all others run if they are named."},
+			doc: "Plugins: extensions with a domain of their own, or made by others. Of those that are part of hexmpp, muc runs, and announce where `admins` names somebody, unless they are switched off here, or another plugin or a hosted domain has their domain; all others run if they are named."},
 		{key: "s2s", section: s2sOptions(&c.S2S),
 			doc: "Federation with other servers. This version reads the section and does not federate yet."},
 		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{

@@ -89,7 +89,7 @@ type BundledPlugin struct {
 // Bundled lists the plugins that are part of hexmpp.
 var Bundled = []BundledPlugin{
 	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", false, announceOptions},
-	{"muc", "Chat rooms (XEP-0045), of which a good part is there, but not all.", "conference.$domain", true, mucOptions},
+	{"muc", "Chat rooms (XEP-0045).", "conference.$domain", true, mucOptions},
 }
 
 // Muc has the options of the plugin muc.
@@ -318,30 +318,39 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 	}
 }
 
-// addBundled adds the plugins that are part of hexmpp and that the file does not name:
-// announce, where somebody may use it. One whose domain is in use already stays off.
+// addBundled adds the plugins that are part of hexmpp and that the file does not name: muc, and
+// announce where somebody may use it. One whose domain is in use already stays off.
 func addBundled(c *Config) {
-	if _, named := c.Plugins["announce"]; named || len(c.Announce.Admins) == 0 {
+	if len(c.Announce.Admins) > 0 {
+		addUnnamed(c, "announce")
+	}
+	addUnnamed(c, "muc")
+}
+
+func addUnnamed(c *Config, name string) {
+	if _, named := c.Plugins[name]; named {
 		return
 	}
-	own := Bundled[bundled("announce")].Domains
-	for _, domain := range c.Domains {
-		if slices.Contains(c.Domains, strings.ReplaceAll(own, "$domain", domain)) {
+	own, err := c.domainsOf(Bundled[bundled(name)].Domains)
+	if err != nil { // a hosted domain is so long that there is none below it
+		return
+	}
+	for i, domain := range own {
+		if slices.Contains(c.Domains, domain) || slices.Contains(own[:i], domain) {
 			return
 		}
 	}
 	for _, p := range c.Plugins {
 		for _, written := range p.Domains {
-			if list, err := c.domainsOf(written); err != nil || slices.ContainsFunc(list, func(d string) bool { return strings.HasPrefix(d, "announce.") }) {
+			list, err := c.domainsOf(written)
+			if err != nil || slices.ContainsFunc(list, func(d string) bool { return slices.Contains(own, d) }) {
 				return
 			}
 		}
 	}
 	p := &Plugin{Bundled: true}
-	admins := c.Announce.Admins
-	setDefaults(pluginOptions(c, "announce", p))
-	c.Announce.Admins = admins
-	c.Plugins["announce"] = p
+	setDefaults(pluginOptions(c, name, p))
+	c.Plugins[name] = p
 }
 
 // domainsOf returns what a domain of a plugin stands for.

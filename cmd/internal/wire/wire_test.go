@@ -50,6 +50,7 @@ func setup(t *testing.T, yaml string) (Options, *observer.ObservedLogs, *bytes.B
 	if err != nil {
 		t.Fatal(err)
 	}
+	delete(c.Plugins, "muc") // this program can't be its process
 	core, logs := observer.New(zap.DebugLevel)
 	out := &bytes.Buffer{}
 	return Options{Config: c, Version: "v1", Stdout: out, Log: zap.New(core)}, logs, out
