@@ -226,7 +226,7 @@ func TestRemoteComponentErrors(t *testing.T) {
 			}})
 		}, "<internal-server-error", true, true},
 		{"bound", "message", nil, func(e *extension.RemoteEvent) error {
-			return apply(e, &extension.Outcome{Effects: remoteSends(slices.Repeat([]string{"romeo@example.test/x no"}, 1001)...)})
+			return apply(e, &extension.Outcome{Effects: remoteSends(slices.Repeat([]string{"romeo@example.test/x no"}, 4001)...)})
 		}, "<resource-constraint", true, true},
 		{"bytes", "message", nil, func(e *extension.RemoteEvent) error {
 			return apply(e, &extension.Outcome{Effects: func(h *extension.Host) error {
