@@ -78,7 +78,11 @@ func runRaw(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))
+	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(64 << 20), grpc.MaxSendMsgSize(64 << 20)}
+	if n, _ := strconv.Atoi(p.words["streams"]); n > 0 {
+		options = append(options, grpc.MaxConcurrentStreams(uint32(n)))
+	}
+	s := grpc.NewServer(options...)
 	pluginv1.RegisterPluginServer(s, p)
 	h := health.NewServer()
 	h.SetServingStatus("plugin", grpc_health_v1.HealthCheckResponse_SERVING)

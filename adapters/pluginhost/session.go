@@ -19,12 +19,18 @@ type stream = grpc.BidiStreamingClient[pluginv1.KernelFrame, pluginv1.PluginFram
 func (in *instance) open(ctx context.Context) error {
 	p, alive := in.p, in.alive
 	streams := make([]stream, in.shards)
+	// A server may take fewer streams at a time than that: then a call waits for its turn.
+	bounded := context.AfterFunc(ctx, in.cancel)
+	defer bounded()
 	for i := range streams {
 		var err error
 		streams[i], err = in.client.Session(in.ctx, grpc.MaxCallRecvMsgSize(frameBytes(in.manifest.MaxPluginFrameBytes)))
 		if err != nil {
-			return fmt.Errorf("session %d: %w", i, said(err))
+			return fmt.Errorf("session %d of %d: %w", i, in.shards, said(err))
 		}
+	}
+	if !bounded() {
+		return fmt.Errorf("its Sessions: %w", ctx.Err())
 	}
 	p.mu.Lock()
 	p.generation++

@@ -51,6 +51,8 @@ func TestRefused(t *testing.T) {
 		"refuses Configure":               {words: "refuse-at-configure", want: "Configure: no configure today (FailedPrecondition)"},
 		"refuses a Session":               {words: "refuse-at-session", want: "no session today"},
 		"hangs in a Session":              {words: "hang-at-session", want: "answer no beat"},
+		"takes one stream":                {words: "streams=1", want: "session 1 of 2"},
+		"a schema that leads to itself":   {words: `schema={"$ref":"#"}`, want: "leads to itself"},
 		"is ill":                          {words: "ill", want: "NOT_SERVING"},
 		"no program":                      {set: func(p *Plugin) { p.Command = runner.Command{Path: "/nonexistent/program"} }, want: "/nonexistent"},
 		"another file":                    {set: func(p *Plugin) { p.Files = map[string]string{"words": strings.Repeat("0", 64)} }, want: "words"},
@@ -58,7 +60,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, c.words)
 			r.conf.Limits.StartTime = 30 * time.Second
-			if strings.HasPrefix(c.words, "hang") {
+			if strings.HasPrefix(c.words, "hang") || strings.HasPrefix(c.words, "streams") {
 				r.conf.Limits.StartTime = time.Second
 			}
 			if c.set != nil {
