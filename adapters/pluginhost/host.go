@@ -102,7 +102,7 @@ type times struct {
 	beat       time.Duration // between two beats
 	late       time.Duration // a beat has no answer, or an event no outcome while there is no other: degraded
 	beatLimit  time.Duration // a beat has no answer: it is killed
-	eventLimit time.Duration // an event has no outcome: it is killed
+	eventLimit time.Duration // an event that it can handle has no outcome: it is killed; handlers of the SDK have 30 seconds
 	steady     time.Duration // it is ready for so long: crashes of before are forgotten
 	window     time.Duration // in which crashes are counted
 	backoff    time.Duration // the first wait
@@ -113,7 +113,7 @@ type times struct {
 
 var usual = times{
 	quiet: time.Second, activate: 10 * time.Second, shutdown: 2 * time.Second, term: 3 * time.Second,
-	watch: time.Second, beat: 5 * time.Second, late: 4 * time.Second, beatLimit: 10 * time.Second, eventLimit: 30 * time.Second,
+	watch: time.Second, beat: 5 * time.Second, late: 4 * time.Second, beatLimit: 10 * time.Second, eventLimit: 45 * time.Second,
 	steady: 15 * time.Second, window: time.Minute, backoff: 100 * time.Millisecond, backoffMax: 30 * time.Second,
 	failed: 5 * time.Minute, request: 10 * time.Second,
 }

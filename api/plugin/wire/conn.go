@@ -314,20 +314,22 @@ func (c *Conn) Beat(now time.Time) {
 
 // Watch is what a watchdog wants to know of a Conn. Zero times: there is none.
 type Watch struct {
-	Oldest    time.Time // when the event was sent that is longest in flight
+	Oldest    time.Time // since when the process could handle the event that it can longest: the first in flight of its key
 	OldestKey string
 	Outcome   time.Time // when the last outcome came
 	Frame     time.Time // when the last frame came
 	Beat      time.Time // when the oldest beat was asked for that has no answer
 }
 
-// Watch returns what a watchdog wants to know.
+// Watch returns what a watchdog wants to know. It looks at all that is in flight.
 func (c *Conn) Watch() Watch {
 	w := Watch{Outcome: c.lastOut, Frame: c.lastIn}
 	for i := range c.shards {
 		s := &c.shards[i]
-		if e := s.flight.head; e != nil && (w.Oldest.IsZero() || e.sent.Before(w.Oldest)) {
-			w.Oldest, w.OldestKey = e.sent, e.key.name
+		for e := s.flight.head; e != nil; e = e.links[ofFlight].next {
+			if e.key.answer == e && (w.Oldest.IsZero() || e.first.Before(w.Oldest)) {
+				w.Oldest, w.OldestKey = e.first, e.key.name
+			}
 		}
 		if s.beatOpen && (w.Beat.IsZero() || s.beatAt.Before(w.Beat)) {
 			w.Beat = s.beatAt

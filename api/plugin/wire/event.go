@@ -38,6 +38,7 @@ type event struct {
 
 	enqueued    time.Time
 	sent        time.Time
+	first       time.Time     // when it became the first one in flight of its key
 	held        time.Duration // by processes, before the last time it was sent
 	due         time.Time     // when its deadline is over, while in flight
 	duePlace    int

@@ -107,7 +107,7 @@ func (c *Conn) outcome(s *shard, o *pluginv1.Outcome, now time.Time) error {
 	k.land(e, now)
 	y.answer = nil
 	if next := e.links[ofKey].next; next != nil && next.state == inFlight {
-		y.answer = next
+		y.answer, next.first = next, now
 	}
 	c.progress = true
 	c.lastOut = now

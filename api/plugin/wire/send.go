@@ -216,7 +216,7 @@ func (c *Conn) send(s *shard, e *event, now time.Time) {
 	k.stats.InFlight++
 	k.stats.InFlightBytes += e.item.Size
 	if y.answer == nil {
-		y.answer = e
+		y.answer, e.first = e, now
 	}
 	y.send = e.links[ofKey].next
 	// Its next one waits for its turn.

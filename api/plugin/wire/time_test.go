@@ -343,3 +343,27 @@ func TestAnOutcomeClears(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// What waits behind others of its key is not what a process hangs with.
+func TestWatchOldest(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.connect()
+	for i := range 4 {
+		r.put("a", fmt.Sprint(i))
+	}
+	for i, e := range r.events()[:3] {
+		if w := r.c.Watch(); !w.Oldest.Equal(r.now) || w.OldestKey != "a" {
+			t.Errorf("event %d: since %v", i, w.Oldest)
+		}
+		r.now = r.now.Add(10 * time.Second)
+		if err := r.say(outcomes(e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.put("b", "x") // not answered at all
+	r.events()
+	r.now = r.now.Add(10 * time.Second)
+	if w := r.c.Watch(); w.OldestKey != "a" || r.now.Sub(w.Oldest) != 10*time.Second {
+		t.Errorf("%q since %v", w.OldestKey, w.Oldest)
+	}
+}
