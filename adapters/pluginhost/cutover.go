@@ -17,7 +17,7 @@ import (
 func (p *plugin) cutOver(in *instance, was *pending, reply func(error)) {
 	p.say(admin.PluginDraining, "another process takes over")
 	old := p.acting
-	if !p.await(old, p.host.times.quiet) {
+	if !p.await(context.Background(), old, p.host.times.quiet) {
 		// What it has not answered is given to the next one.
 		old.proc.Kill()
 		old.pumpsEnd()
@@ -44,8 +44,9 @@ func (p *plugin) cutOver(in *instance, was *pending, reply func(error)) {
 	reply(nil)
 }
 
-// await waits until nothing is outstanding of a process that is paused, for a while.
-func (p *plugin) await(in *instance, most time.Duration) bool {
+// await waits until nothing is outstanding of who acts, which is paused or gone, and nothing is
+// being applied; for a while, or until in has failed or ctx ended.
+func (p *plugin) await(ctx context.Context, in *instance, most time.Duration) bool {
 	quiet := make(chan struct{})
 	p.step(func(time.Time) { p.quiet = quiet })
 	limit := time.NewTimer(most)
@@ -55,6 +56,7 @@ func (p *plugin) await(in *instance, most time.Duration) bool {
 		return true
 	case <-in.failed:
 	case <-limit.C:
+	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,6 +78,15 @@ func (p *plugin) step(f func(now time.Time)) {
 // activate makes a process the one that acts. It is still there, and not acting, if that
 // fails: the caller retires it.
 func (p *plugin) activate(in *instance) error {
+	p.mu.Lock()
+	applying := p.machine.Applying()
+	p.mu.Unlock()
+	if applying > 0 {
+		p.say(admin.PluginStarting, "it waits for storage, where what the process before it asked for is still being written")
+		if !p.await(p.ctx, in, p.host.times.activate) {
+			p.log.Warn("a process of the plugin starts to act though what the one before asked for is not written yet: storage is slow")
+		}
+	}
 	var err error
 	p.step(func(now time.Time) {
 		if err = p.machine.Attach(in.conn, now); err == nil {
@@ -172,7 +183,7 @@ func (p *plugin) quit(state admin.PluginState, detail string) {
 	if in != nil && in != p.standby {
 		p.say(admin.PluginDraining, "it is about to end")
 		p.step(func(time.Time) { in.conn.Pause() })
-		p.await(in, p.host.times.quiet)
+		p.await(context.Background(), in, p.host.times.quiet)
 	}
 	p.standby = nil
 	if in != nil {

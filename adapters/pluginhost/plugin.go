@@ -48,7 +48,7 @@ type plugin struct {
 	spare      []wire.Action // an empty slice to take the place of todo
 	now        time.Time     // of the call of the machine that is under way
 	live       []*instance   // with open Sessions
-	quiet      chan struct{} // if it is not nil, closed when nothing is outstanding of acting
+	quiet      chan struct{} // if it is not nil, closed when nothing is outstanding of acting, and nothing is being applied
 	acting     *instance
 	generation uint64    // of the process that was started last
 	tickAt     time.Time // that timer is set to; zero: it is not set
@@ -209,7 +209,7 @@ func (p *plugin) after() {
 		p.tickAt = next
 		p.timer.Reset(max(0, time.Until(next)))
 	}
-	if p.quiet != nil && (p.acting == nil || p.acting.conn.Outstanding() == 0) {
+	if p.quiet != nil && (p.acting == nil || p.acting.conn.Outstanding() == 0) && p.machine.Applying() == 0 {
 		close(p.quiet)
 		p.quiet = nil
 	}

@@ -8,11 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -241,4 +244,52 @@ func TestQueue(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
+}
+
+// slow is an owner whose storage takes its time: done is told when the test says so.
+type slow struct {
+	applied chan string // texts
+	release chan struct{}
+	over    sync.WaitGroup
+}
+
+func (o *slow) Apply(_ *transport.Batch, out *extension.Outcome, done func(err error)) {
+	s := &sends{}
+	err := out.Err
+	if err == nil && out.Effects != nil {
+		err = out.Effects(&extension.Host{Stanzas: s})
+	}
+	o.over.Go(func() {
+		<-o.release
+		o.applied <- strings.Join(s.texts, " ")
+		done(err)
+	})
+}
+
+func (o *slow) Fail(_ *transport.Batch, err error) { o.applied <- err.Error() }
+
+// TestNextWaitsForStorage: a process does not begin to act while what the one before asked
+// for is still being written: it would read what was there before.
+func TestNextWaitsForStorage(t *testing.T) {
+	r := newRig(t, "")
+	r.times.activate = time.Minute
+	r.start()
+	o := &slow{applied: make(chan string, 1), release: make(chan struct{})}
+	s := stanza.Raw(stanza.Header{Kind: stanza.Message, Type: "chat", ID: "1", From: romeo, To: jid.MustParse("raw.a.test")}, "", "<body>hello</body>", nil)
+	if err := r.regs[0].Remote.Dispatch(&extension.RemoteEvent{Kind: extension.ToComponent, Component: -1, Key: "k", At: time.Now(), Envelope: extension.Envelope{Stanza: s}, Owner: o}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("answered", func(i admin.PluginInfo) bool { return i.Events == 1 })
+	r.host.plugins[0].instances()[0].proc.Kill()
+	r.until("waiting", func(i admin.PluginInfo) bool { return strings.Contains(i.Detail, "waits for storage") })
+	if i := r.info(); i.State != admin.PluginStarting || i.Generation != 1 {
+		t.Errorf("%+v", i)
+	}
+	close(o.release)
+	r.until("ready", func(i admin.PluginInfo) bool { return i.State == admin.PluginReady && i.Generation == 2 })
+	if text := <-o.applied; text != "hello" {
+		t.Error(text)
+	}
+	o.over.Wait()
+	r.expect("x", "x")
 }

@@ -158,6 +158,9 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	} else {
 		k.doneEvent(a.event, err, now)
 	}
+	if err == nil && k.conn != nil && a.conn != k.conn {
+		k.reset(y, false, now) // what acts now may have read before this was done
+	}
 	k.advance(y, now)
 	k.schedule(y)
 	k.settle(y)
@@ -165,6 +168,10 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 		k.failAll()
 	}
 }
+
+// Applying returns how many outcomes and Unasked, of whatever process, have no end yet. Who
+// lets another process act waits for 0, so that it reads what the one before asked for.
+func (k *Kernel) Applying() int { return k.applying }
 
 func (k *Kernel) doneEvent(e *event, err error, now time.Time) {
 	y := e.key

@@ -533,3 +533,31 @@ func TestMessagesToEachOther(t *testing.T) {
 		})
 	}
 }
+
+// What a process said that is applied when another one acts already was perhaps read too
+// early by that one: its key is reset.
+func TestAppliedBehindAttach(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.connect()
+	r.put("a", "1")
+	r.put("a", "2")
+	if err := r.say(outcomes(r.events()...)); err != nil {
+		t.Fatal(err)
+	}
+	a := r.actions()
+	if len(a) != 1 || name(a[0].Item) != "1" || r.k.Applying() != 2 {
+		t.Fatalf("%v, %d", a, r.k.Applying())
+	}
+	r.c.Close(true, r.now)
+	r.connect()
+	if e := r.events(); len(e) > 0 {
+		t.Fatalf("given before the one in front is applied: %v", e)
+	}
+	r.k.Done(a[0].Ticket, nil, r.now)
+	if f := r.c.Frame(0, r.now); len(f.GetResets()) != 1 || f.Resets[0].Key != "a" || names(f.Events) != "2" {
+		t.Errorf("%+v", f)
+	}
+	if a := r.actions(); len(a) > 0 {
+		t.Errorf("%+v", a)
+	}
+}
