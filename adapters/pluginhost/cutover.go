@@ -33,15 +33,18 @@ func (p *plugin) cutOver(in *instance, was *pending, reply func(error)) {
 		return
 	}
 	p.disk = was.disk
-	p.mu.Lock()
-	p.told.reloads++
-	p.told.manifest = in.manifest
-	p.mu.Unlock()
+	p.noteReload()
 	if p.conf.Command.Self && !before {
 		p.trial = &trial{until: time.Now().Add(p.host.times.window)}
 	}
 	p.log.Info("another process of the plugin has taken over", zap.Int("pid", in.proc.PID()), zap.Int("pid_before", old.proc.PID()), zap.String("version", in.manifest.Version))
 	reply(nil)
+}
+
+func (p *plugin) noteReload() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told.reloads++
 }
 
 // await waits until nothing is outstanding of who acts, which is paused or gone, and nothing is
@@ -91,7 +94,7 @@ func (p *plugin) activate(in *instance) error {
 	p.step(func(now time.Time) {
 		if err = p.machine.Attach(in.conn, now); err == nil {
 			p.acting = in
-			p.told.generation = in.generation
+			p.told.generation, p.told.manifest = in.generation, in.manifest
 		}
 	})
 	if err != nil {

@@ -219,7 +219,12 @@ func (p *plugin) started(l launched) {
 			p.retire(l.in, false)
 			p.finish(l.in)
 		}
-		if p.phase != acting {
+		switch p.phase {
+		case acting:
+		case stopped:
+			reply(errStopped)
+			return
+		default:
 			reply(errDisabled)
 			return
 		}
@@ -247,6 +252,9 @@ func (p *plugin) started(l launched) {
 		p.crashed(l.in, err)
 	} else {
 		p.disk = was.disk
+		if was.reload {
+			p.noteReload()
+		}
 	}
 	reply(err)
 }

@@ -409,9 +409,9 @@ func (p *plugin) status() admin.Plugin {
 	}
 	p.mu.Unlock()
 	if in != nil {
-		out.PID = in.proc.PID()
+		// One that has just ended has neither.
 		if u, err := in.proc.Usage(); err == nil || errors.Is(err, errors.ErrUnsupported) {
-			out.Started, out.Memory = u.Started, uint64(u.RSS)
+			out.PID, out.Started, out.Memory = u.PID, u.Started, uint64(u.RSS)
 		}
 	}
 	return out

@@ -3,6 +3,7 @@
 package pluginhost
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -304,4 +305,47 @@ func TestEnableWhileDisabling(t *testing.T) {
 		t.Error(err)
 	}
 	r.expect("hello", "hello")
+}
+
+// TestVersionTold: administrators are told of what runs, also if it came by a crash, or by a
+// reload when there was no process.
+func TestVersionTold(t *testing.T) {
+	r := newRig(t, "version=1")
+	r.times.backoff, r.times.backoffMax = time.Hour, time.Hour
+	r.start()
+	r.say("version=2")
+	r.host.plugins[0].instances()[0].proc.Kill()
+	i := r.until("ready", func(i admin.PluginInfo) bool { return i.State == admin.PluginReady && i.Generation == 2 })
+	if i.Version != "2" || !strings.Contains(string(i.Manifest), `"2"`) {
+		t.Errorf("%+v", i)
+	}
+	r.say("die-at-start")
+	r.host.plugins[0].instances()[0].proc.Kill()
+	r.until("without a process", func(i admin.PluginInfo) bool { return i.PID == 0 && i.Restarts >= 2 })
+	r.say("version=3")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	if i := r.info(); i.Version != "3" || r.host.plugins[0].observe().Reloads != 1 {
+		t.Errorf("%+v", i)
+	}
+}
+
+// TestCloseAnswers: who waits for a start when the host is closed is answered.
+func TestCloseAnswers(t *testing.T) {
+	r := newRig(t, "")
+	r.conf.Limits.StartTime = time.Hour
+	r.start()
+	r.say("hang-at-describe")
+	reply := make(chan error, 1)
+	go func() { reply <- r.host.ReloadPlugin(context.Background(), "raw") }()
+	r.until("being started", func(admin.PluginInfo) bool {
+		return r.log.FilterMessage("the plugin is reloaded by an administrator").Len() == 1
+	})
+	if err := r.host.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-reply; !errors.Is(err, errStopped) {
+		t.Error(err)
+	}
 }

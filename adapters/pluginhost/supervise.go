@@ -127,6 +127,8 @@ func (p *plugin) command(ctx context.Context, kind commandKind) error {
 	select {
 	case err := <-c.reply:
 		return err
+	case <-p.over:
+		return errStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -140,8 +142,16 @@ func (p *plugin) close() {
 			_ = p.command(context.Background(), halt)
 		}
 		close(p.over)
+		p.work.Wait()
+		select {
+		case l := <-p.launched: // a start that came to its end when nobody took it any more
+			if l.in != nil {
+				p.retire(l.in, false)
+				l.in.kill()
+			}
+		default:
+		}
 	})
-	p.work.Wait()
 	p.answers.work.Wait()
 }
 
