@@ -103,8 +103,8 @@ func (t *turn) addAffiliates(answer *stanza.Element, is Affiliation) {
 	slices.SortFunc(list, func(a, b *affiliate) int { return strings.Compare(a.JID.String(), b.JID.String()) })
 	for _, a := range list {
 		item := stanza.El(nsAdmin, "item", stanza.At("affiliation", is.String()), stanza.At("jid", a.JID.String()))
-		if o := t.r.ofAccount(a.JID); o != nil {
-			item.Attrs = append(item.Attrs, stanza.At("nick", o.Nick), stanza.At("role", o.role.String()))
+		if o := t.r.ofAccount(a.JID); o != nil { // 17.4: not the role
+			item.Attrs = append(item.Attrs, stanza.At("nick", o.Nick))
 		} else if a.Nick != "" {
 			item.Attrs = append(item.Attrs, stanza.At("nick", a.Nick))
 		}
@@ -269,7 +269,13 @@ func (t *turn) changeAffiliation(item *stanza.Element, next Affiliation, why str
 	if old == nil && next != None && len(t.r.affiliates) >= maxAffiliates {
 		return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "The room has too many members, admins, owners and outcasts.")
 	}
-	return t.affiliate(a, by, why)
+	if err := t.affiliate(a, by, why); err != nil {
+		return err
+	}
+	if next == Member && was == None && t.r.Config.MembersOnly && who.Local() != "" && t.r.ofAccount(who) == nil {
+		return t.invite(who, by) // 9.5
+	}
+	return nil
 }
 
 // affiliated returns who an item is about, as affiliations are kept: a bare JID, or a domain.
@@ -354,13 +360,7 @@ func (t *turn) affiliate(a *affiliate, by actor, why string) error {
 	if present || a.Is == was {
 		return nil
 	}
-	if err := t.tellAffiliation(a); err != nil {
-		return err
-	}
-	if a.Is == Member && was == None && t.r.Config.MembersOnly && a.JID.Local() != "" {
-		return t.inviteMember(a.JID, by)
-	}
-	return nil
+	return t.tellAffiliation(a)
 }
 
 // roleAfter returns the role of an occupant whose affiliation has changed (5.1.3): what comes with an
@@ -378,19 +378,6 @@ func (t *turn) tellAffiliation(a *affiliate) error {
 	item := stanza.El(nsUser, "item", stanza.At("affiliation", a.Is.String()), stanza.At("jid", a.JID.String()), stanza.At("role", NoRole.String()))
 	st := stanza.New(stanza.Header{Kind: stanza.Message, From: t.addr}, stanza.El(nsUser, "x").Add(item))
 	return t.Groups.Send(t.group(), extension.Cast{Stanza: st, Only: classFull})
-}
-
-// inviteMember invites who may enter the room from now on (9.5).
-func (t *turn) inviteMember(to jid.JID, by actor) error {
-	from := by.account
-	if by.session != nil && !t.r.Config.FullJIDs {
-		from = by.session.of.addr
-	}
-	x := stanza.El(nsUser, "x").Add(stanza.El(nsUser, "invite", stanza.At("from", from.String())))
-	if t.r.Config.Password != "" {
-		x.Add(stanza.El(nsUser, "password").WithText(t.r.Config.Password))
-	}
-	return t.Stanzas.Send(stanza.New(stanza.Header{Kind: stanza.Message, From: t.addr, To: to}, x))
 }
 
 // ofAccount returns the occupant of an account, nil if there is none; of several nicknames the

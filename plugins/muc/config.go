@@ -15,6 +15,9 @@ type Config struct {
 	FullJIDs      bool   // everybody sees real addresses: non-anonymous
 	Password      string `json:",omitempty"` // "": none is needed
 	ChangeSubject bool   // participants may
+	AllowInvites  bool   // members of a room for members may invite others
+	Register      bool   // who is no member may become one (7.10)
+	AllowPM       string `json:",omitempty"` // who may send private messages: pmAnyone, ...
 	Archive       bool
 
 	Broadcast []string // roles whose presence others see
@@ -27,10 +30,31 @@ type Config struct {
 // newConfig is that of a room that nobody has configured.
 func (o *Options) newConfig() Config {
 	return Config{
-		Persistent: o.Persistent, Public: o.Public, Archive: o.Archive,
+		Register: true, AllowPM: pmAnyone, Persistent: o.Persistent, Public: o.Public, Archive: o.Archive,
 		Broadcast:    []string{"moderator", "participant", "visitor"},
 		MaxOccupants: o.MaxOccupants, History: o.History,
 	}
+}
+
+// Who may send private messages.
+const (
+	pmAnyone       = "anyone"
+	pmParticipants = "participants"
+	pmModerators   = "moderators"
+	pmNone         = "none"
+)
+
+// mayWhisper says whether somebody with this role may send private messages.
+func (c *Config) mayWhisper(r Role) bool {
+	switch c.AllowPM {
+	case pmParticipants:
+		return r >= Participant
+	case pmModerators:
+		return r >= Moderator
+	case pmNone:
+		return false
+	}
+	return true
 }
 
 // shows says whether others see the presence of occupants with this role.

@@ -9,7 +9,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Fields of the form (16.5.3); the last is the one that other servers have, too.
+// Fields of the form (16.5.3); the last ones, and fieldRegister, are not of the specification.
 const (
 	fieldName       = "muc#roomconfig_roomname"
 	fieldDesc       = "muc#roomconfig_roomdesc"
@@ -23,6 +23,9 @@ const (
 	fieldWhois      = "muc#roomconfig_whois"
 	fieldSubject    = "muc#roomconfig_changesubject"
 	fieldBroadcast  = "muc#roomconfig_presencebroadcast"
+	fieldPM         = "muc#roomconfig_allowpm"
+	fieldInvites    = "muc#roomconfig_allowinvites"
+	fieldRegister   = "muc#roomconfig_allowregister"
 	fieldMaxUsers   = "muc#roomconfig_maxusers"
 	fieldHistory    = "muc#roomconfig_historylength"
 	fieldArchive    = "muc#roomconfig_enablearchiving"
@@ -47,6 +50,10 @@ func text(s string) []string {
 
 // form asks an owner for the configuration (10.1.3).
 func (c *Config) form(s *Service) *form.Form {
+	pm := c.AllowPM
+	if pm == "" {
+		pm = pmAnyone
+	}
 	whois := "moderators"
 	if c.FullJIDs {
 		whois = "anyone"
@@ -71,6 +78,10 @@ func (c *Config) form(s *Service) *form.Form {
 		{Var: fieldWhois, Type: form.ListSingle, Label: "Who sees real addresses", Values: []string{whois}, Options: []form.Option{
 			{Label: "Moderators", Value: "moderators"}, {Label: "Everybody", Value: "anyone"}}},
 		{Var: fieldSubject, Type: form.Boolean, Label: "Participants may change the subject", Values: boolean(c.ChangeSubject)},
+		{Var: fieldInvites, Type: form.Boolean, Label: "Members may invite others to a room for members", Values: boolean(c.AllowInvites)},
+		{Var: fieldRegister, Type: form.Boolean, Label: "Everybody may register as a member, unless the room is for members, or moderated", Values: boolean(c.Register)},
+		{Var: fieldPM, Type: form.ListSingle, Label: "Who may send private messages", Values: []string{pm}, Options: []form.Option{
+			{Label: "Everybody", Value: pmAnyone}, {Label: "Who has voice", Value: pmParticipants}, {Label: "Moderators", Value: pmModerators}, {Label: "Nobody", Value: pmNone}}},
 		{Var: fieldBroadcast, Type: form.ListMulti, Label: "Roles whose presence others see", Values: slices.Clone(c.Broadcast), Options: []form.Option{
 			{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}},
 		users,
@@ -128,6 +139,7 @@ func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
 	for name, to := range map[string]*bool{
 		fieldPersistent: &c.Persistent, fieldPublic: &c.Public, fieldMembers: &c.MembersOnly, fieldModerated: &c.Moderated,
 		fieldSubject: &c.ChangeSubject, fieldArchive: &c.Archive,
+		fieldInvites: &c.AllowInvites, fieldRegister: &c.Register,
 	} {
 		if b, given := v.Bool(name); given {
 			*to = b
@@ -135,6 +147,9 @@ func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
 	}
 	if whois := v.Get(fieldWhois); whois != "" {
 		c.FullJIDs = whois == "anyone"
+	}
+	if pm := v.Get(fieldPM); pm != "" {
+		c.AllowPM = pm
 	}
 	if submitted[fieldBroadcast] {
 		c.Broadcast = slices.Clone(v[fieldBroadcast])

@@ -49,7 +49,11 @@ func (t *turn) info(query *stanza.Element) error {
 	if err := t.mayLook(); err != nil {
 		return err
 	}
-	if query.Attr("node") != "" {
+	switch query.Attr("node") {
+	case "":
+	case nodeReserved:
+		return t.reservedItem()
+	default:
 		return t.fail(stanza.ItemNotFound, "")
 	}
 	c := &t.r.Config
@@ -66,7 +70,7 @@ func (t *turn) info(query *stanza.Element) error {
 	answer := stanza.El(nsDiscoInfo, "query").Add(
 		stanza.El(nsDiscoInfo, "identity", stanza.At("category", "conference"), stanza.At("type", "text"), stanza.At("name", name)))
 	for _, feature := range []string{
-		nsDiscoInfo, nsDiscoItems, nsMUC, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
+		nsDiscoInfo, nsDiscoItems, nsMUC, nsRegister, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
 		either(c.Public, "muc_public", "muc_hidden"),
 		either(c.Persistent, "muc_persistent", "muc_temporary"),
 		either(c.MembersOnly, "muc_membersonly", "muc_open"),
@@ -114,19 +118,23 @@ func (t *turn) mayLook() error {
 	return nil
 }
 
-// ping answers whether a client is still in the room, by its own occupant JID (XEP-0410 3).
-func (t *turn) ping() error {
-	if t.r == nil {
-		return t.fail(stanza.ItemNotFound, "There is no such room.")
+// pingsItself says whether a ping is for the room, which is not passed on: to its own occupant JID
+// (XEP-0410 3), to the room, and of who is not in it.
+func (t *turn) pingsItself() bool {
+	if t.r == nil || t.in.To.IsBare() {
+		return true
 	}
 	s := t.r.session(t.in.From)
+	return s == nil || t.r.byNick(t.in.To.Resource()) == s.of
+}
+
+// ping answers whether a client is still in the room.
+func (t *turn) ping() error {
 	switch {
-	case s == nil:
+	case t.r == nil:
+		return t.fail(stanza.ItemNotFound, "There is no such room.")
+	case t.r.session(t.in.From) == nil:
 		return t.fail(stanza.NotAcceptable, "You are not in the room.")
-	case t.r.byNick(t.in.To.Resource()) == s.of, t.in.To.IsBare():
-		return t.result(nil)
-	case t.r.byNick(t.in.To.Resource()) == nil:
-		return t.fail(stanza.ItemNotFound, "There is nobody of this name in the room.")
 	}
-	return t.fail(stanza.ServiceUnavailable, "Requests to others are not passed on.")
+	return t.result(nil)
 }

@@ -12,14 +12,22 @@ func ghostly(c stanza.Condition) bool {
 }
 
 // bounced takes an error that came for something which the room has sent: an occupant who is
-// gone leaves, by status 333 (11.1).
+// gone leaves, by status 333 (11.1). An error of a private message goes on to who has sent it.
 func (t *turn) bounced() error {
 	if t.r == nil {
 		return nil
 	}
 	s := t.r.session(t.in.From)
 	e := stanza.ParseError(t.in)
-	if s == nil || e == nil || !ghostly(e.Condition) {
+	if s == nil {
+		return nil
+	}
+	if t.in.Kind == stanza.Message {
+		if err := t.unheard(s); err != nil {
+			return err
+		}
+	}
+	if !ghostly(e.Condition) {
 		return nil
 	}
 	f := t.r.factsOf(s.of)

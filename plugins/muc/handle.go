@@ -92,16 +92,24 @@ func (t *turn) iq() error {
 	if len(children) != 1 {
 		return t.fail(stanza.BadRequest, "")
 	}
-	if children[0].Space == nsPing && t.in.Type == stanza.Get {
+	if t.in.Type != stanza.Get && t.in.Type != stanza.Set {
+		return t.fail(stanza.BadRequest, "")
+	}
+	if children[0].Space == nsPing && t.in.Type == stanza.Get && t.pingsItself() {
 		return t.ping()
 	}
+	payload := t.in.Element(children[0])
+	if t.r != nil && !t.in.To.IsBare() {
+		return t.relay(payload)
+	}
 	if t.in.To.IsBare() {
-		payload := t.in.Element(children[0])
 		switch space := children[0].Space; {
 		case space == nsAdmin:
 			return t.admin(payload)
 		case space == nsOwner:
 			return t.owner(payload)
+		case space == nsRegister:
+			return t.register(payload)
 		case space == nsDiscoInfo && t.in.Type == stanza.Get:
 			return t.info(payload)
 		case space == nsDiscoItems && t.in.Type == stanza.Get:

@@ -157,9 +157,16 @@ func (t *turn) create() error {
 	if len(t.addr.Local()) > maxRoomName {
 		return t.fail(stanza.JIDMalformed, "The name of the room is too long.")
 	}
+	if !t.s.admins[account] {
+		if many, err := t.hasMade(account, t.s.options.MaxRooms); err != nil {
+			return err
+		} else if many {
+			return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "You have made as many rooms as you may.")
+		}
+	}
 	t.Archive.Remove(t.addr) // a room that was not persistent may have left one, if the server was killed
 	t.r = t.empty()
-	t.r.lasting = lasting{Config: t.s.options.newConfig(), Created: t.Now().UTC(), Locked: t.s.options.LockNew}
+	t.r.lasting = lasting{Config: t.s.options.newConfig(), Created: t.Now().UTC(), Creator: account.String(), Locked: t.s.options.LockNew}
 	if err := t.saveAffiliate(&affiliate{JID: account, Is: Owner}); err != nil {
 		return err
 	}

@@ -24,10 +24,6 @@ func (t *turn) message() error {
 	return t.toRoom()
 }
 
-// toRoom takes what else clients say to a room, where there are neither invitations nor requests
-// for voice yet (7.8, 7.13).
-func (t *turn) toRoom() error { return t.fail(stanza.BadRequest, "") }
-
 // toAll takes a message to everybody in the room (7.4).
 func (t *turn) toAll() error {
 	s := t.r.session(t.in.From)

@@ -40,7 +40,8 @@ func New(o Options) (*Service, error) {
 // Registration returns what the service claims. It does not depend on options.
 func (s *Service) Registration() extension.Registration {
 	return extension.Registration{
-		Name: "muc",
+		Name:  "muc",
+		Reply: s.reply,
 		Implements: []extension.XEP{
 			{Number: 45, Version: "1.35.5", Note: "docs/plugins/muc.md says what is missing"},
 			{Number: 359, Version: "0.7.0"},

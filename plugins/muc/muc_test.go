@@ -61,10 +61,26 @@ func (w *world) says(from, xml string) (out []string) {
 		}
 	}
 	w.Component(extension.Envelope{Origin: o, Stanza: extensiontest.Parse(w, xml)})
+	return w.left()
+}
+
+// left returns what left the service since it was last asked.
+func (w *world) left() (out []string) {
+	w.Helper()
 	for _, e := range w.Effects() {
 		out = append(out, e.Stanza.To.String()+": "+e.Stanza.XML(xmpp.NSClient))
 	}
 	return out
+}
+
+// answers has a request of the service answered: content begins with the type of the answer and |.
+func (w *world) answers(r extensiontest.Request, content string) []string {
+	w.Helper()
+	typ, content, _ := strings.Cut(content, "|")
+	if !w.Answer(extensiontest.Parse(w, fmt.Sprintf("<iq type='%s' id='%s' from='%s' to='%s'>%s</iq>", typ, r.Stanza.ID, r.Stanza.To, r.Stanza.From, content))) {
+		w.Fatalf("nobody waits for an answer to %s", r.Stanza)
+	}
+	return w.left()
 }
 
 // joins enters a room.

@@ -9,16 +9,22 @@ const (
 	nsAdmin      = nsMUC + "#admin"
 	nsOwner      = nsMUC + "#owner"
 	nsConfig     = nsMUC + "#roomconfig"
+	nsRequest    = nsMUC + "#request"
 	nsInfo       = nsMUC + "#roominfo"
 	nsStableID   = nsMUC + "#stable_id"
 	nsSelfPing   = nsMUC + "#self-ping-optimization"
 	nsPing       = "urn:xmpp:ping"
+	nsRegister   = "jabber:iq:register"
+	nsVCard      = "vcard-temp"
 	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
 	nsDiscoItems = "http://jabber.org/protocol/disco#items"
 	nsOccupantID = "urn:xmpp:occupant-id:0"
 	nsHats       = "urn:xmpp:hats:0"
 	nsDelay      = "urn:xmpp:delay"
 )
+
+// nodeReserved is the node that tells who asks which nickname is reserved for him (16.4).
+const nodeReserved = "x-roomuser-item"
 
 // Status codes of XEP-0045 16.6.2.
 const (

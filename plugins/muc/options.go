@@ -17,6 +17,7 @@ type Options struct {
 	History      int      `json:"history" jsonschema:"Messages that who enters a room is sent unless the room or the client says otherwise."`
 	MaxHistory   int      `json:"max-history" jsonschema:"The most of them that a room or a client may ask for."`
 	MaxOccupants int      `json:"max-occupants" jsonschema:"The most occupants of a room, and what a new room allows."`
+	MaxRooms     int      `json:"max-rooms" jsonschema:"The most rooms that one account may have made."`
 	MaxNick      int      `json:"max-nick" jsonschema:"The longest nickname, in bytes."`
 	MaxMessage   int      `json:"max-message" jsonschema:"The longest message to a room, in bytes of XML."`
 	MaxPresence  int      `json:"max-presence" jsonschema:"The longest presence in a room, in bytes of XML."`
@@ -25,7 +26,7 @@ type Options struct {
 // Defaults are the options of a configuration that says nothing.
 var Defaults = Options{
 	Create: "local", LockNew: true, Public: true, Archive: true,
-	History: 20, MaxHistory: 500, MaxOccupants: 1000,
+	History: 20, MaxHistory: 500, MaxOccupants: 1000, MaxRooms: 100,
 	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 4 << 10,
 }
 
@@ -68,6 +69,7 @@ func (o *Options) check() (admins map[jid.JID]bool, err error) {
 		{"history", o.History, 0, o.MaxHistory},
 		{"max-history", o.MaxHistory, 0, 500},
 		{"max-occupants", o.MaxOccupants, 1, mostOccupants},
+		{"max-rooms", o.MaxRooms, 1, 10_000},
 		{"max-nick", o.MaxNick, 1, 1023},
 		{"max-message", o.MaxMessage, 256, 256 << 10},
 		{"max-presence", o.MaxPresence, 256, 8 << 10},

@@ -167,6 +167,7 @@ func (t *turn) unkeep() {
 		t.delete(affiliateKey(t.addr, j))
 	}
 	t.delete(roomKey(t.addr))
+	t.delete(t.createdKey())
 	t.delete(listKey(t.addr))
 }
 

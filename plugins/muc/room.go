@@ -21,6 +21,7 @@ type room struct {
 	affiliates map[jid.JID]*affiliate // bare JIDs, and domains
 	occupants  map[string]*occupant   // by jid.NickKey
 	sessions   map[jid.JID]*session   // of all occupants, by full JID
+	whispers   []whisper              // private messages, the last ones
 	used       time.Time              // guarded by Service.mu
 }
 
@@ -29,7 +30,8 @@ type lasting struct {
 	Config  Config
 	Subject *subject `json:",omitempty"` // nil: there was never one
 	Created time.Time
-	Locked  bool `json:",omitempty"` // until its owner has configured it (10.1)
+	Creator string // bare JID
+	Locked  bool   `json:",omitempty"` // until its owner has configured it (10.1)
 }
 
 // subject is that of the room (7.2.15).

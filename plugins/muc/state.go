@@ -19,6 +19,7 @@ import (
 //	a/ROOM/HASH     affiliate; the hash is that of its JID, which may be longer than a key
 //	o/ROOM/HASH     kept, a session; always in memory
 //	l/DOMAIN/LOCAL  the name of a room that is listed (6.3)
+//	c/HASH/ROOM     nothing; the hash is that of who has made the room
 func roomKey(room jid.JID) string          { return "r/" + room.String() }
 func affiliatesPrefix(room jid.JID) string { return "a/" + room.String() + "/" }
 func affiliateKey(room, j jid.JID) string  { return affiliatesPrefix(room) + hashed(j) }
@@ -26,6 +27,7 @@ func sessionsPrefix(room jid.JID) string   { return "o/" + room.String() + "/" }
 func sessionKey(room, j jid.JID) string    { return sessionsPrefix(room) + hashed(j) }
 func listPrefix(domain string) string      { return "l/" + domain + "/" }
 func listKey(room jid.JID) string          { return listPrefix(room.Domain()) + room.Local() }
+func createdPrefix(creator jid.JID) string { return "c/" + hashed(creator) + "/" }
 func (t *turn) group() string              { return t.addr.String() }
 func hashed(j jid.JID) string {
 	sum := sha256.Sum256([]byte(j.String()))
@@ -269,11 +271,36 @@ func (t *turn) saveRoom() error {
 	if err := t.put(roomKey(t.addr), &t.r.lasting); err != nil {
 		return err
 	}
+	if err := t.putBytes(t.createdKey(), nil); err != nil {
+		return err
+	}
 	if t.r.Config.Public && !t.r.Locked {
 		return t.putBytes(listKey(t.addr), []byte(t.r.Config.Name))
 	}
 	t.delete(listKey(t.addr))
 	return nil
+}
+
+// createdKey is that of the entry by which the rooms of who has made this one are counted.
+func (t *turn) createdKey() string {
+	creator, err := jid.Parse(t.r.Creator)
+	if err != nil {
+		creator = jid.JID{}
+	}
+	return createdPrefix(creator) + t.addr.String()
+}
+
+// hasMade says whether an account has made so many rooms that are there.
+func (t *turn) hasMade(creator jid.JID, most int) (bool, error) {
+	stored, err := t.Store.Scan(t, jid.JID{}, createdPrefix(creator), "", most)
+	if err != nil {
+		return false, fmt.Errorf("muc: count rooms: %w", err)
+	}
+	kept, err := t.Memory.Scan(t, createdPrefix(creator), "", most)
+	if err != nil {
+		return false, fmt.Errorf("muc: count rooms: %w", err)
+	}
+	return len(stored)+len(kept) >= most, nil
 }
 
 // saveAffiliate keeps an affiliation; that of None is deleted.
@@ -294,6 +321,7 @@ func (t *turn) forgetRoom() {
 		t.delete(affiliateKey(t.addr, j))
 	}
 	t.delete(roomKey(t.addr))
+	t.delete(t.createdKey())
 	t.delete(listKey(t.addr))
 	t.Groups.Remove(t.group())
 	t.Archive.Remove(t.addr)

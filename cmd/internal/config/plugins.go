@@ -103,6 +103,7 @@ type Muc struct {
 	History      int
 	MaxHistory   int
 	MaxOccupants int
+	MaxRooms     int
 	MaxNick      int
 	MaxMessage   int
 	MaxPresence  int
@@ -129,6 +130,8 @@ func mucOptions(c *Config) []option {
 			doc: "The most of them that a room or a client may ask for."},
 		{key: "max-occupants", value: one(&m.MaxOccupants, number(1, 1500)), preset: "1000",
 			doc: "The most clients in one room."},
+		{key: "max-rooms", value: one(&m.MaxRooms, number(1, 10_000)), preset: "100",
+			doc: "How many rooms one account may have made; administrators make any number."},
 		{key: "max-nick", value: one(&m.MaxNick, size(1, 1023)), preset: "128",
 			doc: "The longest nickname."},
 		{key: "max-message", value: one(&m.MaxMessage, size(256, 256<<10)), preset: "64KiB",
