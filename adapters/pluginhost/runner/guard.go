@@ -50,27 +50,30 @@ func Guard(in io.Reader) error {
 }
 
 // A guard is the server's side of the guard process. It is started with the
-// first plugin, and again if it ends, a few times.
+// first plugin, and again if it ends: a few times in a row.
 type guard struct {
 	command Command // none: there is no guard
 	log     *zap.Logger
+	now     func() time.Time
 
 	mu     sync.Mutex // guards what follows
 	groups map[int]struct{}
-	in     *os.File // nil while it doesn't run
-	starts int
+	in     *os.File  // nil while it doesn't run
+	starts int       // in a row
+	began  time.Time // the last of them
 	closed bool
 	wait   sync.WaitGroup
 }
 
 // Bounds for the guard process.
 const (
-	maxGuards  = 5           // processes, one after the other
-	guardWrite = time.Second // for one line
+	maxGuards   = 5           // processes, one after the other
+	guardSteady = time.Minute // behind which those before are forgotten
+	guardWrite  = time.Second // for one line
 )
 
 func newGuard(command Command, log *zap.Logger) *guard {
-	return &guard{command: command, log: log, groups: map[int]struct{}{}}
+	return &guard{command: command, log: log, now: time.Now, groups: map[int]struct{}{}}
 }
 
 func (g *guard) exists() bool { return g.command.Self || g.command.Path != "" }
@@ -93,10 +96,15 @@ func (g *guard) start() error {
 	if g.closed {
 		return ErrClosed
 	}
+	now := g.now()
+	if now.Sub(g.began) >= guardSteady {
+		g.starts = 0
+	}
 	if g.starts == maxGuards {
-		return fmt.Errorf("the guard of plugins was started %d times, and does not stay", g.starts)
+		return fmt.Errorf("the guard of plugins was started %d times, and does not stay; it is tried again %s behind the last time", g.starts, guardSteady)
 	}
 	g.starts++
+	g.began = now
 	spec := &Spec{Name: "guard", Command: g.command, Folder: "/"}
 	prog, err := spec.find()
 	if err != nil {

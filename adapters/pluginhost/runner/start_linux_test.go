@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,5 +177,24 @@ func TestPinnedProgram(t *testing.T) {
 	_, err = r.Start(t.Context(), s)
 	if err == nil || !strings.Contains(err.Error(), program+" has SHA-256 ") || !strings.Contains(err.Error(), s.Files["p"]) {
 		t.Errorf("start of another program: %v", err)
+	}
+}
+
+// TestGuardThatDies: a guard that does not stay is not started without end, and is not given
+// up for ever.
+func TestGuardThatDies(t *testing.T) {
+	g := newGuard(helper("dies"), zap.NewNop())
+	defer g.stop()
+	var now atomic.Int64
+	g.now = func() time.Time { return time.Unix(now.Load(), 0) }
+	for range 3 {
+		now.Add(int64(guardSteady / time.Second))
+		if err := g.ready(); err != nil {
+			t.Fatal(err)
+		}
+		g.wait.Wait() // until it is not started any more
+		if err := g.ready(); err == nil || !strings.Contains(err.Error(), "does not stay") {
+			t.Fatal(err)
+		}
 	}
 }
