@@ -14,7 +14,7 @@ import (
 )
 
 // cutOver puts a process in the place of the one that acts, which is paused.
-func (p *plugin) cutOver(in *instance, was *pending, reply func(error)) {
+func (p *plugin) cutOver(in *instance, reply func(error)) {
 	p.say(admin.PluginDraining, "another process takes over")
 	old := p.acting
 	if !p.await(context.Background(), old, p.host.times.quiet) {
@@ -23,20 +23,20 @@ func (p *plugin) cutOver(in *instance, was *pending, reply func(error)) {
 		old.pumpsEnd()
 	}
 	p.retire(old, false)
-	before := p.disk
+	back := p.runs
+	if p.trial != nil {
+		back = p.trial.back // what ran has not proved itself either
+	}
 	err := p.activate(in)
 	p.finish(old)
 	if err != nil {
-		p.disk = before
+		p.trial = nil // it is not that one which crashes
 		p.crashed(in, err)
 		reply(fmt.Errorf("the new process did not start to act: %w; the version of before is started again", err))
 		return
 	}
-	p.disk = was.disk
 	p.noteReload()
-	if p.conf.Command.Self && !before {
-		p.trial = &trial{until: time.Now().Add(p.host.times.window)}
-	}
+	p.trial = &trial{until: time.Now().Add(p.host.times.window), back: back}
 	p.log.Info("another process of the plugin has taken over", zap.Int("pid", in.proc.PID()), zap.Int("pid_before", old.proc.PID()), zap.String("version", in.manifest.Version))
 	reply(nil)
 }
@@ -111,6 +111,7 @@ func (p *plugin) activate(in *instance) error {
 		return fmt.Errorf("its answer to Activate: %w", said(err))
 	}
 	in.ready = time.Now()
+	p.runs = in.version()
 	p.step(func(now time.Time) {
 		in.conn.Start(now)
 		p.told.state, p.told.detail = admin.PluginReady, ""

@@ -322,6 +322,8 @@ func Describe(ctx context.Context, command runner.Command, folder, version strin
 		return nil, err
 	}
 	defer proc.Kill()
+	again, _ := proc.Again()
+	defer again.Program.Close()
 	answer, err := pluginv1.NewPluginClient(proc.Conn()).Describe(ctx, &pluginv1.DescribeRequest{ServerVersion: version})
 	if err != nil {
 		return nil, fmt.Errorf("its answer to Describe: %w", said(err))

@@ -84,6 +84,13 @@ func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, 
 	if err != nil {
 		return nil, err
 	}
+	if again, _ := proc.Again(); again.Program != nil {
+		p.mu.Lock()
+		if !slices.Contains(p.kept, again.Program) {
+			p.kept = append(p.kept, again.Program)
+		}
+		p.mu.Unlock()
+	}
 	in := &instance{p: p, proc: proc, client: pluginv1.NewPluginClient(proc.Conn()), failed: make(chan struct{}), alive: make(chan struct{})}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	if err := in.describe(ctx); err != nil {
@@ -91,6 +98,12 @@ func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, 
 		return nil, err
 	}
 	return in, nil
+}
+
+// version is what it runs.
+func (in *instance) version() version {
+	command, exact := in.proc.Again()
+	return version{command, exact, in.manifest.Version}
 }
 
 // describe asks for the manifest and checks it.

@@ -32,6 +32,7 @@ func (p *plugin) first(ctx context.Context) error {
 	switch {
 	case err == nil:
 		p.standby = in
+		p.runs = in.version()
 		p.running = true
 		p.work.Go(p.act)
 		p.work.Go(p.supervise)
@@ -149,22 +150,41 @@ func (p *plugin) stranger(domain string) string {
 	return ""
 }
 
-// command of a process: what is on the disk, or what runs.
-func (p *plugin) program(disk bool) runner.Command {
+// onDisk is the program that is there now.
+func (p *plugin) onDisk() runner.Command {
 	c := p.conf.Command
-	c.OnDisk = c.Self && disk
+	c.OnDisk = c.Self
 	return c
+}
+
+// sweep lets go of the programs that won't be started again.
+func (p *plugin) sweep() {
+	if p.pending != nil {
+		return // it may be one of them
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = slices.DeleteFunc(p.kept, func(k *runner.Program) bool {
+		if k == p.runs.command.Program || p.trial != nil && k == p.trial.back.command.Program {
+			return false
+		}
+		k.Close()
+		return true
+	})
 }
 
 // launch begins to start a process; started is told the end.
 func (p *plugin) launch(fresh bool, reply chan error) {
 	p.retry.Stop()
 	ctx, cancel := context.WithTimeout(p.ctx, p.conf.Limits.StartTime)
-	p.pending = &pending{reload: fresh, disk: p.disk || fresh, cancel: cancel}
+	p.pending = &pending{reload: fresh, cancel: cancel}
 	if reply != nil {
 		p.pending.reply = append(p.pending.reply, reply)
 	}
-	program := p.program(p.pending.disk)
+	program := p.runs.command
+	if fresh {
+		program = p.onDisk()
+	}
 	p.work.Go(func() {
 		defer cancel()
 		in, err := p.prepare(ctx, program)
@@ -175,6 +195,10 @@ func (p *plugin) launch(fresh bool, reply chan error) {
 // prepare starts a process that can take over: on standby, configured, and well.
 func (p *plugin) prepare(ctx context.Context, program runner.Command) (*instance, error) {
 	in, err := p.start(ctx, program)
+	if errors.Is(err, runner.ErrChanged) {
+		p.log.Warn("the plugin is started from what is on the disk now", zap.Error(err))
+		in, err = p.start(ctx, p.onDisk())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +233,7 @@ func (p *plugin) prepare(ctx context.Context, program runner.Command) (*instance
 func (p *plugin) started(l launched) {
 	was := p.pending
 	p.pending = nil
+	defer p.sweep()
 	reply := func(err error) {
 		for _, c := range was.reply {
 			c <- err
@@ -243,18 +268,15 @@ func (p *plugin) started(l launched) {
 	}
 	if p.current() != nil {
 		p.step(func(now time.Time) { p.acting.conn.Pause() })
-		p.cutOver(l.in, was, reply)
+		p.cutOver(l.in, reply)
 		return
 	}
 	p.phase = acting
 	err := p.activate(l.in)
 	if err != nil {
 		p.crashed(l.in, err)
-	} else {
-		p.disk = was.disk
-		if was.reload {
-			p.noteReload()
-		}
+	} else if was.reload {
+		p.noteReload()
 	}
 	reply(err)
 }

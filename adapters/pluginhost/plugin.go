@@ -54,6 +54,7 @@ type plugin struct {
 	tickAt     time.Time // that timer is set to; zero: it is not set
 	timer      *time.Timer
 	told       told
+	kept       []*runner.Program // that processes ran; see sweep
 
 	kick chan struct{} // of the actor
 	supervisor

@@ -39,8 +39,9 @@ func (p *raw) has(word string) bool { _, ok := p.words[word]; return ok }
 
 // at does what the words want at a moment of the plugin's life.
 func (p *raw) at(moment string) error {
+	only := p.words["die-at-"+moment] // one version
 	switch {
-	case p.has("die-at-" + moment):
+	case p.has("die-at-"+moment) && (only == "" || only == p.words["version"]):
 		fmt.Fprintln(os.Stderr, "about to die at "+moment)
 		os.Exit(7)
 	case p.has("hang-at-" + moment):
@@ -52,7 +53,7 @@ func (p *raw) at(moment string) error {
 }
 
 func runRaw(args []string) int {
-	text, err := os.ReadFile(args[0])
+	text, err := os.ReadFile(strings.TrimPrefix(args[0], "@")) // so that it is not the name of a file
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -61,6 +62,9 @@ func runRaw(args []string) int {
 	for _, word := range strings.Fields(string(text)) {
 		key, value, _ := strings.Cut(word, "=")
 		p.words[key] = value
+	}
+	if v, ok := appended(); ok {
+		p.words["version"] = v
 	}
 	if os.Getenv(handshake.CookieKey) != handshake.CookieValue {
 		fmt.Fprintln(os.Stderr, "this is a plugin")
@@ -106,6 +110,25 @@ func runRaw(args []string) int {
 	case <-p.ended:
 	}
 	return 0
+}
+
+// versionMark and a digit, behind the end of a program, make it another version.
+const versionMark = "\nversion="
+
+func appended() (version string, ok bool) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	end := make([]byte, len(versionMark)+1)
+	if _, err := f.Seek(-int64(len(end)), io.SeekEnd); err != nil {
+		return "", false
+	}
+	if _, err := io.ReadFull(f, end); err != nil {
+		return "", false
+	}
+	return strings.CutPrefix(string(end), versionMark)
 }
 
 func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
@@ -194,12 +196,12 @@ func TestRollBack(t *testing.T) {
 		r.until("started again", func(now admin.PluginInfo) bool { return now.Generation > gen && now.State == admin.PluginReady })
 	}
 	r.expect("version", "1")
-	said := r.log.FilterMessage("the new version of the plugin crashed again and again: the one that the server was started with is back").Len()
+	said := r.log.FilterMessage("the new version of the plugin crashed again and again: the one that ran before is back").Len()
 	if err := r.regs[0].Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if said != 1 || p.disk {
-		t.Errorf("said %d times; on the disk: %v", said, p.disk)
+	if c := p.runs.command; said != 1 || c.OnDisk || c.Program != nil {
+		t.Errorf("said %d times; it runs %+v", said, c)
 	}
 }
 
@@ -348,4 +350,104 @@ func TestCloseAnswers(t *testing.T) {
 	if err := <-reply; !errors.Is(err, errStopped) {
 		t.Error(err)
 	}
+}
+
+// outsider makes of the rig's plugin a program of its own; install puts a version into its place.
+func (r *rig) outsider() (install func(version string)) {
+	r.t.Helper()
+	if runtime.GOOS != "linux" {
+		r.t.Skip("programs are kept on Linux only")
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	program := filepath.Join(r.t.TempDir(), "p")
+	install = func(version string) {
+		r.t.Helper()
+		if err := os.WriteFile(program+".new", append(slices.Clip(self), versionMark+version...), 0o700); err != nil {
+			r.t.Fatal(err)
+		}
+		if err := os.Rename(program+".new", program); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.conf.Bundled = false
+	r.conf.Command = runner.Command{Path: program, Args: []string{"helper=raw", "@" + r.words}}
+	return install
+}
+
+// again kills the process and waits for the next one.
+func (r *rig) again() {
+	r.t.Helper()
+	gen := r.info().Generation
+	r.host.plugins[0].instances()[0].proc.Kill()
+	r.until("started again", func(now admin.PluginInfo) bool { return now.Generation > gen && now.State == admin.PluginReady })
+}
+
+// TestRollBackOfOthers: a new version of somebody else's program is taken back, too, though
+// there is another file in its place. And a crash alone brings no new version.
+func TestRollBackOfOthers(t *testing.T) {
+	r := newRig(t, "")
+	r.times.backoff = time.Millisecond
+	install := r.outsider()
+	install("1")
+	r.start()
+	install("2")
+	r.again()
+	r.expect("version", "1")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	install("3")
+	for range trialCrashes {
+		r.expect("version", "2")
+		r.again()
+	}
+	r.expect("version", "1")
+	back := r.log.FilterMessage("the new version of the plugin crashed again and again: the one that ran before is back").All()
+	if len(back) != 1 || back[0].ContextMap()["version"] != "2" || back[0].ContextMap()["version_before"] != "1" || r.info().Version != "1" {
+		t.Errorf("%+v", back)
+	}
+	p := r.host.plugins[0]
+	if err := os.Remove(r.conf.Command.Path); err != nil {
+		t.Fatal(err)
+	}
+	r.again()
+	r.expect("version", "1")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err == nil {
+		t.Error("reloaded from nothing")
+	}
+	install("4")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	kept := len(p.kept)
+	p.mu.Unlock()
+	if kept != 2 {
+		t.Errorf("%d programs are kept, want 4 and 1", kept)
+	}
+	if err := r.regs[0].Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := r.host.Close(); err != nil || len(p.kept) != 0 {
+		t.Errorf("%v, %d", err, len(p.kept))
+	}
+}
+
+// TestRollBackOfOneThatCannotStart: starts that fail are like crashes.
+func TestRollBackOfOneThatCannotStart(t *testing.T) {
+	r := newRig(t, "")
+	r.times.backoff = time.Millisecond
+	install := r.outsider()
+	install("1")
+	r.start()
+	install("2")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	r.say("die-at-start=2")
+	r.again()
+	r.expect("version", "1")
 }

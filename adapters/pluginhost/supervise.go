@@ -34,9 +34,16 @@ type supervisor struct {
 	pending *pending  // a start that is under way
 	retry   *time.Timer
 	crashes []time.Time // within the window
-	disk    bool        // a bundled plugin runs what was on the disk at a reload, not what the server is
+	runs    version     // what is started again behind a crash
 	trial   *trial
 	phase   phase
+}
+
+// version is what can be started.
+type version struct {
+	command runner.Command
+	exact   bool // it is what ran, whatever is on the disk now
+	name    string
 }
 
 // dyingTime is how long a process may take to be gone when its streams have ended.
@@ -55,7 +62,6 @@ const (
 // pending is a start that is under way, in a goroutine of its own.
 type pending struct {
 	reload bool
-	disk   bool // runs what is on the disk
 	cancel context.CancelFunc
 	ended  bool         // cancelled
 	reply  []chan error // who waits for it
@@ -69,7 +75,8 @@ type launched struct {
 // trial is a new version that has not proved itself yet.
 type trial struct {
 	until   time.Time
-	crashes int
+	crashes int // and starts that failed
+	back    version
 }
 
 type commandKind uint8
@@ -151,6 +158,8 @@ func (p *plugin) close() {
 			}
 		default:
 		}
+		p.runs, p.trial = version{}, nil
+		p.sweep()
 	})
 	p.answers.work.Wait()
 }
@@ -299,23 +308,38 @@ func (p *plugin) crashed(in *instance, why error) {
 	if exit := in.proc.Exit(); exit.Reason != runner.Stopped {
 		why = fmt.Errorf("the process %s", exit)
 	}
-	if t := p.trial; t != nil {
-		if t.crashes++; time.Now().After(t.until) {
-			p.trial = nil
-		} else if t.crashes >= trialCrashes {
-			p.trial, p.disk, p.crashes = nil, false, nil
-			p.log.Error("the new version of the plugin crashed again and again: the one that the server was started with is back",
-				zap.Int("crashes", t.crashes), zap.String("version", in.manifest.Version))
-		}
-	}
 	if !in.ready.IsZero() && time.Since(in.ready) >= p.host.times.steady {
 		p.crashes = nil
 	}
 	p.count(why)
 }
 
+// try counts a crash, or a start that failed, of a version that has not proved itself, and
+// takes it back when there were too many.
+func (p *plugin) try(why error) {
+	t := p.trial
+	if t == nil {
+		return
+	}
+	t.crashes++
+	fields := []zap.Field{zap.Error(why), zap.Int("crashes", t.crashes), zap.String("version", p.runs.name), zap.String("version_before", t.back.name)}
+	switch {
+	case time.Now().After(t.until):
+		p.trial = nil
+	case t.crashes < trialCrashes:
+	case t.back.exact:
+		p.runs, p.trial, p.crashes = t.back, nil, nil
+		p.log.Error("the new version of the plugin crashed again and again: the one that ran before is back", fields...)
+	default:
+		p.trial = nil
+		p.log.Error("the new version of the plugin crashed again and again, and what ran before was not kept, as a script is not: put the old files back, and reload the plugin", fields...)
+	}
+}
+
 // count notes that a process ended or could not be started, and plans the next one.
 func (p *plugin) count(why error) {
+	p.try(why)
+	defer p.sweep()
 	t := p.host.times
 	now := time.Now()
 	p.crashes = append(slices.DeleteFunc(p.crashes, func(at time.Time) bool { return now.Sub(at) > t.window }), now)
@@ -327,7 +351,7 @@ func (p *plugin) count(why error) {
 			p.machine.GiveUp(now)
 			p.told.restarts++
 			p.told.lastExit = why.Error()
-			p.told.state, p.told.detail = admin.PluginFailed, fmt.Sprintf("%v; it is tried again every %s, or with hexmpp plugin enable %s", why, t.failed, p.conf.Name)
+			p.told.state, p.told.detail = admin.PluginFailed, fmt.Sprintf("%v; it is tried again every %s, or with hexmpp plugin enable %[3]s; hexmpp plugin reload %[3]s starts another version", why, t.failed, p.conf.Name)
 		})
 		p.log.Error("the plugin has failed: what it answers for is answered with service-unavailable", zap.Error(why), zap.Int("crashes", n), zap.Duration("next_try", t.failed))
 		if again {

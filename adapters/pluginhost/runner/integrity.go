@@ -21,8 +21,10 @@ type program struct {
 	path string   // to execute, unless file is set
 	args []string // with the name of the program
 	file *os.File // its descriptor is executed: what was checked is what runs
+	kept *Program // nil: it can't be run again
 }
 
+// close closes the descriptor that is executed.
 func (p *program) close() {
 	if p.file != nil {
 		p.file.Close()
@@ -45,9 +47,20 @@ func (s *Spec) find1() (_ *program, err error) {
 	defer func() {
 		if err != nil {
 			p.close()
+			if p.kept != s.Command.Program {
+				p.kept.Close()
+			}
 		}
 	}()
-	if p.path, err = s.locate(); err != nil {
+	if again := s.Command.Program; again != nil {
+		if err := again.unchanged(); err != nil {
+			return nil, err
+		}
+		p.kept, p.path = again, again.path
+		if p.file, err = reopen(again.file); err != nil {
+			return nil, err
+		}
+	} else if p.path, err = s.locate(); err != nil {
 		return nil, err
 	}
 	name := s.Command.Path
@@ -63,28 +76,43 @@ func (s *Spec) find1() (_ *program, err error) {
 			return nil, err
 		}
 	}
-	executed, err := os.Stat(p.path)
-	if err != nil {
-		return nil, err
-	}
-	if executed.IsDir() {
-		return nil, fmt.Errorf("%s is a folder, not a program", p.path)
-	}
-	for _, path := range slices.Sorted(maps.Keys(s.Files)) {
-		file, err := s.verify(path)
+	if p.kept == nil {
+		executed, err := os.Stat(p.path)
 		if err != nil {
 			return nil, err
 		}
-		info, err := file.Stat()
-		if err == nil && p.file == nil && executesDescriptors && !s.Command.Self && os.SameFile(info, executed) && !isScript(file) {
-			p.file = file
-			continue
+		if executed.IsDir() {
+			return nil, fmt.Errorf("%s is a folder, not a program", p.path)
 		}
-		if err := errors.Join(err, file.Close()); err != nil {
+		p.kept = s.keep(p)
+	}
+	for _, path := range slices.Sorted(maps.Keys(s.Files)) {
+		if err := s.verifyOne(p, path); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
+}
+
+// verifyOne compares one of the files with its SHA-256. If it is the program, what was read
+// is what is executed.
+func (s *Spec) verifyOne(p *program, name string) error {
+	if again := s.Command.Program; again != nil && slices.Contains(again.pins, name) {
+		return s.compare(name, again.path, io.NewSectionReader(again.file, 0, again.state.Size()))
+	}
+	file, err := s.verify(name)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err == nil && p.kept != nil && s.Command.Program == nil && os.SameFile(info, p.kept.state) {
+		p.kept.pins = append(p.kept.pins, name)
+		if p.file == nil && !s.Command.Self {
+			p.file = file
+			return nil
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 // locate is the path of the program, each part of which was checked.
@@ -135,10 +163,6 @@ func (s *Spec) verify(name string) (_ *os.File, err error) {
 	if path, err = trusted(path); err != nil {
 		return nil, err
 	}
-	want, err := hex.DecodeString(s.Files[name])
-	if err != nil || len(want) != sha256.Size {
-		return nil, fmt.Errorf("files: %s: %q is no SHA-256 of 64 hexadecimal digits", name, clip(s.Files[name]))
-	}
 	file, err := openRegular(path)
 	if err != nil {
 		return nil, err
@@ -148,15 +172,27 @@ func (s *Spec) verify(name string) (_ *os.File, err error) {
 			file.Close()
 		}
 	}()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return nil, fmt.Errorf("files: %s: %w", path, err)
-	}
-	if got := hash.Sum(nil); !bytes.Equal(got, want) {
-		return nil, fmt.Errorf("files: %s has SHA-256 %x, not %x: put back the file that was approved, or, if this one is meant, its digest into files", path, got, want)
+	if err := s.compare(name, path, file); err != nil {
+		return nil, err
 	}
 	_, err = file.Seek(0, io.SeekStart)
 	return file, err
+}
+
+// compare reads a file and compares it with its SHA-256.
+func (s *Spec) compare(name, path string, content io.Reader) error {
+	want, err := hex.DecodeString(s.Files[name])
+	if err != nil || len(want) != sha256.Size {
+		return fmt.Errorf("files: %s: %q is no SHA-256 of 64 hexadecimal digits", name, clip(s.Files[name]))
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, content); err != nil {
+		return fmt.Errorf("files: %s: %w", path, err)
+	}
+	if got := hash.Sum(nil); !bytes.Equal(got, want) {
+		return fmt.Errorf("files: %s has SHA-256 %x, not %x: put back the file that was approved, or, if this one is meant, its digest into files", path, got, want)
+	}
+	return nil
 }
 
 // openRegular opens a file that is no folder, no device and no pipe, which

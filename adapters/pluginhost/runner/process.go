@@ -18,6 +18,8 @@ type Process struct {
 	client *plugin.Client
 	conn   *grpc.ClientConn
 	done   chan struct{}
+	again  Command
+	exact  bool
 }
 
 // Conn is the connection to the plugin. It is closed after the end of the process.
@@ -25,6 +27,14 @@ func (p *Process) Conn() *grpc.ClientConn { return p.conn }
 
 // Version is the version of the contract that the plugin chose.
 func (p *Process) Version() int { return p.client.NegotiatedVersion() }
+
+// Again returns a command that runs the same program again, whatever has its path by then.
+// Its Program, if there is one, is the caller's to close, once for all processes that were
+// started by it. exact is false if that can't be (a script, another system than Linux, a program that has
+// executed another one): then it is the command that this process was started by.
+//
+// It holds for the program, not for libraries and modules that it opens by their paths.
+func (p *Process) Again() (command Command, exact bool) { return p.again, p.exact }
 
 // PID is the number of the process, also after its end.
 func (p *Process) PID() int {

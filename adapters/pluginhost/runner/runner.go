@@ -88,6 +88,14 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Process, error) {
 	}
 	s := &starting{runner: r, spec: &spec, prog: prog, sink: newSink(spec.Name, r.log, ring, lines)}
 	p, err := s.start(ctx)
+	if kept := prog.kept; kept != spec.Command.Program {
+		if err == nil && kept.runs(p.PID()) {
+			p.again, p.exact = spec.Command, true
+			p.again.Program = kept
+		} else {
+			kept.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", spec.Name, err)
 	}

@@ -24,6 +24,9 @@ type Command struct {
 	// is whatever has the path now). OnDisk is for a reload: the file that is
 	// there now.
 	Self, OnDisk bool
+
+	// Program is run, if it is not nil, whatever Path leads to: see Process.Again.
+	Program *Program
 }
 
 // Options of a Runner.

@@ -48,7 +48,11 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 		close(s.child.connected)
 	}
 	if err == nil && s.stop() {
-		p := &Process{child: s.child, client: client, conn: conn, done: make(chan struct{})}
+		c := s.spec.Command
+		p := &Process{
+			child: s.child, client: client, conn: conn, done: make(chan struct{}),
+			again: c, exact: c.Program != nil || c.Self && !c.OnDisk && selfPath != "",
+		}
 		go s.follow(p)
 		return p, nil
 	}

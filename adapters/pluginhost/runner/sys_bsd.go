@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -29,3 +30,7 @@ func awaitExit(int) bool { return false }
 func settle(int) (left int) { return 0 }
 
 func outlive(*syscall.SysProcAttr) {}
+
+// Nothing is kept here, see executesDescriptors.
+func reopen(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
+func exePath(int) string                { return "" }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -36,6 +37,14 @@ func highDescriptor(f *os.File, above int) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
+
+// reopen opens the file of a descriptor once more, though it may have no path any more.
+func reopen(f *os.File) (*os.File, error) {
+	return os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+}
+
+// exePath leads to the file that a process runs.
+func exePath(pid int) string { return procPath(pid, "exe") }
 
 // keepDescriptors marks all that this process has open, and got from whoever
 // started it, as not for others.

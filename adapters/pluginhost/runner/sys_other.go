@@ -50,3 +50,7 @@ func lockFile(_ *os.File, wait bool) error {
 }
 
 func outlive(*syscall.SysProcAttr) {}
+
+// Nothing is kept here, see executesDescriptors.
+func reopen(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
+func exePath(int) string                { return "" }
