@@ -3,8 +3,10 @@ package pluginhost
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -141,7 +143,8 @@ func (w *schemas) all(place string, v any) error {
 		if _, err := w.cost(place, v); err != nil {
 			return err
 		}
-		for key, child := range v {
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			child := v[key]
 			switch key {
 			case "const", "default", "enum", "examples":
 				continue
@@ -180,7 +183,8 @@ func (w *schemas) cost(place string, v any) (int, error) {
 		}
 		return err
 	}
-	for key, child := range s {
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		child := s[key]
 		at := place + "/" + escape.Replace(key)
 		var err error
 		switch key {
@@ -206,9 +210,9 @@ func (w *schemas) cost(place string, v any) (int, error) {
 			}
 		case "dependentSchemas", "dependencies":
 			of, _ := child.(map[string]any)
-			for name, v := range of {
+			for _, name := range slices.Sorted(maps.Keys(of)) {
 				if err == nil {
-					err = add(at+"/"+escape.Replace(name), v)
+					err = add(at+"/"+escape.Replace(name), of[name])
 				}
 			}
 		}
