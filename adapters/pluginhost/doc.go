@@ -16,6 +16,7 @@
 //	launch.go     the start of a process: the first one, and those that follow
 //	cutover.go    one process in the place of another; the end
 //	watchdog.go   processes that hang
+//	check.go      what a configuration says, without a server
 //	manifest.go   what is refused of what a plugin says of itself
 //
 // The reader of a stream never waits: not for a queue, a socket, nor a lock that is held

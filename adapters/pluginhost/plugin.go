@@ -410,9 +410,10 @@ func (p *plugin) status() admin.Plugin {
 	}
 	p.mu.Unlock()
 	if in != nil {
-		// One that has just ended has neither.
+		out.PID = in.proc.PID()
+		// One that has just ended uses nothing.
 		if u, err := in.proc.Usage(); err == nil || errors.Is(err, errors.ErrUnsupported) {
-			out.PID, out.Started, out.Memory = u.PID, u.Started, uint64(u.RSS)
+			out.Started, out.Memory = u.Started, uint64(u.RSS)
 		}
 	}
 	return out

@@ -4,10 +4,14 @@ package pluginhost
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
 	"github.com/hexmpp/hexmpp/ports/admin"
@@ -73,6 +77,44 @@ func TestRefused(t *testing.T) {
 			var config *ConfigError
 			if errors.As(err, &config) != (c.key != "") || c.key != "" && config.Key != c.key {
 				t.Errorf("the key is %+v, want %s", config, c.key)
+			}
+		})
+	}
+}
+
+// TestCheck: a configuration is compared with what its plugins say, and nothing is left.
+func TestCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		words string
+		set   func(*Plugin)
+		key   string
+		want  string
+	}{
+		"well":                             {},
+		"options that don't fit":           {set: func(p *Plugin) { p.Options = []byte(`{"rooms": {"max": 0}}`) }, key: "plugins.raw.options.rooms.max", want: "minimum"},
+		"options that it would refuse":     {set: func(p *Plugin) { p.Options = []byte(`{"greeting": "rude"}`) }}, // it is not asked
+		"a permission that is missing":     {words: "wants=send-as-account", set: func(p *Plugin) { p.Bundled = false }, key: "plugins.raw.permissions", want: "permissions: [send-as-account]"},
+		"a domain":                         {words: "domain=evil.test", key: "plugins.raw.domains", want: "domains: [evil.test]"},
+		"another name":                     {words: "name=war", key: "plugins.raw", want: `calls itself "war"`},
+		"no program":                       {set: func(p *Plugin) { p.Bundled, p.Command = false, runner.Command{Path: "/nonexistent/program"} }, key: "plugins.raw", want: "/nonexistent"},
+		"dies at the start":                {words: "die-at-start", key: "plugins.raw", want: "it can't be started: plugin raw: start: it exited with status 7"},
+		"hangs at Describe":                {words: "hang-at-describe", set: func(p *Plugin) { p.Limits.StartTime = time.Second }, key: "plugins.raw", want: "DeadlineExceeded"},
+		"a schema that leads to itself":    {words: `schema={"$ref":"#"}`, key: "plugins.raw", want: "leads to itself"},
+		"what a start would meet and more": {words: "die-at-configure die-at-session"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, c.words)
+			if c.set != nil {
+				c.set(&r.conf)
+			}
+			r.opts.Plugins = []Plugin{r.conf}
+			err := Check(t.Context(), r.opts, zap.NewNop())
+			var config *ConfigError
+			if (err != nil) != (c.key != "") || c.key != "" && (!errors.As(err, &config) || config.Key != c.key || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%+v, want %s of %s", err, c.want, c.key)
+			}
+			if _, err := os.Stat(r.opts.Data); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the data folder: %v", err)
 			}
 		})
 	}

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
+	"github.com/hexmpp/hexmpp/cmd/internal/config"
 	"github.com/hexmpp/hexmpp/cmd/internal/wire"
 )
 
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Tell everything that is wrong in the configuration, and start nothing."`
+	Check configCheckCmd `cmd:"" help:"Tell everything that is wrong in the configuration. Plugins are started, asked what they are, and ended; nothing else is started."`
 	Show  configShowCmd  `cmd:"" help:"Print each value that holds, and where it came from."`
 }
 
@@ -28,9 +33,14 @@ func (a fileArg) flag() (configFlag, error) {
 	return a.configFlag, nil
 }
 
-type configCheckCmd struct{ fileArg }
+type configCheckCmd struct {
+	fileArg
+	Plugins bool `default:"true" negatable:"" help:"Start the plugins that run in processes of their own, ask them what they are, and compare that with the configuration."`
+}
 
-func (c *configCheckCmd) Run(e *env) error {
+func (c *configCheckCmd) Run(ctx context.Context, e *env) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	flag, err := c.flag()
 	if err != nil {
 		return err
@@ -42,7 +52,11 @@ func (c *configCheckCmd) Run(e *env) error {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintln(e.err, "warning:", w)
 	}
-	if err := wire.Check(cfg); err != nil {
+	err = wire.Check(cfg)
+	if c.Plugins {
+		err = config.Join(err, wire.CheckProcesses(ctx, cfg, version()))
+	}
+	if err != nil {
 		return err
 	}
 	what := cfg.File

@@ -42,7 +42,7 @@ func TestConfigurationsInDocs(t *testing.T) {
 			if err := os.WriteFile(file, []byte(snippet), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if r := hexmpp(t.Context(), "", "config", "check", "--config", file); !closed || r.code != exitOK {
+			if r := hexmpp(t.Context(), "", "config", "check", "--no-plugins", "--config", file); !closed || r.code != exitOK {
 				t.Errorf("%s, snippet %d: %s\n%s", page, i+1, r.err, snippet)
 			}
 			checked++

@@ -72,7 +72,7 @@ func printPlugins(out io.Writer, list []admin.Plugin, now time.Time) error {
 	for _, p := range list {
 		pid, uptime, memory, mean := "-", "-", "-", "-"
 		if p.PID != 0 {
-			pid, uptime = strconv.Itoa(p.PID), now.Sub(p.Started).Truncate(time.Second).String()
+			pid, uptime = strconv.Itoa(p.PID), lasted(p.Started, now)
 		}
 		if p.Memory != 0 {
 			memory = mebibytes(p.Memory)
@@ -97,6 +97,14 @@ func printPlugins(out io.Writer, list []admin.Plugin, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// lasted is for how long a process runs; one that has just ended has no start any more.
+func lasted(started, now time.Time) string {
+	if started.IsZero() {
+		return "-"
+	}
+	return now.Sub(started).Truncate(time.Second).String()
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
@@ -222,7 +230,7 @@ func printPlugin(out io.Writer, p admin.PluginInfo, now time.Time) error {
 	line("permissions", "%s", granted)
 	line("generation", "%d", p.Generation)
 	if p.PID != 0 {
-		line("process", "%d, for %s", p.PID, now.Sub(p.Started).Truncate(time.Second))
+		line("process", "%d, for %s", p.PID, lasted(p.Started, now))
 	}
 	if p.Memory != 0 {
 		line("memory", "%s", mebibytes(p.Memory))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/hexmpp/hexmpp/cmd/internal/wire"
+	"github.com/hexmpp/hexmpp/ports/admin"
 )
 
 // TestNamesOfPlugins: `hexmpp plugin NAME` is a command, or a process of a plugin that is
@@ -188,5 +190,36 @@ func TestKilledServer(t *testing.T) {
 		case <-limit:
 			t.Fatalf("%d processes of plugins are left", left)
 		}
+	}
+}
+
+// TestConfigCheckAsksPlugins: what plugins say is compared with the configuration, with all
+// else that is wrong.
+func TestConfigCheckAsksPlugins(t *testing.T) {
+	file := configure(t, "plugins:\n  announce: {permissions: []}\n  other:\n    command: [./none]\nstorage: {dsn: /nonexistent/x.db}\n")
+	r := hexmpp(t.Context(), "", "config", "check", file)
+	for _, want := range []string{
+		`:4: plugins.announce.permissions: the plugin announce asks for list-accounts, see-presence, which it is not granted; this line grants it: permissions: \[list-accounts, see-presence\]`,
+		`:5: plugins.other: it can't be started: .*/none: no such file`,
+		`:7: storage.dsn: there is no folder /nonexistent`,
+	} {
+		if r.code != exitUsage || r.out != "" || !regexp.MustCompile("(?m)^"+regexp.QuoteMeta(file)+want).MatchString(r.err) {
+			t.Errorf("%+v, want %s", r, want)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	file = configure(t, "plugins: {announce: {permissions: []}}\n")
+	if r := hexmpp(t.Context(), "", "config", "check", file, "--no-plugins"); r.code != exitOK {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestUptime: a process that has just ended has no start.
+func TestUptime(t *testing.T) {
+	var out bytes.Buffer
+	if err := printPlugins(&out, []admin.Plugin{{Name: "x", State: admin.PluginReady, PID: 7}}, time.Now()); err != nil || !regexp.MustCompile(`x +ready +- +0 +7 +- +0`).MatchString(out.String()) {
+		t.Errorf("%v, %s", err, &out)
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,6 +53,17 @@ func (e Errors) Error() string {
 // Sort puts them in the order of their lines.
 func (e Errors) Sort() {
 	slices.SortStableFunc(e, func(a, b Error) int { return cmp.Compare(a.Line, b.Line) })
+}
+
+// Join returns one error for two, each of which may be nil: of type Errors if both are.
+func Join(a, b error) error {
+	var x, y Errors
+	if !errors.As(a, &x) || !errors.As(b, &y) {
+		return errors.Join(a, b)
+	}
+	all := append(slices.Clone(x), y...)
+	all.Sort()
+	return all
 }
 
 // Bounds of a file, so that no input makes the reader run long.

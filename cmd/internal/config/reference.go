@@ -72,7 +72,8 @@ hexmpp reads one YAML file: ` + "`hexmpp serve --config hexmpp.yaml`" + `. Witho
 localhost that listens on loopback addresses only.
 
 - The file is strict. An unknown key, a value of a wrong type or out of bounds is an error with its line,
-  and all errors are told at once. ` + "`hexmpp config check`" + ` tells them without starting anything.
+  and all errors are told at once. ` + "`hexmpp config check`" + ` tells them without a server. It starts the plugins
+  that are named, asks them what they are, and ends them; ` + "`--no-plugins`" + ` leaves that out.
 - ` + "`hexmpp config show`" + ` prints each value that holds and where it came from.
 - Relative paths are relative to the folder of the file (without a file: to the working folder).
 - Sizes are in bytes or have a unit: B, KiB, MiB, GiB. Durations have a unit: ms, s, m, h.

@@ -40,10 +40,7 @@ func startProcesses(ctx context.Context, o Options) (*processes, error) {
 	if err != nil || len(list) == 0 {
 		return &processes{}, err
 	}
-	host, err := pluginhost.New(pluginhost.Options{
-		Domains: o.Config.Domains, Version: o.Version, Data: filepath.Join(o.Config.Data, "plugins"), Plugins: list,
-		Guard: runner.Command{Self: true, Args: []string{GuardCommand}}, XML: pluginXML(o.Config.Limits),
-	}, o.Log.Named("plugins"))
+	host, err := pluginhost.New(hostOptions(o.Config, o.Version, list), o.Log.Named("plugins"))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +49,23 @@ func startProcesses(ctx context.Context, o Options) (*processes, error) {
 		return nil, located(o.Config, err)
 	}
 	return &processes{host, regs}, nil
+}
+
+func hostOptions(c *config.Config, version string, list []pluginhost.Plugin) pluginhost.Options {
+	return pluginhost.Options{
+		Domains: c.Domains, Version: version, Data: filepath.Join(c.Data, "plugins"), Plugins: list,
+		Guard: runner.Command{Self: true, Args: []string{GuardCommand}}, XML: pluginXML(c.Limits),
+	}
+}
+
+// CheckProcesses starts what is configured to run in a process of its own, asks it what it is,
+// and compares that with the configuration. What is wrong is a config.Errors.
+func CheckProcesses(ctx context.Context, c *config.Config, version string) error {
+	list, err := plugins(c)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return located(c, pluginhost.Check(ctx, hostOptions(c, version, list), zap.NewNop()))
 }
 
 // failed returns the plugins that are part of hexmpp and have failed.
