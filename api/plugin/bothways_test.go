@@ -54,7 +54,7 @@ func TestTheSameBothWays(t *testing.T) {
 		who := jid.MustParse(k + "@example.org/r")
 		var nobody jid.JID
 		room := jid.MustParse(k[:1] + after[1:] + "@script.example.org")
-		switch rapid.IntRange(0, 14).Draw(t, "call") {
+		switch rapid.IntRange(0, 15).Draw(t, "call") {
 		case 0:
 			return func(_ context.Context, h *extension.Host) string { h.Store.Put(nobody, k, []byte(after)); return "" }
 		case 1:
@@ -99,6 +99,14 @@ func TestTheSameBothWays(t *testing.T) {
 			}
 		case 13:
 			return func(_ context.Context, h *extension.Host) string { h.Archive.Remove(room); return "" }
+		case 15: // what is there says something else
+			return func(ctx context.Context, h *extension.Host) string {
+				rows, _, err := h.Archive.Rows(ctx, room, storage.Filter{}, storage.Page{Limit: limit})
+				for i := range rows {
+					h.Archive.Replace(room, rows[i].ID, stanza.New(stanza.Header{Kind: stanza.Message, ID: "new " + k}).XML("jabber:client"))
+				}
+				return fmt.Sprint(len(rows), err)
+			}
 		case 14:
 			return func(ctx context.Context, h *extension.Host) string {
 				rows, more, err := h.Archive.Rows(ctx, room, storage.Filter{}, storage.Page{Limit: limit, Backwards: limit > 2})

@@ -242,6 +242,10 @@ func (x archive) Append(row storage.Row) {
 
 func (x archive) Remove(owner jid.JID) { x.t.others.ArchiveRemove(overlay.Owner(owner)) }
 
+func (x archive) Replace(owner jid.JID, id uint64, xml string) {
+	x.t.others.Replace(overlay.Owner(owner), id, xml)
+}
+
 func (x archive) Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
 	rows, more, err := x.t.reads.Rows(ctx, overlay.Owner(owner), f, p)
 	own := !slices.Contains(x.t.p.domains, owner.Domain()) // or it would be an error

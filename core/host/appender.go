@@ -80,15 +80,17 @@ type writes struct {
 	ops     overlay.Writes
 	removed []storage.ArchiveKey
 	rows    []storage.Row
+	edits   []storage.Edit // behind rows
 }
 
 func (w *writes) all() storage.Writes {
-	return storage.Writes{Ops: w.ops, Remove: w.removed, Rows: w.rows}
+	return storage.Writes{Ops: w.ops, Remove: w.removed, Rows: w.rows, Edits: w.edits}
 }
 
 // remove removes an archive, with the rows that were appended to it so far.
 func (w *writes) remove(a storage.ArchiveKey) {
 	w.rows = slices.DeleteFunc(w.rows, func(r storage.Row) bool { return r.Archive() == a })
+	w.edits = slices.DeleteFunc(w.edits, func(e storage.Edit) bool { return e.ArchiveKey == a })
 	if !slices.Contains(w.removed, a) {
 		w.removed = append(w.removed, a)
 	}
@@ -101,11 +103,12 @@ func (w *writes) add(o *writes) {
 		w.remove(a)
 	}
 	w.rows = append(w.rows, o.rows...)
+	w.edits = append(w.edits, o.edits...)
 }
 
-// alone says that they are a commit of their own, since they may fail, or have to be in
-// front of rows.
-func (w *writes) alone() bool { return len(w.ops) > 0 || len(w.removed) > 0 }
+// alone says that they are a commit of their own, since they may fail, or have their place
+// among the rows of others.
+func (w *writes) alone() bool { return len(w.ops) > 0 || len(w.removed) > 0 || len(w.edits) > 0 }
 
 // size is what they take in memory, about.
 func (w *writes) size() (n int) {
@@ -118,10 +121,13 @@ func (w *writes) size() (n int) {
 	for i := range w.rows {
 		n += len(w.rows[i].XML)
 	}
+	for i := range w.edits {
+		n += len(w.edits[i].XML)
+	}
 	return n
 }
 
-func (w *writes) empty() bool { return len(w.ops) == 0 && len(w.removed) == 0 && len(w.rows) == 0 }
+func (w *writes) empty() bool { return !w.alone() && len(w.rows) == 0 }
 
 func newAppender(ctx context.Context, commit func(context.Context, writes) error, told func(int, time.Duration, error), finish func([]underway.Finished)) *appender {
 	if told == nil {

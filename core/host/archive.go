@@ -45,6 +45,15 @@ func (x archive) Remove(owner jid.JID) {
 	x.t.remove(a)
 }
 
+func (x archive) Replace(owner jid.JID, id uint64, xml string) {
+	a, err := x.t.g.archive(owner)
+	if err != nil {
+		x.t.err = errors.Join(x.t.err, err)
+		return
+	}
+	x.t.edits = append(x.t.edits, storage.Edit{ArchiveKey: a, ID: id, XML: xml})
+}
+
 // archive names the guest's archive of an account, or its own one that has the name of
 // an address of its components. Nobody else's has one.
 func (g *Guest) archive(owner jid.JID) (storage.ArchiveKey, error) {

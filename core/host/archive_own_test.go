@@ -159,3 +159,42 @@ func TestRemovalIsBehindRowsThatWait(t *testing.T) {
 		t.Errorf("%d rows outlived the removal, %v", len(rows), err)
 	}
 }
+
+// What a row says is replaced in order with what was asked for before, and only of archives that are the
+// guest's.
+func TestReplace(t *testing.T) {
+	s := memory.New()
+	h, _ := hostsWith(s, nil)
+	defer stop(t, h)
+	g := h.NewGuest(&extension.Registration{Name: "rooms"}, nil, []string{"rooms.test"})
+	garden := jid.MustParse("garden@rooms.test")
+	var id uint64
+	if err := run(t, g, func(_ context.Context, h *extension.Host) error {
+		id = h.Archive.NewID()
+		h.Archive.Append(archiveRow(garden, id))
+		h.Archive.Replace(garden, id, "<message id='new'/>")
+		h.Archive.Replace(garden, id+1, "<message id='absent'/>")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	says := func(want string) {
+		t.Helper()
+		rows, _, err := s.Rows(t.Context(), storage.ArchiveKey{Space: "rooms", Owner: garden, Own: true}, storage.Filter{}, storage.Page{Limit: 10})
+		if err != nil || len(rows) != 1 || rows[0].ID != id || rows[0].XML != want {
+			t.Errorf("%+v, %v", rows, err)
+		}
+	}
+	says("<message id='new'/>")
+	if err := run(t, g, func(_ context.Context, h *extension.Host) error {
+		h.Archive.Replace(garden, id, "<message id='x'/>")
+		h.Archive.Replace(jid.MustParse("garden@far.test"), id, "<message/>")
+		return nil
+	}); !errors.Is(err, extension.ErrPermission) {
+		t.Errorf("of another one's: %v", err)
+	}
+	says("<message id='new'/>")
+	if err := run(t, g, func(_ context.Context, h *extension.Host) error { h.Archive.Replace(garden, id, ""); return nil }); err == nil {
+		t.Error("a row is to say nothing")
+	}
+}

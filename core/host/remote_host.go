@@ -77,8 +77,9 @@ func (readStore) Swap(jid.JID, string, []byte, uint64) {}
 
 type readArchive struct{ archive }
 
-func (readArchive) Append(storage.Row) {}
-func (readArchive) Remove(jid.JID)     {}
+func (readArchive) Append(storage.Row)              {}
+func (readArchive) Remove(jid.JID)                  {}
+func (readArchive) Replace(jid.JID, uint64, string) {}
 
 type readSessions struct{ sessions }
 

@@ -276,10 +276,10 @@ func (h *Hosts) RosterChanged(owner jid.JID) {
 // Forget drops what is in memory of an account that was removed.
 func (h *Hosts) Forget(account jid.JID) { h.residents.forget(account.Bare()) }
 
-// commit writes, and has read again what is resident of it. It waits; rows, and removals
+// commit writes, and has read again what is resident of it. It waits; rows, their edits, and removals
 // of archives, have their place among those of others.
 func (h *Hosts) commit(ctx context.Context, w writes) error {
-	if len(w.rows) == 0 && len(w.removed) == 0 {
+	if len(w.rows)+len(w.removed)+len(w.edits) == 0 {
 		return h.wrote(w, h.Store.Commit(ctx, w.all()))
 	}
 	p, err := h.appender.add(w)

@@ -119,6 +119,9 @@ type Archive interface {
 	// committed; a next row makes the archive anew. Of an archive that is not there it does
 	// nothing; an account's owner is an error.
 	Remove(owner jid.JID)
+	// Replace is a write: what a row of an archive says from now on, such as that it was taken back
+	// (XEP-0424 4). Of a row that is not there it changes nothing.
+	Replace(owner jid.JID, id uint64, xml string)
 	// Rows and Count are those of storage.Archive.
 	Rows(ctx context.Context, owner jid.JID, f storage.Filter, p storage.Page) (rows []storage.Row, more bool, err error)
 	Count(ctx context.Context, owner jid.JID, f storage.Filter, most int) (n int, all bool, err error)

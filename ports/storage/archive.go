@@ -35,6 +35,14 @@ type Row struct {
 // Archive names the archive of the row.
 func (r *Row) Archive() ArchiveKey { return ArchiveKey{r.Space, r.Owner, r.Own} }
 
+// Edit replaces the XML of a row: a message that was taken back has no content any more
+// (XEP-0424 4). All else of the row stays.
+type Edit struct {
+	ArchiveKey
+	ID  uint64
+	XML string // as that of a Row
+}
+
 // MaxID is the largest ID of a Row.
 const MaxID = math.MaxInt64
 
@@ -73,7 +81,7 @@ type Page struct {
 //
 // Map.Commit appends. The ID of a new row is greater than those of all rows that
 // are in its archive, or the Commit gets ErrConflict: so who has read up to an ID
-// misses nothing that comes later. Rows don't change. Those that are deleted are
+// misses nothing that comes later. What a row says may be replaced by an Edit. Those that are deleted are
 // the oldest, and all of them with the account, or by Writes.Remove. One that is made
 // anew under the name of one that was removed is empty.
 type Archive interface {
@@ -160,6 +168,13 @@ func CheckWrites(w *Writes) error {
 		}
 		if err != nil {
 			return fmt.Errorf("%w: removal %d: %w", ErrInvalid, i, err)
+		}
+	}
+	for i := range w.Edits {
+		e := &w.Edits[i]
+		r := Row{Space: e.Space, Owner: e.Owner, Own: e.Own, ID: e.ID, With: e.Owner, XML: e.XML}
+		if err := checkRow(&r); err != nil {
+			return fmt.Errorf("%w: edit %d: %w", ErrInvalid, i, err)
 		}
 	}
 	return CheckRows(w.Rows)

@@ -106,10 +106,12 @@ type Writes struct {
 	// one that is not there is no error.
 	Remove []ArchiveKey
 	Rows   []Row // those of one archive in order of their IDs
+	// Edits replace what rows say, of this Commit, too; of one that is not there they do nothing.
+	Edits []Edit
 }
 
 // Empty says that there is nothing to write.
-func (w *Writes) Empty() bool { return len(w.Ops) == 0 && len(w.Remove) == 0 && len(w.Rows) == 0 }
+func (w *Writes) Empty() bool { return len(w.Ops) == 0 && len(w.Remove) == 0 && len(w.Rows) == 0 && len(w.Edits) == 0 }
 
 // Map is an ordered store of small values, by space, owner and key.
 type Map interface {
@@ -118,7 +120,7 @@ type Map interface {
 	// Scan returns at most limit entries whose key begins with prefix, in byte
 	// order of their keys, starting behind the key after ("" for the first).
 	Scan(ctx context.Context, space string, owner jid.JID, prefix, after string, limit int) ([]Entry, error)
-	// Commit applies all ops, removes archives, and appends all rows to theirs, or does
+	// Commit applies all ops, removes archives, appends all rows to theirs, and edits rows, or does
 	// nothing. An owner that is an account of a hosted domain must
 	// exist while it is written to, so that nothing is left behind by
 	// RemoveAccount: ErrNotFound; but a row of an account that is not there is

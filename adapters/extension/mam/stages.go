@@ -48,7 +48,7 @@ func gone(h *extension.Host, e *extension.Envelope) bool {
 // keep appends a message to the archive of e.Account, who exchanges it with somebody,
 // and returns its ID; "" if it is not to be kept.
 func (k *keeper) keep(ctx context.Context, h *extension.Host, e *extension.Envelope, with jid.JID) (id string, err error) {
-	if !kept(e.Stanza) {
+	if !mam.Keeps(e.Stanza) {
 		return "", nil
 	}
 	wanted, err := wants(ctx, h, e.Account, with)

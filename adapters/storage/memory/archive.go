@@ -27,6 +27,18 @@ func (s *Store) archive(r *storage.Row) {
 	s.archives[a] = append(s.archives[a], kept)
 }
 
+// edit replaces what a row says, if it is there. Who has read it before keeps what he has.
+func (s *Store) edit(e *storage.Edit) {
+	rows := s.archives[e.ArchiveKey]
+	i, there := slices.BinarySearchFunc(rows, e.ID, func(r storage.Row, id uint64) int { return cmp.Compare(r.ID, id) })
+	if !there {
+		return
+	}
+	rows = slices.Clone(rows)
+	rows[i].XML = e.XML
+	s.archives[e.ArchiveKey] = rows
+}
+
 // Rows implements storage.Archive.
 func (s *Store) Rows(ctx context.Context, a storage.ArchiveKey, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
 	op := "read the archive of " + a.Owner.String()

@@ -74,6 +74,9 @@ func (s *Store) Commit(ctx context.Context, w storage.Writes) error {
 	for i := range w.Rows {
 		s.archive(&w.Rows[i])
 	}
+	for i := range w.Edits {
+		s.edit(&w.Edits[i])
+	}
 	return nil
 }
 

@@ -146,7 +146,7 @@ func (s *Store) Commit(ctx context.Context, w storage.Writes) error {
 	}
 	// The caller may give up and use its memory for something else while the
 	// writer still has it.
-	ops, j := slices.Clone(w.Ops), &job{removed: slices.Clone(w.Remove), rows: slices.Clone(w.Rows)}
+	ops, edits, j := slices.Clone(w.Ops), slices.Clone(w.Edits), &job{removed: slices.Clone(w.Remove), rows: slices.Clone(w.Rows)}
 	for i := range ops {
 		ops[i].Value = clone(ops[i].Value)
 	}
@@ -156,7 +156,15 @@ func (s *Store) Commit(ctx context.Context, w storage.Writes) error {
 		return s.dialect.wrap("commit", s.read(ctx))
 	case len(ops) > 0:
 		op = "commit to " + ops[0].Space
-		j.do = func(t *tx) error { return t.applyAll(ops) }
+		j.do = func(t *tx) error {
+			if err := t.applyAll(ops); err != nil {
+				return err
+			}
+			return t.edit(edits)
+		}
+	case len(edits) > 0:
+		op = "edit the archive of " + edits[0].Owner.String()
+		j.do = func(t *tx) error { return t.edit(edits) }
 	case len(j.rows) > 0:
 		op = "commit to the archive of " + j.rows[0].Owner.String()
 	default:

@@ -260,6 +260,7 @@ func TestErrorsNameTheField(t *testing.T) {
 		"row":           {effect(&pluginv1.Effect{What: &pluginv1.Effect_Append{Append: &pluginv1.ArchiveRow{Owner: "a@b", With: "c@d", Xml: []byte("<x/>")}}}), "outcome.effects[1].append.xml"},
 		"row of nobody": {effect(&pluginv1.Effect{What: &pluginv1.Effect_Append{}}), "outcome.effects[1].append.owner"},
 		"archive":       {effect(&pluginv1.Effect{What: &pluginv1.Effect_ArchiveRemove{}}), "outcome.effects[1].archive_remove"},
+		"an edit":       {effect(&pluginv1.Effect{What: &pluginv1.Effect_ArchiveEdit{}}), "outcome.effects[1].archive_edit.owner"},
 		"long":          {effect(&pluginv1.Effect{What: &pluginv1.Effect_SetTimer{SetTimer: &pluginv1.SetTimer{AfterMs: 1 << 63}}}), "outcome.effects[1].set_timer.after_ms"},
 		"except":        {effect(&pluginv1.Effect{What: &pluginv1.Effect_GroupSend{GroupSend: &pluginv1.GroupSend{Except: []string{"a", ""}}}}), "outcome.effects[1].group_send.except[1]"},
 		"variant":       {effect(&pluginv1.Effect{What: &pluginv1.Effect_GroupSend{GroupSend: &pluginv1.GroupSend{Variants: []*pluginv1.GroupVariant{{Stanza: &pluginv1.Stanza{}}}}}}), "outcome.effects[1].group_send.variants[0].stanza.kind"},

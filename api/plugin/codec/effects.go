@@ -130,6 +130,15 @@ func (x *Effects) ArchiveRemove(owner jid.JID) {
 	x.add(&pluginv1.Effect{What: &pluginv1.Effect_ArchiveRemove{ArchiveRemove: owner.String()}})
 }
 
+// Replace is extension.Archive.Replace.
+func (x *Effects) Replace(owner jid.JID, id uint64, xml string) {
+	if owner.IsZero() {
+		x.fail(&Error{"archive_edit.owner", errMissing})
+		return
+	}
+	x.add(&pluginv1.Effect{What: &pluginv1.Effect_ArchiveEdit{ArchiveEdit: &pluginv1.ArchiveEdit{Owner: owner.String(), Id: id, Xml: bytesOf(xml)}}})
+}
+
 // Set is extension.Timers.Set.
 func (x *Effects) Set(key string, d time.Duration, state []byte) error {
 	if err := text("set_timer.key", key); err != nil {
@@ -250,6 +259,14 @@ func (l *Limits) effect(m *pluginv1.Effect) (effect, error) {
 	case *pluginv1.Effect_ArchiveRemove:
 		owner, err := somebody("archive_remove", w.ArchiveRemove)
 		return func(h *extension.Host) error { h.Archive.Remove(owner); return nil }, err
+	case *pluginv1.Effect_ArchiveEdit:
+		owner, err := somebody("owner", w.ArchiveEdit.GetOwner())
+		if err != nil {
+			return nil, in("archive_edit", err)
+		}
+		xml, err := rowXML(w.ArchiveEdit.GetXml())
+		id := w.ArchiveEdit.GetId()
+		return func(h *extension.Host) error { h.Archive.Replace(owner, id, xml); return nil }, in("archive_edit.xml", err)
 	case *pluginv1.Effect_SetTimer:
 		f, err := setTimer(w.SetTimer)
 		return f, in("set_timer", err)

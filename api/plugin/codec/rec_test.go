@@ -38,6 +38,9 @@ func (r recStore) Swap(o jid.JID, k string, v []byte, rev uint64) {
 func (r recArchive) NewID() uint64          { return 77 }
 func (r recArchive) Append(row storage.Row) { _ = r.note("Append", row) }
 func (r recArchive) Remove(owner jid.JID)   { _ = r.note("Archive.Remove", owner) }
+func (r recArchive) Replace(owner jid.JID, id uint64, xml string) {
+	_ = r.note("Archive.Replace", owner, id, xml)
+}
 func (r recArchive) Rows(_ context.Context, owner jid.JID, f storage.Filter, p storage.Page) ([]storage.Row, bool, error) {
 	err := r.note("Rows", owner, f.With, f.IDs)
 	var out []storage.Row

@@ -199,10 +199,14 @@ var calls = map[string]func(h *extension.Host) error{
 		return nil
 	},
 	"Archive.Remove": func(h *extension.Host) error { h.Archive.Remove(room); return nil },
-	"Timers.Set":     func(h *extension.Host) error { return h.Timers.Set("t", 1500*time.Millisecond, []byte("s")) },
-	"Timers.Cancel":  func(h *extension.Host) error { h.Timers.Cancel("t"); return nil },
-	"Memory.Put":     func(h *extension.Host) error { return h.Memory.Put("m", []byte("v")) },
-	"Memory.Delete":  func(h *extension.Host) error { h.Memory.Delete("m"); return nil },
+	"Archive.Replace": func(h *extension.Host) error {
+		h.Archive.Replace(room, 7, "<message xmlns='jabber:client'/>")
+		return nil
+	},
+	"Timers.Set":    func(h *extension.Host) error { return h.Timers.Set("t", 1500*time.Millisecond, []byte("s")) },
+	"Timers.Cancel": func(h *extension.Host) error { h.Timers.Cancel("t"); return nil },
+	"Memory.Put":    func(h *extension.Host) error { return h.Memory.Put("m", []byte("v")) },
+	"Memory.Delete": func(h *extension.Host) error { h.Memory.Delete("m"); return nil },
 	"Groups.Join": func(h *extension.Host) error {
 		return h.Groups.Join("g", extension.Member{JID: orchard, From: room, Classes: []string{"a", "b"}})
 	},

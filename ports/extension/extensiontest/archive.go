@@ -89,7 +89,21 @@ func (x archive) Remove(owner jid.JID) {
 		return
 	}
 	x.t.rows = slices.DeleteFunc(x.t.rows, func(r storage.Row) bool { return r.Owner == owner })
+	x.t.edits = slices.DeleteFunc(x.t.edits, func(e storage.Edit) bool { return e.Owner == owner })
 	x.t.removed = append(x.t.removed, owner)
+}
+
+func (x archive) Replace(owner jid.JID, id uint64, xml string) {
+	x.t.open()
+	owner = owner.Bare()
+	switch err := x.t.h.hasArchive(owner); {
+	case err != nil:
+		x.t.err = err
+	case id == 0 || xml == "" || len(xml) > storage.MaxValue:
+		x.t.err = fmt.Errorf("extensiontest: what row %d is to say is not complete, or too large", id)
+	default:
+		x.t.edits = append(x.t.edits, storage.Edit{ArchiveKey: storage.ArchiveKey{Space: x.t.h.reg.Name, Owner: owner, Own: x.t.h.owns(owner)}, ID: id, XML: xml})
+	}
 }
 
 // owns says whether an address is one of a component of the extension.

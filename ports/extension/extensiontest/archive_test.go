@@ -59,6 +59,18 @@ func TestOwnArchive(t *testing.T) {
 	if do(t, h); !errors.Is(errors.Join(h.Errors()...), extension.ErrPermission) {
 		t.Error("what is far is read")
 	}
+	if err := run(func(h *extension.Host) { h.Archive.Replace(garden, 1, "<message/>"); h.Archive.Replace(garden, 0, "") }); err == nil {
+		t.Error("a row is to say nothing")
+	}
+	if err := run(func(h *extension.Host) {
+		h.Archive.Replace(garden, 1, "<message/>") // is not there
+		h.Archive.Replace(garden, h.Archive.NewID()-1, "<message/>")
+	}); err != nil {
+		t.Error(err)
+	}
+	if id := h.Rows(garden)[1].ID; run(func(h *extension.Host) { h.Archive.Replace(garden, id, "<message id='x'/>") }) != nil || h.Rows(garden)[1].XML != "<message id='x'/>" {
+		t.Errorf("%+v", h.Rows(garden))
+	}
 	// In order, and in front of rows of the same handler.
 	if err := run(func(h *extension.Host) { row(h, garden); h.Archive.Remove(garden); row(h, garden) }); err != nil || len(h.Rows(garden)) != 1 {
 		t.Errorf("%v, %d rows", err, len(h.Rows(garden)))

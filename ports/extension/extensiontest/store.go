@@ -88,8 +88,8 @@ func (h *Harness) BeforeCommit(f func()) {
 }
 
 // commit applies all writes or none.
-func (h *Harness) commit(writes []write, removed []jid.JID, rows []storage.Row) error {
-	if len(writes) == 0 && len(removed) == 0 && len(rows) == 0 {
+func (h *Harness) commit(writes []write, removed []jid.JID, rows []storage.Row, edits []storage.Edit) error {
+	if len(writes)+len(removed)+len(rows)+len(edits) == 0 {
 		return nil
 	}
 	h.mu.Lock()
@@ -126,6 +126,13 @@ func (h *Harness) commit(writes []write, removed []jid.JID, rows []storage.Row) 
 	for _, r := range rows {
 		if r.Own || h.Accounts.exists(r.Owner) {
 			h.rows[r.Owner] = append(h.rows[r.Owner], r)
+		}
+	}
+	for _, e := range edits {
+		i := slices.IndexFunc(h.rows[e.Owner], func(r storage.Row) bool { return r.ID == e.ID })
+		if i >= 0 {
+			h.rows[e.Owner] = slices.Clone(h.rows[e.Owner])
+			h.rows[e.Owner][i].XML = e.XML
 		}
 	}
 	for _, w := range writes {

@@ -57,7 +57,7 @@ func (h *Harness) transact(kind *tx, fn handler) (*tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = h.commit(t.writes, t.removed, t.rows)
+		err = h.commit(t.writes, t.removed, t.rows, t.edits)
 		if !errors.Is(err, errConflict) {
 			return t, err
 		}
@@ -93,6 +93,7 @@ type tx struct {
 	writes  []write
 	removed []jid.JID // archives, in front of rows
 	rows    []storage.Row
+	edits   []storage.Edit // behind rows
 	first   []func() // in front of the answer
 	after   []func()
 	sends   int

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -182,6 +183,43 @@ func testOwnArchive(t *testing.T, open Open) {
 		}
 		ownArchived(t, s, garden)
 		get(t, s, "s", jid.JID{}, "k", "v")
+	})
+	t.Run("an edit replaces what a row says, and nothing else", func(t *testing.T) {
+		s := start(t, open, romeo)
+		a, b, c, theirs := ownRow(garden, 1, "a"), ownRow(garden, 2, "b"), ownRow(crypt, 2, "c"), row(romeo, 2, "juliet@example.org", "d")
+		archive(t, s, a, b, c, theirs)
+		edit := func(k storage.ArchiveKey, id uint64, xml string) storage.Edit {
+			return storage.Edit{ArchiveKey: k, ID: id, XML: xml}
+		}
+		for name, bad := range map[string]storage.Edit{
+			"no message": edit(own(garden), 1, ""), "no ID": edit(own(garden), 0, "x"), "no owner": edit(own(jid.JID{}), 1, "x"),
+			"no text": edit(own(garden), 1, "\xff"), "too long": edit(own(garden), 1, strings.Repeat("x", storage.MaxValue+1)),
+		} {
+			is(t, name, s.Commit(ctx, storage.Writes{Edits: []storage.Edit{edit(own(garden), 2, "x"), bad}}), storage.ErrInvalid)
+		}
+		ownArchived(t, s, garden, a, b)
+		if err := s.Commit(ctx, storage.Writes{Edits: []storage.Edit{
+			edit(own(garden), 2, "B"), edit(own(garden), 3, "absent"), edit(own(jid.MustParse("nowhere@conference.example.org")), 1, "absent"), edit(theirs.Archive(), 2, "D"),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		b.XML, theirs.XML = "B", "D"
+		ownArchived(t, s, garden, a, b)
+		ownArchived(t, s, crypt, c)
+		archived(t, s, romeo, theirs)
+		op := storage.Op{Space: "s", Key: "k", Value: []byte("v")}
+		is(t, "an op in conflict", s.Commit(ctx, storage.Writes{Ops: []storage.Op{op, {Space: "s", Key: "absent", If: true, Revision: 1}}, Edits: []storage.Edit{edit(own(garden), 1, "A")}}), storage.ErrConflict)
+		ownArchived(t, s, garden, a, b)
+		d := ownRow(garden, 3, "d")
+		if err := s.Commit(ctx, storage.Writes{Ops: []storage.Op{op}, Rows: []storage.Row{d}, Edits: []storage.Edit{edit(own(garden), 1, "A"), edit(own(garden), 3, "D")}}); err != nil {
+			t.Fatal(err)
+		}
+		a.XML, d.XML = "A", "D"
+		ownArchived(t, s, garden, a, b, d)
+		if err := s.Commit(ctx, storage.Writes{Remove: []storage.ArchiveKey{own(garden)}, Edits: []storage.Edit{edit(own(garden), 1, "x")}}); err != nil {
+			t.Fatal(err)
+		}
+		ownArchived(t, s, garden)
 	})
 	t.Run("a big one is removed at once, and deleted by and by", func(t *testing.T) {
 		s := start(t, open)

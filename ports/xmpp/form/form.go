@@ -9,6 +9,7 @@ package form
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
@@ -62,6 +63,10 @@ type Field struct {
 	Values   []string
 	Options  []Option // of lists
 	Open     bool     // of a list: other values may be given (XEP-0122)
+	// Integer says that the value is a number from Least to Most (XEP-0122). Clients are told; Read
+	// does not look at it.
+	Integer     bool
+	Least, Most int
 }
 
 // Option is a value that a list names.
@@ -178,6 +183,10 @@ func (f *Field) element() *stanza.Element {
 			option.Attrs = append(option.Attrs, stanza.At("label", o.Label))
 		}
 		e.Add(option)
+	}
+	if f.Integer {
+		e.Add(stanza.El(nsValidate, "validate", stanza.At("datatype", "xs:integer")).Add(
+			stanza.El(nsValidate, "range", stanza.At("min", strconv.Itoa(f.Least)), stanza.At("max", strconv.Itoa(f.Most)))))
 	}
 	if f.Open {
 		e.Add(stanza.El(nsValidate, "validate", stanza.At("datatype", "xs:string")).Add(stanza.El(nsValidate, "open")))

@@ -2412,6 +2412,7 @@ type Effect struct {
 	//	*Effect_Announce
 	//	*Effect_Stream
 	//	*Effect_ArchiveRemove
+	//	*Effect_ArchiveEdit
 	What          isEffect_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2634,6 +2635,15 @@ func (x *Effect) GetArchiveRemove() string {
 	return ""
 }
 
+func (x *Effect) GetArchiveEdit() *ArchiveEdit {
+	if x != nil {
+		if x, ok := x.What.(*Effect_ArchiveEdit); ok {
+			return x.ArchiveEdit
+		}
+	}
+	return nil
+}
+
 type isEffect_What interface {
 	isEffect_What()
 }
@@ -2718,6 +2728,10 @@ type Effect_ArchiveRemove struct {
 	ArchiveRemove string `protobuf:"bytes,20,opt,name=archive_remove,json=archiveRemove,proto3,oneof"` // its owner; see ArchiveRow
 }
 
+type Effect_ArchiveEdit struct {
+	ArchiveEdit *ArchiveEdit `protobuf:"bytes,21,opt,name=archive_edit,json=archiveEdit,proto3,oneof"`
+}
+
 func (*Effect_Send) isEffect_What() {}
 
 func (*Effect_Precede) isEffect_What() {}
@@ -2757,6 +2771,8 @@ func (*Effect_Announce) isEffect_What() {}
 func (*Effect_Stream) isEffect_What() {}
 
 func (*Effect_ArchiveRemove) isEffect_What() {}
+
+func (*Effect_ArchiveEdit) isEffect_What() {}
 
 type Send struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3079,6 +3095,68 @@ func (x *ArchiveRow) GetXml() []byte {
 	return nil
 }
 
+// ArchiveEdit replaces what a row of an archive says. Of one that is not there it changes
+// nothing.
+type ArchiveEdit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"` // as in ArchiveRow
+	Id            uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Xml           []byte                 `protobuf:"bytes,3,opt,name=xml,proto3" json:"xml,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveEdit) Reset() {
+	*x = ArchiveEdit{}
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveEdit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveEdit) ProtoMessage() {}
+
+func (x *ArchiveEdit) ProtoReflect() protoreflect.Message {
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveEdit.ProtoReflect.Descriptor instead.
+func (*ArchiveEdit) Descriptor() ([]byte, []int) {
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ArchiveEdit) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ArchiveEdit) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ArchiveEdit) GetXml() []byte {
+	if x != nil {
+		return x.Xml
+	}
+	return nil
+}
+
 type SetTimer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // also the ordering key of the TimerEvent unless ordering_key is there
@@ -3091,7 +3169,7 @@ type SetTimer struct {
 
 func (x *SetTimer) Reset() {
 	*x = SetTimer{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[33]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3181,7 @@ func (x *SetTimer) String() string {
 func (*SetTimer) ProtoMessage() {}
 
 func (x *SetTimer) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[33]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3194,7 @@ func (x *SetTimer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTimer.ProtoReflect.Descriptor instead.
 func (*SetTimer) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{33}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetTimer) GetKey() string {
@@ -3158,7 +3236,7 @@ type MemoryWrite struct {
 
 func (x *MemoryWrite) Reset() {
 	*x = MemoryWrite{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[34]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3248,7 @@ func (x *MemoryWrite) String() string {
 func (*MemoryWrite) ProtoMessage() {}
 
 func (x *MemoryWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[34]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3261,7 @@ func (x *MemoryWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryWrite.ProtoReflect.Descriptor instead.
 func (*MemoryWrite) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{34}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MemoryWrite) GetKey() string {
@@ -3218,7 +3296,7 @@ type GroupMember struct {
 
 func (x *GroupMember) Reset() {
 	*x = GroupMember{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[35]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3308,7 @@ func (x *GroupMember) String() string {
 func (*GroupMember) ProtoMessage() {}
 
 func (x *GroupMember) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[35]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3321,7 @@ func (x *GroupMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMember.ProtoReflect.Descriptor instead.
 func (*GroupMember) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{35}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GroupMember) GetJid() string {
@@ -3277,7 +3355,7 @@ type GroupJoin struct {
 
 func (x *GroupJoin) Reset() {
 	*x = GroupJoin{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[36]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3367,7 @@ func (x *GroupJoin) String() string {
 func (*GroupJoin) ProtoMessage() {}
 
 func (x *GroupJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[36]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3380,7 @@ func (x *GroupJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupJoin.ProtoReflect.Descriptor instead.
 func (*GroupJoin) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{36}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GroupJoin) GetGroup() string {
@@ -3329,7 +3407,7 @@ type GroupLeave struct {
 
 func (x *GroupLeave) Reset() {
 	*x = GroupLeave{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[37]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3341,7 +3419,7 @@ func (x *GroupLeave) String() string {
 func (*GroupLeave) ProtoMessage() {}
 
 func (x *GroupLeave) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[37]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3354,7 +3432,7 @@ func (x *GroupLeave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupLeave.ProtoReflect.Descriptor instead.
 func (*GroupLeave) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{37}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GroupLeave) GetGroup() string {
@@ -3385,7 +3463,7 @@ type GroupSend struct {
 
 func (x *GroupSend) Reset() {
 	*x = GroupSend{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[38]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3475,7 @@ func (x *GroupSend) String() string {
 func (*GroupSend) ProtoMessage() {}
 
 func (x *GroupSend) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[38]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3488,7 @@ func (x *GroupSend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupSend.ProtoReflect.Descriptor instead.
 func (*GroupSend) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{38}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GroupSend) GetGroup() string {
@@ -3459,7 +3537,7 @@ type GroupVariant struct {
 
 func (x *GroupVariant) Reset() {
 	*x = GroupVariant{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[39]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3549,7 @@ func (x *GroupVariant) String() string {
 func (*GroupVariant) ProtoMessage() {}
 
 func (x *GroupVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[39]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3562,7 @@ func (x *GroupVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupVariant.ProtoReflect.Descriptor instead.
 func (*GroupVariant) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{39}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GroupVariant) GetClass() string {
@@ -3512,7 +3590,7 @@ type EndSessions struct {
 
 func (x *EndSessions) Reset() {
 	*x = EndSessions{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[40]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3524,7 +3602,7 @@ func (x *EndSessions) String() string {
 func (*EndSessions) ProtoMessage() {}
 
 func (x *EndSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[40]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3537,7 +3615,7 @@ func (x *EndSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessions.ProtoReflect.Descriptor instead.
 func (*EndSessions) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{40}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EndSessions) GetAccount() string {
@@ -3572,7 +3650,7 @@ type MarkSession struct {
 
 func (x *MarkSession) Reset() {
 	*x = MarkSession{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[41]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3662,7 @@ func (x *MarkSession) String() string {
 func (*MarkSession) ProtoMessage() {}
 
 func (x *MarkSession) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[41]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3675,7 @@ func (x *MarkSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkSession.ProtoReflect.Descriptor instead.
 func (*MarkSession) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{41}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MarkSession) GetSession() string {
@@ -3632,7 +3710,7 @@ type TellPresence struct {
 
 func (x *TellPresence) Reset() {
 	*x = TellPresence{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[42]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3722,7 @@ func (x *TellPresence) String() string {
 func (*TellPresence) ProtoMessage() {}
 
 func (x *TellPresence) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[42]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3735,7 @@ func (x *TellPresence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellPresence.ProtoReflect.Descriptor instead.
 func (*TellPresence) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{42}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TellPresence) GetAccount() string {
@@ -3696,7 +3774,7 @@ type KernelStream struct {
 
 func (x *KernelStream) Reset() {
 	*x = KernelStream{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[43]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3708,7 +3786,7 @@ func (x *KernelStream) String() string {
 func (*KernelStream) ProtoMessage() {}
 
 func (x *KernelStream) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[43]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3721,7 +3799,7 @@ func (x *KernelStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelStream.ProtoReflect.Descriptor instead.
 func (*KernelStream) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{43}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *KernelStream) GetStream() uint64 {
@@ -3779,7 +3857,7 @@ type StreamFacts struct {
 
 func (x *StreamFacts) Reset() {
 	*x = StreamFacts{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[44]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +3869,7 @@ func (x *StreamFacts) String() string {
 func (*StreamFacts) ProtoMessage() {}
 
 func (x *StreamFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[44]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +3882,7 @@ func (x *StreamFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamFacts.ProtoReflect.Descriptor instead.
 func (*StreamFacts) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{44}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StreamFacts) GetAddress() string {
@@ -3873,7 +3951,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[45]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +3963,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[45]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +3976,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{45}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Request) GetId() uint64 {
@@ -4193,7 +4271,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[46]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4205,7 +4283,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[46]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4218,7 +4296,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{46}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Response) GetId() uint64 {
@@ -4458,7 +4536,7 @@ type GetEntry struct {
 
 func (x *GetEntry) Reset() {
 	*x = GetEntry{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[47]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4548,7 @@ func (x *GetEntry) String() string {
 func (*GetEntry) ProtoMessage() {}
 
 func (x *GetEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[47]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4561,7 @@ func (x *GetEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntry.ProtoReflect.Descriptor instead.
 func (*GetEntry) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{47}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetEntry) GetOwner() string {
@@ -4512,7 +4590,7 @@ type ScanEntries struct {
 
 func (x *ScanEntries) Reset() {
 	*x = ScanEntries{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[48]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4524,7 +4602,7 @@ func (x *ScanEntries) String() string {
 func (*ScanEntries) ProtoMessage() {}
 
 func (x *ScanEntries) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[48]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4537,7 +4615,7 @@ func (x *ScanEntries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanEntries.ProtoReflect.Descriptor instead.
 func (*ScanEntries) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{48}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ScanEntries) GetOwner() string {
@@ -4579,7 +4657,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[49]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4669,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[49]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +4682,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{49}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Entry) GetKey() string {
@@ -4638,7 +4716,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[50]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4650,7 +4728,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[50]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4663,7 +4741,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{50}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Entries) GetEntries() []*Entry {
@@ -4695,7 +4773,7 @@ type ArchiveFilter struct {
 
 func (x *ArchiveFilter) Reset() {
 	*x = ArchiveFilter{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[51]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4707,7 +4785,7 @@ func (x *ArchiveFilter) String() string {
 func (*ArchiveFilter) ProtoMessage() {}
 
 func (x *ArchiveFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[51]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4720,7 +4798,7 @@ func (x *ArchiveFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveFilter.ProtoReflect.Descriptor instead.
 func (*ArchiveFilter) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{51}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ArchiveFilter) GetWith() string {
@@ -4783,7 +4861,7 @@ type ArchivePage struct {
 
 func (x *ArchivePage) Reset() {
 	*x = ArchivePage{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[52]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4795,7 +4873,7 @@ func (x *ArchivePage) String() string {
 func (*ArchivePage) ProtoMessage() {}
 
 func (x *ArchivePage) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[52]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4808,7 +4886,7 @@ func (x *ArchivePage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivePage.ProtoReflect.Descriptor instead.
 func (*ArchivePage) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{52}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ArchivePage) GetBackwards() bool {
@@ -4843,7 +4921,7 @@ type ArchiveRows struct {
 
 func (x *ArchiveRows) Reset() {
 	*x = ArchiveRows{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[53]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +4933,7 @@ func (x *ArchiveRows) String() string {
 func (*ArchiveRows) ProtoMessage() {}
 
 func (x *ArchiveRows) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[53]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +4946,7 @@ func (x *ArchiveRows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveRows.ProtoReflect.Descriptor instead.
 func (*ArchiveRows) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{53}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ArchiveRows) GetOwner() string {
@@ -4902,7 +4980,7 @@ type Rows struct {
 
 func (x *Rows) Reset() {
 	*x = Rows{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[54]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4914,7 +4992,7 @@ func (x *Rows) String() string {
 func (*Rows) ProtoMessage() {}
 
 func (x *Rows) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[54]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4927,7 +5005,7 @@ func (x *Rows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rows.ProtoReflect.Descriptor instead.
 func (*Rows) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{54}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Rows) GetRows() []*ArchiveRow {
@@ -4954,7 +5032,7 @@ type Count struct {
 
 func (x *Count) Reset() {
 	*x = Count{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[55]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4966,7 +5044,7 @@ func (x *Count) String() string {
 func (*Count) ProtoMessage() {}
 
 func (x *Count) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[55]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4979,7 +5057,7 @@ func (x *Count) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Count.ProtoReflect.Descriptor instead.
 func (*Count) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{55}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Count) GetN() uint64 {
@@ -5006,7 +5084,7 @@ type ArchiveExpire struct {
 
 func (x *ArchiveExpire) Reset() {
 	*x = ArchiveExpire{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[56]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5018,7 +5096,7 @@ func (x *ArchiveExpire) String() string {
 func (*ArchiveExpire) ProtoMessage() {}
 
 func (x *ArchiveExpire) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[56]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5031,7 +5109,7 @@ func (x *ArchiveExpire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveExpire.ProtoReflect.Descriptor instead.
 func (*ArchiveExpire) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{56}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ArchiveExpire) GetBeforeUs() int64 {
@@ -5058,7 +5136,7 @@ type ArchiveBetween struct {
 
 func (x *ArchiveBetween) Reset() {
 	*x = ArchiveBetween{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[57]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5070,7 +5148,7 @@ func (x *ArchiveBetween) String() string {
 func (*ArchiveBetween) ProtoMessage() {}
 
 func (x *ArchiveBetween) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[57]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5083,7 +5161,7 @@ func (x *ArchiveBetween) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveBetween.ProtoReflect.Descriptor instead.
 func (*ArchiveBetween) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{57}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ArchiveBetween) GetStartUs() int64 {
@@ -5110,7 +5188,7 @@ type Between struct {
 
 func (x *Between) Reset() {
 	*x = Between{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[58]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +5200,7 @@ func (x *Between) String() string {
 func (*Between) ProtoMessage() {}
 
 func (x *Between) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[58]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +5213,7 @@ func (x *Between) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Between.ProtoReflect.Descriptor instead.
 func (*Between) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{58}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Between) GetAfter() uint64 {
@@ -5161,7 +5239,7 @@ type NewIds struct {
 
 func (x *NewIds) Reset() {
 	*x = NewIds{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[59]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5173,7 +5251,7 @@ func (x *NewIds) String() string {
 func (*NewIds) ProtoMessage() {}
 
 func (x *NewIds) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[59]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5186,7 +5264,7 @@ func (x *NewIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewIds.ProtoReflect.Descriptor instead.
 func (*NewIds) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{59}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *NewIds) GetN() uint32 {
@@ -5206,7 +5284,7 @@ type Ids struct {
 
 func (x *Ids) Reset() {
 	*x = Ids{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[60]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5218,7 +5296,7 @@ func (x *Ids) String() string {
 func (*Ids) ProtoMessage() {}
 
 func (x *Ids) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[60]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5231,7 +5309,7 @@ func (x *Ids) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ids.ProtoReflect.Descriptor instead.
 func (*Ids) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{60}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Ids) GetIds() []uint64 {
@@ -5250,7 +5328,7 @@ type GetMemory struct {
 
 func (x *GetMemory) Reset() {
 	*x = GetMemory{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[61]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5262,7 +5340,7 @@ func (x *GetMemory) String() string {
 func (*GetMemory) ProtoMessage() {}
 
 func (x *GetMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[61]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5275,7 +5353,7 @@ func (x *GetMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMemory.ProtoReflect.Descriptor instead.
 func (*GetMemory) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{61}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetMemory) GetKey() string {
@@ -5296,7 +5374,7 @@ type ScanMemory struct {
 
 func (x *ScanMemory) Reset() {
 	*x = ScanMemory{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[62]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5308,7 +5386,7 @@ func (x *ScanMemory) String() string {
 func (*ScanMemory) ProtoMessage() {}
 
 func (x *ScanMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[62]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5321,7 +5399,7 @@ func (x *ScanMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanMemory.ProtoReflect.Descriptor instead.
 func (*ScanMemory) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{62}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ScanMemory) GetPrefix() string {
@@ -5356,7 +5434,7 @@ type GroupMembers struct {
 
 func (x *GroupMembers) Reset() {
 	*x = GroupMembers{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[63]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5368,7 +5446,7 @@ func (x *GroupMembers) String() string {
 func (*GroupMembers) ProtoMessage() {}
 
 func (x *GroupMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[63]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5381,7 +5459,7 @@ func (x *GroupMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMembers.ProtoReflect.Descriptor instead.
 func (*GroupMembers) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{63}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GroupMembers) GetGroup() string {
@@ -5416,7 +5494,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[64]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5428,7 +5506,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[64]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5441,7 +5519,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{64}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Members) GetMembers() []*GroupMember {
@@ -5474,7 +5552,7 @@ type SessionsOf struct {
 
 func (x *SessionsOf) Reset() {
 	*x = SessionsOf{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[65]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5486,7 +5564,7 @@ func (x *SessionsOf) String() string {
 func (*SessionsOf) ProtoMessage() {}
 
 func (x *SessionsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[65]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5499,7 +5577,7 @@ func (x *SessionsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsOf.ProtoReflect.Descriptor instead.
 func (*SessionsOf) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{65}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SessionsOf) GetAccount() string {
@@ -5518,7 +5596,7 @@ type SessionList struct {
 
 func (x *SessionList) Reset() {
 	*x = SessionList{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[66]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5530,7 +5608,7 @@ func (x *SessionList) String() string {
 func (*SessionList) ProtoMessage() {}
 
 func (x *SessionList) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[66]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5543,7 +5621,7 @@ func (x *SessionList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionList.ProtoReflect.Descriptor instead.
 func (*SessionList) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{66}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SessionList) GetSessions() []*SessionInfo {
@@ -5567,7 +5645,7 @@ type SessionInfo struct {
 
 func (x *SessionInfo) Reset() {
 	*x = SessionInfo{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[67]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5579,7 +5657,7 @@ func (x *SessionInfo) String() string {
 func (*SessionInfo) ProtoMessage() {}
 
 func (x *SessionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[67]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5592,7 +5670,7 @@ func (x *SessionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionInfo.ProtoReflect.Descriptor instead.
 func (*SessionInfo) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{67}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SessionInfo) GetJid() string {
@@ -5648,7 +5726,7 @@ type Subscribed struct {
 
 func (x *Subscribed) Reset() {
 	*x = Subscribed{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[68]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5660,7 +5738,7 @@ func (x *Subscribed) String() string {
 func (*Subscribed) ProtoMessage() {}
 
 func (x *Subscribed) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[68]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5673,7 +5751,7 @@ func (x *Subscribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribed.ProtoReflect.Descriptor instead.
 func (*Subscribed) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{68}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Subscribed) GetAccount() string {
@@ -5706,7 +5784,7 @@ type GetSecret struct {
 
 func (x *GetSecret) Reset() {
 	*x = GetSecret{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[69]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5718,7 +5796,7 @@ func (x *GetSecret) String() string {
 func (*GetSecret) ProtoMessage() {}
 
 func (x *GetSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[69]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5731,7 +5809,7 @@ func (x *GetSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecret.ProtoReflect.Descriptor instead.
 func (*GetSecret) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{69}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetSecret) GetName() string {
@@ -5750,7 +5828,7 @@ type Room struct {
 
 func (x *Room) Reset() {
 	*x = Room{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[70]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5762,7 +5840,7 @@ func (x *Room) String() string {
 func (*Room) ProtoMessage() {}
 
 func (x *Room) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[70]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5775,7 +5853,7 @@ func (x *Room) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Room.ProtoReflect.Descriptor instead.
 func (*Room) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{70}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Room) GetSession() string {
@@ -5799,7 +5877,7 @@ type AccountCall struct {
 
 func (x *AccountCall) Reset() {
 	*x = AccountCall{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[71]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5811,7 +5889,7 @@ func (x *AccountCall) String() string {
 func (*AccountCall) ProtoMessage() {}
 
 func (x *AccountCall) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[71]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5824,7 +5902,7 @@ func (x *AccountCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountCall.ProtoReflect.Descriptor instead.
 func (*AccountCall) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{71}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AccountCall) GetAction() AccountAction {
@@ -5878,7 +5956,7 @@ type AccountAnswer struct {
 
 func (x *AccountAnswer) Reset() {
 	*x = AccountAnswer{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[72]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5890,7 +5968,7 @@ func (x *AccountAnswer) String() string {
 func (*AccountAnswer) ProtoMessage() {}
 
 func (x *AccountAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[72]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5903,7 +5981,7 @@ func (x *AccountAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountAnswer.ProtoReflect.Descriptor instead.
 func (*AccountAnswer) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{72}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AccountAnswer) GetAccounts() []*AccountInfo {
@@ -5925,7 +6003,7 @@ type AccountInfo struct {
 
 func (x *AccountInfo) Reset() {
 	*x = AccountInfo{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[73]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5937,7 +6015,7 @@ func (x *AccountInfo) String() string {
 func (*AccountInfo) ProtoMessage() {}
 
 func (x *AccountInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[73]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5950,7 +6028,7 @@ func (x *AccountInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountInfo.ProtoReflect.Descriptor instead.
 func (*AccountInfo) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{73}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AccountInfo) GetAccount() string {
@@ -5990,7 +6068,7 @@ type GetCertificates struct {
 
 func (x *GetCertificates) Reset() {
 	*x = GetCertificates{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[74]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6002,7 +6080,7 @@ func (x *GetCertificates) String() string {
 func (*GetCertificates) ProtoMessage() {}
 
 func (x *GetCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[74]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6015,7 +6093,7 @@ func (x *GetCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCertificates.ProtoReflect.Descriptor instead.
 func (*GetCertificates) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{74}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetCertificates) GetDomains() []string {
@@ -6034,7 +6112,7 @@ type Certificates struct {
 
 func (x *Certificates) Reset() {
 	*x = Certificates{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[75]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6046,7 +6124,7 @@ func (x *Certificates) String() string {
 func (*Certificates) ProtoMessage() {}
 
 func (x *Certificates) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[75]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6059,7 +6137,7 @@ func (x *Certificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificates.ProtoReflect.Descriptor instead.
 func (*Certificates) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{75}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Certificates) GetCertificates() []*Certificate {
@@ -6080,7 +6158,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[76]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6092,7 +6170,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[76]
+	mi := &file_hexmpp_plugin_v1_session_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6105,7 +6183,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{76}
+	return file_hexmpp_plugin_v1_session_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Certificate) GetDomain() string {
@@ -6302,7 +6380,7 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"/\n" +
 	"\x05Reset\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xa4\b\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xe8\b\n" +
 	"\x06Effect\x12,\n" +
 	"\x04send\x18\x01 \x01(\v2\x16.hexmpp.plugin.v1.SendH\x00R\x04send\x122\n" +
 	"\aprecede\x18\x02 \x01(\v2\x16.hexmpp.plugin.v1.SendH\x00R\aprecede\x123\n" +
@@ -6325,7 +6403,8 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\bwithdraw\x18\x11 \x01(\v2\x1e.hexmpp.plugin.v1.TellPresenceH\x00R\bwithdraw\x12<\n" +
 	"\bannounce\x18\x12 \x01(\v2\x1e.hexmpp.plugin.v1.TellPresenceH\x00R\bannounce\x128\n" +
 	"\x06stream\x18\x13 \x01(\v2\x1e.hexmpp.plugin.v1.KernelStreamH\x00R\x06stream\x12'\n" +
-	"\x0earchive_remove\x18\x14 \x01(\tH\x00R\rarchiveRemoveB\x06\n" +
+	"\x0earchive_remove\x18\x14 \x01(\tH\x00R\rarchiveRemove\x12B\n" +
+	"\farchive_edit\x18\x15 \x01(\v2\x1d.hexmpp.plugin.v1.ArchiveEditH\x00R\varchiveEditB\x06\n" +
 	"\x04what\"8\n" +
 	"\x04Send\x120\n" +
 	"\x06stanza\x18\x01 \x01(\v2\x18.hexmpp.plugin.v1.StanzaR\x06stanza\"T\n" +
@@ -6352,7 +6431,11 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x19\n" +
 	"\bstamp_us\x18\x03 \x01(\x03R\astampUs\x12\x12\n" +
 	"\x04with\x18\x04 \x01(\tR\x04with\x12\x10\n" +
-	"\x03xml\x18\x05 \x01(\fR\x03xml\"p\n" +
+	"\x03xml\x18\x05 \x01(\fR\x03xml\"E\n" +
+	"\vArchiveEdit\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x10\n" +
+	"\x03xml\x18\x03 \x01(\fR\x03xml\"p\n" +
 	"\bSetTimer\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x19\n" +
 	"\bafter_ms\x18\x02 \x01(\x04R\aafterMs\x12\x14\n" +
@@ -6611,7 +6694,7 @@ func file_hexmpp_plugin_v1_session_proto_rawDescGZIP() []byte {
 }
 
 var file_hexmpp_plugin_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_hexmpp_plugin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_hexmpp_plugin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_hexmpp_plugin_v1_session_proto_goTypes = []any{
 	(Action)(0),             // 0: hexmpp.plugin.v1.Action
 	(ErrorKind)(0),          // 1: hexmpp.plugin.v1.ErrorKind
@@ -6650,66 +6733,67 @@ var file_hexmpp_plugin_v1_session_proto_goTypes = []any{
 	(*SendRequest)(nil),     // 34: hexmpp.plugin.v1.SendRequest
 	(*Write)(nil),           // 35: hexmpp.plugin.v1.Write
 	(*ArchiveRow)(nil),      // 36: hexmpp.plugin.v1.ArchiveRow
-	(*SetTimer)(nil),        // 37: hexmpp.plugin.v1.SetTimer
-	(*MemoryWrite)(nil),     // 38: hexmpp.plugin.v1.MemoryWrite
-	(*GroupMember)(nil),     // 39: hexmpp.plugin.v1.GroupMember
-	(*GroupJoin)(nil),       // 40: hexmpp.plugin.v1.GroupJoin
-	(*GroupLeave)(nil),      // 41: hexmpp.plugin.v1.GroupLeave
-	(*GroupSend)(nil),       // 42: hexmpp.plugin.v1.GroupSend
-	(*GroupVariant)(nil),    // 43: hexmpp.plugin.v1.GroupVariant
-	(*EndSessions)(nil),     // 44: hexmpp.plugin.v1.EndSessions
-	(*MarkSession)(nil),     // 45: hexmpp.plugin.v1.MarkSession
-	(*TellPresence)(nil),    // 46: hexmpp.plugin.v1.TellPresence
-	(*KernelStream)(nil),    // 47: hexmpp.plugin.v1.KernelStream
-	(*StreamFacts)(nil),     // 48: hexmpp.plugin.v1.StreamFacts
-	(*Request)(nil),         // 49: hexmpp.plugin.v1.Request
-	(*Response)(nil),        // 50: hexmpp.plugin.v1.Response
-	(*GetEntry)(nil),        // 51: hexmpp.plugin.v1.GetEntry
-	(*ScanEntries)(nil),     // 52: hexmpp.plugin.v1.ScanEntries
-	(*Entry)(nil),           // 53: hexmpp.plugin.v1.Entry
-	(*Entries)(nil),         // 54: hexmpp.plugin.v1.Entries
-	(*ArchiveFilter)(nil),   // 55: hexmpp.plugin.v1.ArchiveFilter
-	(*ArchivePage)(nil),     // 56: hexmpp.plugin.v1.ArchivePage
-	(*ArchiveRows)(nil),     // 57: hexmpp.plugin.v1.ArchiveRows
-	(*Rows)(nil),            // 58: hexmpp.plugin.v1.Rows
-	(*Count)(nil),           // 59: hexmpp.plugin.v1.Count
-	(*ArchiveExpire)(nil),   // 60: hexmpp.plugin.v1.ArchiveExpire
-	(*ArchiveBetween)(nil),  // 61: hexmpp.plugin.v1.ArchiveBetween
-	(*Between)(nil),         // 62: hexmpp.plugin.v1.Between
-	(*NewIds)(nil),          // 63: hexmpp.plugin.v1.NewIds
-	(*Ids)(nil),             // 64: hexmpp.plugin.v1.Ids
-	(*GetMemory)(nil),       // 65: hexmpp.plugin.v1.GetMemory
-	(*ScanMemory)(nil),      // 66: hexmpp.plugin.v1.ScanMemory
-	(*GroupMembers)(nil),    // 67: hexmpp.plugin.v1.GroupMembers
-	(*Members)(nil),         // 68: hexmpp.plugin.v1.Members
-	(*SessionsOf)(nil),      // 69: hexmpp.plugin.v1.SessionsOf
-	(*SessionList)(nil),     // 70: hexmpp.plugin.v1.SessionList
-	(*SessionInfo)(nil),     // 71: hexmpp.plugin.v1.SessionInfo
-	(*Subscribed)(nil),      // 72: hexmpp.plugin.v1.Subscribed
-	(*GetSecret)(nil),       // 73: hexmpp.plugin.v1.GetSecret
-	(*Room)(nil),            // 74: hexmpp.plugin.v1.Room
-	(*AccountCall)(nil),     // 75: hexmpp.plugin.v1.AccountCall
-	(*AccountAnswer)(nil),   // 76: hexmpp.plugin.v1.AccountAnswer
-	(*AccountInfo)(nil),     // 77: hexmpp.plugin.v1.AccountInfo
-	(*GetCertificates)(nil), // 78: hexmpp.plugin.v1.GetCertificates
-	(*Certificates)(nil),    // 79: hexmpp.plugin.v1.Certificates
-	(*Certificate)(nil),     // 80: hexmpp.plugin.v1.Certificate
-	(*Credit)(nil),          // 81: hexmpp.plugin.v1.Credit
-	(Kind)(0),               // 82: hexmpp.plugin.v1.Kind
-	(NoticeKind)(0),         // 83: hexmpp.plugin.v1.NoticeKind
-	(*Name)(nil),            // 84: hexmpp.plugin.v1.Name
+	(*ArchiveEdit)(nil),     // 37: hexmpp.plugin.v1.ArchiveEdit
+	(*SetTimer)(nil),        // 38: hexmpp.plugin.v1.SetTimer
+	(*MemoryWrite)(nil),     // 39: hexmpp.plugin.v1.MemoryWrite
+	(*GroupMember)(nil),     // 40: hexmpp.plugin.v1.GroupMember
+	(*GroupJoin)(nil),       // 41: hexmpp.plugin.v1.GroupJoin
+	(*GroupLeave)(nil),      // 42: hexmpp.plugin.v1.GroupLeave
+	(*GroupSend)(nil),       // 43: hexmpp.plugin.v1.GroupSend
+	(*GroupVariant)(nil),    // 44: hexmpp.plugin.v1.GroupVariant
+	(*EndSessions)(nil),     // 45: hexmpp.plugin.v1.EndSessions
+	(*MarkSession)(nil),     // 46: hexmpp.plugin.v1.MarkSession
+	(*TellPresence)(nil),    // 47: hexmpp.plugin.v1.TellPresence
+	(*KernelStream)(nil),    // 48: hexmpp.plugin.v1.KernelStream
+	(*StreamFacts)(nil),     // 49: hexmpp.plugin.v1.StreamFacts
+	(*Request)(nil),         // 50: hexmpp.plugin.v1.Request
+	(*Response)(nil),        // 51: hexmpp.plugin.v1.Response
+	(*GetEntry)(nil),        // 52: hexmpp.plugin.v1.GetEntry
+	(*ScanEntries)(nil),     // 53: hexmpp.plugin.v1.ScanEntries
+	(*Entry)(nil),           // 54: hexmpp.plugin.v1.Entry
+	(*Entries)(nil),         // 55: hexmpp.plugin.v1.Entries
+	(*ArchiveFilter)(nil),   // 56: hexmpp.plugin.v1.ArchiveFilter
+	(*ArchivePage)(nil),     // 57: hexmpp.plugin.v1.ArchivePage
+	(*ArchiveRows)(nil),     // 58: hexmpp.plugin.v1.ArchiveRows
+	(*Rows)(nil),            // 59: hexmpp.plugin.v1.Rows
+	(*Count)(nil),           // 60: hexmpp.plugin.v1.Count
+	(*ArchiveExpire)(nil),   // 61: hexmpp.plugin.v1.ArchiveExpire
+	(*ArchiveBetween)(nil),  // 62: hexmpp.plugin.v1.ArchiveBetween
+	(*Between)(nil),         // 63: hexmpp.plugin.v1.Between
+	(*NewIds)(nil),          // 64: hexmpp.plugin.v1.NewIds
+	(*Ids)(nil),             // 65: hexmpp.plugin.v1.Ids
+	(*GetMemory)(nil),       // 66: hexmpp.plugin.v1.GetMemory
+	(*ScanMemory)(nil),      // 67: hexmpp.plugin.v1.ScanMemory
+	(*GroupMembers)(nil),    // 68: hexmpp.plugin.v1.GroupMembers
+	(*Members)(nil),         // 69: hexmpp.plugin.v1.Members
+	(*SessionsOf)(nil),      // 70: hexmpp.plugin.v1.SessionsOf
+	(*SessionList)(nil),     // 71: hexmpp.plugin.v1.SessionList
+	(*SessionInfo)(nil),     // 72: hexmpp.plugin.v1.SessionInfo
+	(*Subscribed)(nil),      // 73: hexmpp.plugin.v1.Subscribed
+	(*GetSecret)(nil),       // 74: hexmpp.plugin.v1.GetSecret
+	(*Room)(nil),            // 75: hexmpp.plugin.v1.Room
+	(*AccountCall)(nil),     // 76: hexmpp.plugin.v1.AccountCall
+	(*AccountAnswer)(nil),   // 77: hexmpp.plugin.v1.AccountAnswer
+	(*AccountInfo)(nil),     // 78: hexmpp.plugin.v1.AccountInfo
+	(*GetCertificates)(nil), // 79: hexmpp.plugin.v1.GetCertificates
+	(*Certificates)(nil),    // 80: hexmpp.plugin.v1.Certificates
+	(*Certificate)(nil),     // 81: hexmpp.plugin.v1.Certificate
+	(*Credit)(nil),          // 82: hexmpp.plugin.v1.Credit
+	(Kind)(0),               // 83: hexmpp.plugin.v1.Kind
+	(NoticeKind)(0),         // 84: hexmpp.plugin.v1.NoticeKind
+	(*Name)(nil),            // 85: hexmpp.plugin.v1.Name
 }
 var file_hexmpp_plugin_v1_session_proto_depIdxs = []int32{
 	6,   // 0: hexmpp.plugin.v1.KernelFrame.hello:type_name -> hexmpp.plugin.v1.SessionHello
 	30,  // 1: hexmpp.plugin.v1.KernelFrame.resets:type_name -> hexmpp.plugin.v1.Reset
 	8,   // 2: hexmpp.plugin.v1.KernelFrame.events:type_name -> hexmpp.plugin.v1.Event
 	29,  // 3: hexmpp.plugin.v1.KernelFrame.applied:type_name -> hexmpp.plugin.v1.Applied
-	50,  // 4: hexmpp.plugin.v1.KernelFrame.responses:type_name -> hexmpp.plugin.v1.Response
-	81,  // 5: hexmpp.plugin.v1.PluginFrame.credit:type_name -> hexmpp.plugin.v1.Credit
+	51,  // 4: hexmpp.plugin.v1.KernelFrame.responses:type_name -> hexmpp.plugin.v1.Response
+	82,  // 5: hexmpp.plugin.v1.PluginFrame.credit:type_name -> hexmpp.plugin.v1.Credit
 	23,  // 6: hexmpp.plugin.v1.PluginFrame.outcomes:type_name -> hexmpp.plugin.v1.Outcome
 	28,  // 7: hexmpp.plugin.v1.PluginFrame.unasked:type_name -> hexmpp.plugin.v1.Unasked
-	49,  // 8: hexmpp.plugin.v1.PluginFrame.requests:type_name -> hexmpp.plugin.v1.Request
-	82,  // 9: hexmpp.plugin.v1.Stanza.kind:type_name -> hexmpp.plugin.v1.Kind
+	50,  // 8: hexmpp.plugin.v1.PluginFrame.requests:type_name -> hexmpp.plugin.v1.Request
+	83,  // 9: hexmpp.plugin.v1.Stanza.kind:type_name -> hexmpp.plugin.v1.Kind
 	9,   // 10: hexmpp.plugin.v1.Event.origin:type_name -> hexmpp.plugin.v1.Origin
 	10,  // 11: hexmpp.plugin.v1.Event.stanza:type_name -> hexmpp.plugin.v1.StanzaEvent
 	11,  // 12: hexmpp.plugin.v1.Event.iq:type_name -> hexmpp.plugin.v1.IqEvent
@@ -6728,9 +6812,9 @@ var file_hexmpp_plugin_v1_session_proto_depIdxs = []int32{
 	7,   // 25: hexmpp.plugin.v1.IqEvent.stanza:type_name -> hexmpp.plugin.v1.Stanza
 	7,   // 26: hexmpp.plugin.v1.ItemsEvent.stanza:type_name -> hexmpp.plugin.v1.Stanza
 	7,   // 27: hexmpp.plugin.v1.StageEvent.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	53,  // 28: hexmpp.plugin.v1.StageEvent.residents:type_name -> hexmpp.plugin.v1.Entry
+	54,  // 28: hexmpp.plugin.v1.StageEvent.residents:type_name -> hexmpp.plugin.v1.Entry
 	7,   // 29: hexmpp.plugin.v1.ReplyEvent.answer:type_name -> hexmpp.plugin.v1.Stanza
-	83,  // 30: hexmpp.plugin.v1.NoticeEvent.kind:type_name -> hexmpp.plugin.v1.NoticeKind
+	84,  // 30: hexmpp.plugin.v1.NoticeEvent.kind:type_name -> hexmpp.plugin.v1.NoticeKind
 	7,   // 31: hexmpp.plugin.v1.NoticeEvent.presence:type_name -> hexmpp.plugin.v1.Stanza
 	7,   // 32: hexmpp.plugin.v1.CommandEvent.stanza:type_name -> hexmpp.plugin.v1.Stanza
 	7,   // 33: hexmpp.plugin.v1.FarEvent.stanza:type_name -> hexmpp.plugin.v1.Stanza
@@ -6742,7 +6826,7 @@ var file_hexmpp_plugin_v1_session_proto_depIdxs = []int32{
 	0,   // 39: hexmpp.plugin.v1.Verdict.action:type_name -> hexmpp.plugin.v1.Action
 	24,  // 40: hexmpp.plugin.v1.Verdict.error:type_name -> hexmpp.plugin.v1.StanzaError
 	7,   // 41: hexmpp.plugin.v1.Verdict.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	84,  // 42: hexmpp.plugin.v1.Verdict.remove:type_name -> hexmpp.plugin.v1.Name
+	85,  // 42: hexmpp.plugin.v1.Verdict.remove:type_name -> hexmpp.plugin.v1.Name
 	27,  // 43: hexmpp.plugin.v1.Verdict.copy:type_name -> hexmpp.plugin.v1.Copy
 	7,   // 44: hexmpp.plugin.v1.Copy.stanza:type_name -> hexmpp.plugin.v1.Stanza
 	31,  // 45: hexmpp.plugin.v1.Unasked.effects:type_name -> hexmpp.plugin.v1.Effect
@@ -6752,66 +6836,67 @@ var file_hexmpp_plugin_v1_session_proto_depIdxs = []int32{
 	34,  // 49: hexmpp.plugin.v1.Effect.request:type_name -> hexmpp.plugin.v1.SendRequest
 	35,  // 50: hexmpp.plugin.v1.Effect.write:type_name -> hexmpp.plugin.v1.Write
 	36,  // 51: hexmpp.plugin.v1.Effect.append:type_name -> hexmpp.plugin.v1.ArchiveRow
-	37,  // 52: hexmpp.plugin.v1.Effect.set_timer:type_name -> hexmpp.plugin.v1.SetTimer
-	38,  // 53: hexmpp.plugin.v1.Effect.memory:type_name -> hexmpp.plugin.v1.MemoryWrite
-	40,  // 54: hexmpp.plugin.v1.Effect.join:type_name -> hexmpp.plugin.v1.GroupJoin
-	41,  // 55: hexmpp.plugin.v1.Effect.leave:type_name -> hexmpp.plugin.v1.GroupLeave
-	42,  // 56: hexmpp.plugin.v1.Effect.group_send:type_name -> hexmpp.plugin.v1.GroupSend
-	44,  // 57: hexmpp.plugin.v1.Effect.end_sessions:type_name -> hexmpp.plugin.v1.EndSessions
-	45,  // 58: hexmpp.plugin.v1.Effect.mark:type_name -> hexmpp.plugin.v1.MarkSession
-	46,  // 59: hexmpp.plugin.v1.Effect.withdraw:type_name -> hexmpp.plugin.v1.TellPresence
-	46,  // 60: hexmpp.plugin.v1.Effect.announce:type_name -> hexmpp.plugin.v1.TellPresence
-	47,  // 61: hexmpp.plugin.v1.Effect.stream:type_name -> hexmpp.plugin.v1.KernelStream
-	7,   // 62: hexmpp.plugin.v1.Send.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	7,   // 63: hexmpp.plugin.v1.SendAs.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	7,   // 64: hexmpp.plugin.v1.SendRequest.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	39,  // 65: hexmpp.plugin.v1.GroupJoin.member:type_name -> hexmpp.plugin.v1.GroupMember
-	7,   // 66: hexmpp.plugin.v1.GroupSend.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	43,  // 67: hexmpp.plugin.v1.GroupSend.variants:type_name -> hexmpp.plugin.v1.GroupVariant
-	7,   // 68: hexmpp.plugin.v1.GroupVariant.stanza:type_name -> hexmpp.plugin.v1.Stanza
-	48,  // 69: hexmpp.plugin.v1.KernelStream.open:type_name -> hexmpp.plugin.v1.StreamFacts
-	51,  // 70: hexmpp.plugin.v1.Request.get:type_name -> hexmpp.plugin.v1.GetEntry
-	52,  // 71: hexmpp.plugin.v1.Request.scan:type_name -> hexmpp.plugin.v1.ScanEntries
-	57,  // 72: hexmpp.plugin.v1.Request.archive_rows:type_name -> hexmpp.plugin.v1.ArchiveRows
-	57,  // 73: hexmpp.plugin.v1.Request.archive_count:type_name -> hexmpp.plugin.v1.ArchiveRows
-	60,  // 74: hexmpp.plugin.v1.Request.archive_expire:type_name -> hexmpp.plugin.v1.ArchiveExpire
-	63,  // 75: hexmpp.plugin.v1.Request.new_ids:type_name -> hexmpp.plugin.v1.NewIds
-	65,  // 76: hexmpp.plugin.v1.Request.memory_get:type_name -> hexmpp.plugin.v1.GetMemory
-	66,  // 77: hexmpp.plugin.v1.Request.memory_scan:type_name -> hexmpp.plugin.v1.ScanMemory
-	67,  // 78: hexmpp.plugin.v1.Request.group_members:type_name -> hexmpp.plugin.v1.GroupMembers
-	69,  // 79: hexmpp.plugin.v1.Request.sessions_of:type_name -> hexmpp.plugin.v1.SessionsOf
-	72,  // 80: hexmpp.plugin.v1.Request.subscribed:type_name -> hexmpp.plugin.v1.Subscribed
-	73,  // 81: hexmpp.plugin.v1.Request.secret:type_name -> hexmpp.plugin.v1.GetSecret
-	75,  // 82: hexmpp.plugin.v1.Request.account:type_name -> hexmpp.plugin.v1.AccountCall
-	74,  // 83: hexmpp.plugin.v1.Request.room:type_name -> hexmpp.plugin.v1.Room
-	78,  // 84: hexmpp.plugin.v1.Request.certificates:type_name -> hexmpp.plugin.v1.GetCertificates
-	61,  // 85: hexmpp.plugin.v1.Request.archive_between:type_name -> hexmpp.plugin.v1.ArchiveBetween
-	1,   // 86: hexmpp.plugin.v1.Response.error_kind:type_name -> hexmpp.plugin.v1.ErrorKind
-	53,  // 87: hexmpp.plugin.v1.Response.entry:type_name -> hexmpp.plugin.v1.Entry
-	54,  // 88: hexmpp.plugin.v1.Response.entries:type_name -> hexmpp.plugin.v1.Entries
-	58,  // 89: hexmpp.plugin.v1.Response.rows:type_name -> hexmpp.plugin.v1.Rows
-	59,  // 90: hexmpp.plugin.v1.Response.count:type_name -> hexmpp.plugin.v1.Count
-	64,  // 91: hexmpp.plugin.v1.Response.ids:type_name -> hexmpp.plugin.v1.Ids
-	68,  // 92: hexmpp.plugin.v1.Response.members:type_name -> hexmpp.plugin.v1.Members
-	70,  // 93: hexmpp.plugin.v1.Response.sessions:type_name -> hexmpp.plugin.v1.SessionList
-	76,  // 94: hexmpp.plugin.v1.Response.account:type_name -> hexmpp.plugin.v1.AccountAnswer
-	79,  // 95: hexmpp.plugin.v1.Response.certificates:type_name -> hexmpp.plugin.v1.Certificates
-	62,  // 96: hexmpp.plugin.v1.Response.between:type_name -> hexmpp.plugin.v1.Between
-	53,  // 97: hexmpp.plugin.v1.Entries.entries:type_name -> hexmpp.plugin.v1.Entry
-	55,  // 98: hexmpp.plugin.v1.ArchiveRows.filter:type_name -> hexmpp.plugin.v1.ArchiveFilter
-	56,  // 99: hexmpp.plugin.v1.ArchiveRows.page:type_name -> hexmpp.plugin.v1.ArchivePage
-	36,  // 100: hexmpp.plugin.v1.Rows.rows:type_name -> hexmpp.plugin.v1.ArchiveRow
-	39,  // 101: hexmpp.plugin.v1.Members.members:type_name -> hexmpp.plugin.v1.GroupMember
-	71,  // 102: hexmpp.plugin.v1.SessionList.sessions:type_name -> hexmpp.plugin.v1.SessionInfo
-	2,   // 103: hexmpp.plugin.v1.Subscribed.how:type_name -> hexmpp.plugin.v1.SubscribedHow
-	3,   // 104: hexmpp.plugin.v1.AccountCall.action:type_name -> hexmpp.plugin.v1.AccountAction
-	77,  // 105: hexmpp.plugin.v1.AccountAnswer.accounts:type_name -> hexmpp.plugin.v1.AccountInfo
-	80,  // 106: hexmpp.plugin.v1.Certificates.certificates:type_name -> hexmpp.plugin.v1.Certificate
-	107, // [107:107] is the sub-list for method output_type
-	107, // [107:107] is the sub-list for method input_type
-	107, // [107:107] is the sub-list for extension type_name
-	107, // [107:107] is the sub-list for extension extendee
-	0,   // [0:107] is the sub-list for field type_name
+	38,  // 52: hexmpp.plugin.v1.Effect.set_timer:type_name -> hexmpp.plugin.v1.SetTimer
+	39,  // 53: hexmpp.plugin.v1.Effect.memory:type_name -> hexmpp.plugin.v1.MemoryWrite
+	41,  // 54: hexmpp.plugin.v1.Effect.join:type_name -> hexmpp.plugin.v1.GroupJoin
+	42,  // 55: hexmpp.plugin.v1.Effect.leave:type_name -> hexmpp.plugin.v1.GroupLeave
+	43,  // 56: hexmpp.plugin.v1.Effect.group_send:type_name -> hexmpp.plugin.v1.GroupSend
+	45,  // 57: hexmpp.plugin.v1.Effect.end_sessions:type_name -> hexmpp.plugin.v1.EndSessions
+	46,  // 58: hexmpp.plugin.v1.Effect.mark:type_name -> hexmpp.plugin.v1.MarkSession
+	47,  // 59: hexmpp.plugin.v1.Effect.withdraw:type_name -> hexmpp.plugin.v1.TellPresence
+	47,  // 60: hexmpp.plugin.v1.Effect.announce:type_name -> hexmpp.plugin.v1.TellPresence
+	48,  // 61: hexmpp.plugin.v1.Effect.stream:type_name -> hexmpp.plugin.v1.KernelStream
+	37,  // 62: hexmpp.plugin.v1.Effect.archive_edit:type_name -> hexmpp.plugin.v1.ArchiveEdit
+	7,   // 63: hexmpp.plugin.v1.Send.stanza:type_name -> hexmpp.plugin.v1.Stanza
+	7,   // 64: hexmpp.plugin.v1.SendAs.stanza:type_name -> hexmpp.plugin.v1.Stanza
+	7,   // 65: hexmpp.plugin.v1.SendRequest.stanza:type_name -> hexmpp.plugin.v1.Stanza
+	40,  // 66: hexmpp.plugin.v1.GroupJoin.member:type_name -> hexmpp.plugin.v1.GroupMember
+	7,   // 67: hexmpp.plugin.v1.GroupSend.stanza:type_name -> hexmpp.plugin.v1.Stanza
+	44,  // 68: hexmpp.plugin.v1.GroupSend.variants:type_name -> hexmpp.plugin.v1.GroupVariant
+	7,   // 69: hexmpp.plugin.v1.GroupVariant.stanza:type_name -> hexmpp.plugin.v1.Stanza
+	49,  // 70: hexmpp.plugin.v1.KernelStream.open:type_name -> hexmpp.plugin.v1.StreamFacts
+	52,  // 71: hexmpp.plugin.v1.Request.get:type_name -> hexmpp.plugin.v1.GetEntry
+	53,  // 72: hexmpp.plugin.v1.Request.scan:type_name -> hexmpp.plugin.v1.ScanEntries
+	58,  // 73: hexmpp.plugin.v1.Request.archive_rows:type_name -> hexmpp.plugin.v1.ArchiveRows
+	58,  // 74: hexmpp.plugin.v1.Request.archive_count:type_name -> hexmpp.plugin.v1.ArchiveRows
+	61,  // 75: hexmpp.plugin.v1.Request.archive_expire:type_name -> hexmpp.plugin.v1.ArchiveExpire
+	64,  // 76: hexmpp.plugin.v1.Request.new_ids:type_name -> hexmpp.plugin.v1.NewIds
+	66,  // 77: hexmpp.plugin.v1.Request.memory_get:type_name -> hexmpp.plugin.v1.GetMemory
+	67,  // 78: hexmpp.plugin.v1.Request.memory_scan:type_name -> hexmpp.plugin.v1.ScanMemory
+	68,  // 79: hexmpp.plugin.v1.Request.group_members:type_name -> hexmpp.plugin.v1.GroupMembers
+	70,  // 80: hexmpp.plugin.v1.Request.sessions_of:type_name -> hexmpp.plugin.v1.SessionsOf
+	73,  // 81: hexmpp.plugin.v1.Request.subscribed:type_name -> hexmpp.plugin.v1.Subscribed
+	74,  // 82: hexmpp.plugin.v1.Request.secret:type_name -> hexmpp.plugin.v1.GetSecret
+	76,  // 83: hexmpp.plugin.v1.Request.account:type_name -> hexmpp.plugin.v1.AccountCall
+	75,  // 84: hexmpp.plugin.v1.Request.room:type_name -> hexmpp.plugin.v1.Room
+	79,  // 85: hexmpp.plugin.v1.Request.certificates:type_name -> hexmpp.plugin.v1.GetCertificates
+	62,  // 86: hexmpp.plugin.v1.Request.archive_between:type_name -> hexmpp.plugin.v1.ArchiveBetween
+	1,   // 87: hexmpp.plugin.v1.Response.error_kind:type_name -> hexmpp.plugin.v1.ErrorKind
+	54,  // 88: hexmpp.plugin.v1.Response.entry:type_name -> hexmpp.plugin.v1.Entry
+	55,  // 89: hexmpp.plugin.v1.Response.entries:type_name -> hexmpp.plugin.v1.Entries
+	59,  // 90: hexmpp.plugin.v1.Response.rows:type_name -> hexmpp.plugin.v1.Rows
+	60,  // 91: hexmpp.plugin.v1.Response.count:type_name -> hexmpp.plugin.v1.Count
+	65,  // 92: hexmpp.plugin.v1.Response.ids:type_name -> hexmpp.plugin.v1.Ids
+	69,  // 93: hexmpp.plugin.v1.Response.members:type_name -> hexmpp.plugin.v1.Members
+	71,  // 94: hexmpp.plugin.v1.Response.sessions:type_name -> hexmpp.plugin.v1.SessionList
+	77,  // 95: hexmpp.plugin.v1.Response.account:type_name -> hexmpp.plugin.v1.AccountAnswer
+	80,  // 96: hexmpp.plugin.v1.Response.certificates:type_name -> hexmpp.plugin.v1.Certificates
+	63,  // 97: hexmpp.plugin.v1.Response.between:type_name -> hexmpp.plugin.v1.Between
+	54,  // 98: hexmpp.plugin.v1.Entries.entries:type_name -> hexmpp.plugin.v1.Entry
+	56,  // 99: hexmpp.plugin.v1.ArchiveRows.filter:type_name -> hexmpp.plugin.v1.ArchiveFilter
+	57,  // 100: hexmpp.plugin.v1.ArchiveRows.page:type_name -> hexmpp.plugin.v1.ArchivePage
+	36,  // 101: hexmpp.plugin.v1.Rows.rows:type_name -> hexmpp.plugin.v1.ArchiveRow
+	40,  // 102: hexmpp.plugin.v1.Members.members:type_name -> hexmpp.plugin.v1.GroupMember
+	72,  // 103: hexmpp.plugin.v1.SessionList.sessions:type_name -> hexmpp.plugin.v1.SessionInfo
+	2,   // 104: hexmpp.plugin.v1.Subscribed.how:type_name -> hexmpp.plugin.v1.SubscribedHow
+	3,   // 105: hexmpp.plugin.v1.AccountCall.action:type_name -> hexmpp.plugin.v1.AccountAction
+	78,  // 106: hexmpp.plugin.v1.AccountAnswer.accounts:type_name -> hexmpp.plugin.v1.AccountInfo
+	81,  // 107: hexmpp.plugin.v1.Certificates.certificates:type_name -> hexmpp.plugin.v1.Certificate
+	108, // [108:108] is the sub-list for method output_type
+	108, // [108:108] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	108, // [108:108] is the sub-list for extension extendee
+	0,   // [0:108] is the sub-list for field type_name
 }
 
 func init() { file_hexmpp_plugin_v1_session_proto_init() }
@@ -6857,9 +6942,10 @@ func file_hexmpp_plugin_v1_session_proto_init() {
 		(*Effect_Announce)(nil),
 		(*Effect_Stream)(nil),
 		(*Effect_ArchiveRemove)(nil),
+		(*Effect_ArchiveEdit)(nil),
 	}
 	file_hexmpp_plugin_v1_session_proto_msgTypes[31].OneofWrappers = []any{}
-	file_hexmpp_plugin_v1_session_proto_msgTypes[45].OneofWrappers = []any{
+	file_hexmpp_plugin_v1_session_proto_msgTypes[46].OneofWrappers = []any{
 		(*Request_Get)(nil),
 		(*Request_Scan)(nil),
 		(*Request_ArchiveRows)(nil),
@@ -6877,7 +6963,7 @@ func file_hexmpp_plugin_v1_session_proto_init() {
 		(*Request_Certificates)(nil),
 		(*Request_ArchiveBetween)(nil),
 	}
-	file_hexmpp_plugin_v1_session_proto_msgTypes[46].OneofWrappers = []any{
+	file_hexmpp_plugin_v1_session_proto_msgTypes[47].OneofWrappers = []any{
 		(*Response_Entry)(nil),
 		(*Response_Entries)(nil),
 		(*Response_Rows)(nil),
@@ -6898,7 +6984,7 @@ func file_hexmpp_plugin_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hexmpp_plugin_v1_session_proto_rawDesc), len(file_hexmpp_plugin_v1_session_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   77,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
