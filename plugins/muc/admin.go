@@ -198,7 +198,7 @@ func (t *turn) changeRole(item *stanza.Element, role Role, why string) error {
 // becomes gives an occupant another role, and tells everybody; f says it.
 func (t *turn) becomes(o *occupant, role Role, f facts) error {
 	was := o.role
-	o.role = role
+	t.r.dirty, o.role = true, role
 	for _, s := range o.sessions {
 		if err := t.saveSession(s); err != nil {
 			return err
@@ -256,7 +256,7 @@ func (t *turn) changeAffiliation(item *stanza.Element, next Affiliation, why str
 	old := t.r.affiliates[who]
 	if next > None {
 		if old != nil {
-			a.Nick = old.Nick
+			a.Nick, a.Left = old.Nick, old.Left
 		}
 		if nick, given := attr(item, "nick"); given && item.Attr("jid") != "" {
 			if a.Nick, err = t.mayReserve(nick, who); err != nil {

@@ -1,6 +1,10 @@
 package muc
 
-import "github.com/hexmpp/hexmpp/ports/xmpp/jid"
+import (
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
 
 // Affiliation is what an account is to a room for longer (5.2), in the order of what it may do.
 type Affiliation uint8
@@ -37,7 +41,8 @@ type affiliate struct {
 	Is   Affiliation
 	Nick string `json:",omitempty"` // reserved (7.10)
 
-	Reason string `json:",omitempty"` // of a ban (9.2)
+	Reason string    `json:",omitempty"` // of a ban (9.2)
+	Left   time.Time `json:",omitzero"`  // when the last client of a member went
 }
 
 // affiliationOf returns what an account is to the room: its own entry counts, then

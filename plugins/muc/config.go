@@ -22,9 +22,9 @@ type Config struct {
 
 	Broadcast []string // roles whose presence others see
 
+	SlowMode     int `json:",omitempty"` // seconds between two messages of an account (XEP-0500)
 	MaxOccupants int
 	History      int // messages for who enters
-
 }
 
 // newConfig is that of a room that nobody has configured.

@@ -29,6 +29,7 @@ const (
 	fieldMaxUsers   = "muc#roomconfig_maxusers"
 	fieldHistory    = "muc#roomconfig_historylength"
 	fieldArchive    = "muc#roomconfig_enablearchiving"
+	fieldSlow       = "muc#roomconfig_slow_mode_duration" // XEP-0500
 )
 
 // Bounds of texts of a configuration, in bytes.
@@ -37,6 +38,7 @@ const (
 	maxDesc     = 4000
 	maxLang     = 35
 	maxPassword = 200
+	maxSlowMode = 86_400 // seconds
 )
 
 func boolean(b bool) []string { return []string{map[bool]string{true: "1", false: "0"}[b]} }
@@ -86,6 +88,8 @@ func (c *Config) form(s *Service) *form.Form {
 			{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}},
 		users,
 		{Var: fieldHistory, Type: form.TextSingle, Label: "Messages that who enters is sent", Values: []string{strconv.Itoa(c.History)}},
+		{Var: fieldSlow, Type: form.TextSingle, Label: "Seconds that have to be between two messages of somebody", Values: []string{strconv.Itoa(c.SlowMode)},
+			Integer: true, Least: 0, Most: maxSlowMode},
 		{Var: fieldArchive, Type: form.Boolean, Label: "What is said is kept", Values: boolean(c.Archive)},
 	}}
 }
@@ -158,7 +162,7 @@ func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
 		name        string
 		to          *int
 		least, most int
-	}{{fieldMaxUsers, &c.MaxOccupants, 1, s.options.MaxOccupants}, {fieldHistory, &c.History, 0, s.options.MaxHistory}} {
+	}{{fieldMaxUsers, &c.MaxOccupants, 1, s.options.MaxOccupants}, {fieldSlow, &c.SlowMode, 0, maxSlowMode}, {fieldHistory, &c.History, 0, s.options.MaxHistory}} {
 		if !submitted[f.name] {
 			continue
 		}

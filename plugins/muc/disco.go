@@ -70,7 +70,7 @@ func (t *turn) info(query *stanza.Element) error {
 	answer := stanza.El(nsDiscoInfo, "query").Add(
 		stanza.El(nsDiscoInfo, "identity", stanza.At("category", "conference"), stanza.At("type", "text"), stanza.At("name", name)))
 	for _, feature := range []string{
-		nsDiscoInfo, nsDiscoItems, nsMUC, nsRegister, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
+		nsDiscoInfo, nsDiscoItems, nsMUC, nsRegister, nsVCard, nsModerate, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
 		either(c.Public, "muc_public", "muc_hidden"),
 		either(c.Persistent, "muc_persistent", "muc_temporary"),
 		either(c.MembersOnly, "muc_membersonly", "muc_open"),
@@ -80,12 +80,21 @@ func (t *turn) info(query *stanza.Element) error {
 	} {
 		answer.Add(stanza.El(nsDiscoInfo, "feature", stanza.At("var", feature)))
 	}
+	if c.Archive {
+		for _, feature := range []string{mam.NS, mam.FeatureExtended, nsRetract, nsRetract + "#tombstone"} {
+			answer.Add(stanza.El(nsDiscoInfo, "feature", stanza.At("var", feature)))
+		}
+	}
 	details := form.Form{Type: form.Result, Purpose: nsInfo, Fields: []form.Field{
 		{Var: "muc#roominfo_description", Type: form.TextSingle, Values: text(c.Description)},
 		{Var: "muc#roominfo_lang", Type: form.TextSingle, Values: text(c.Lang)},
 		{Var: "muc#roominfo_occupants", Type: form.TextSingle, Values: []string{strconv.Itoa(len(t.r.occupants))}},
+		{Var: "muc#roominfo_slow_mode_duration", Type: form.TextSingle, Values: []string{strconv.Itoa(c.SlowMode)}},
 		{Var: "muc#roominfo_changesubject", Type: form.Boolean, Values: boolean(c.ChangeSubject)},
 	}}
+	if len(t.r.Avatar) > 0 {
+		details.Fields = append(details.Fields, form.Field{Var: "muc#roominfo_avatarhash", Type: form.TextMulti, Values: t.r.Avatar})
+	}
 	return t.result(answer.Add(details.Element()))
 }
 

@@ -23,6 +23,9 @@
 //	present.go                   who is told of an occupant's presence, and how
 //	message.go, private.go       messages to all, the subject, private messages (7.3 to 7.5, 8.1)
 //	history.go                   what was said before (7.2.13, 7.2.14)
+//	mam.go                       queries of the archive, and its retention (XEP-0313)
+//	retract.go, avatar.go        messages that are taken back (XEP-0424, 0425), the avatar of a room (XEP-0486)
+//	pace.go                      how much somebody may say (XEP-0500)
 //	affiliation.go, admin.go     roles and affiliations, and changes of them (5, 8, 9, 10.3 to 10.8)
 //	invite.go, voice.go          invitations, requests for voice (7.8, 7.13, 8.6)
 //	register.go                  registration and reserved nicknames (7.10, 7.12)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -60,7 +61,8 @@ func (s *Service) toService(_ context.Context, _ *extension.Host, in *stanza.Sta
 }
 
 // within calls f in a turn of a room. What is known by heart of it is dropped if that fails, since
-// none of what f has asked for is done then.
+// none of what f has asked for is done then; but not for a refusal that comes before anything was
+// changed, which anybody can bring about.
 func (s *Service) within(ctx context.Context, h *extension.Host, addr jid.JID, f func(t *turn) error) error {
 	k, err := s.secrets(ctx, h)
 	if err != nil {
@@ -78,8 +80,12 @@ func (s *Service) within(ctx context.Context, h *extension.Host, addr jid.JID, f
 			s.Forget(addr.String())
 		}
 	}()
+	if t.r != nil {
+		t.r.dirty = false
+	}
 	err = f(t)
-	ok = err == nil
+	_, refused := errors.AsType[*stanza.Error](err)
+	ok = err == nil || refused && t.r != nil && !t.r.dirty
 	return err
 }
 
@@ -103,13 +109,23 @@ func (t *turn) iq() error {
 		return t.relay(payload)
 	}
 	if t.in.To.IsBare() {
-		switch space := children[0].Space; {
+		switch space, local := children[0].Space, children[0].Local; {
 		case space == nsAdmin:
 			return t.admin(payload)
 		case space == nsOwner:
 			return t.owner(payload)
+		case space == nsModerate && local == "moderate" && t.in.Type == stanza.Set:
+			return t.moderate(payload)
+		case space == nsVCard && local == "vCard":
+			return t.card(payload)
 		case space == nsRegister:
 			return t.register(payload)
+		case space == mam.NS && local == "query" && t.in.Type == stanza.Set:
+			return t.query(payload)
+		case space == mam.NS && local == "query":
+			return t.fields()
+		case space == mam.NS && local == "metadata" && t.in.Type == stanza.Get:
+			return t.metadata()
 		case space == nsDiscoInfo && t.in.Type == stanza.Get:
 			return t.info(payload)
 		case space == nsDiscoItems && t.in.Type == stanza.Get:

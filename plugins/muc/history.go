@@ -2,6 +2,7 @@ package muc
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,31 +50,62 @@ func (t *turn) windowOf(x *stanza.Element) window {
 	return w
 }
 
-// history sends who enters what was said before: the last messages of the archive, with the ids
-// that they have there (7.2.13).
+// history sends who enters what was said before, out of the archive, with the ids that it has there
+// (7.2.13). A member whose client asks for nothing else is sent all that was said since he left.
 func (t *turn) history(s *session, x *stanza.Element) error {
 	w := t.windowOf(x)
 	if !t.r.Config.Archive || w.stanzas == 0 || w.chars == 0 {
 		return nil
 	}
+	if a := t.r.affiliates[s.of.account]; a != nil && !a.Left.IsZero() && (x == nil || x.Child("", "history") == nil) {
+		missed := window{stanzas: t.s.options.MaxHistory, chars: w.chars, since: a.Left}
+		list, err := t.past(s, missed)
+		if err != nil {
+			return err
+		}
+		if len(list) > w.stanzas {
+			return t.sendAll(list)
+		}
+	}
+	list, err := t.past(s, w)
+	if err != nil {
+		return err
+	}
+	return t.sendAll(list)
+}
+
+// past returns what was said in a window, the last of it, in order.
+func (t *turn) past(s *session, w window) ([]*stanza.Stanza, error) {
 	f := storage.Filter{Start: w.since}
 	f.After, _ = t.Archive.Between(w.since, time.Time{})
-	rows, _, err := t.Archive.Rows(t, t.addr, f, storage.Page{Backwards: true, Limit: w.stanzas, Bytes: w.chars})
+	// there is more in an archive than what is read
+	rows, _, err := t.Archive.Rows(t, t.addr, f, storage.Page{Backwards: true, Limit: min(2*w.stanzas, mostRows), Bytes: 2 * w.chars})
 	if err != nil {
-		return fmt.Errorf("muc: read the history: %w", err)
+		return nil, fmt.Errorf("muc: read the history: %w", err)
 	}
-	list := make([]*stanza.Stanza, len(rows))
-	first := len(rows)
-	for i := len(rows) - 1; i >= 0; i-- {
-		if list[i], err = t.told(s, &rows[i]); err != nil {
-			return fmt.Errorf("muc: a row of the archive is damaged: %w", err)
+	var list []*stanza.Stanza
+	for i := len(rows) - 1; i >= 0 && len(list) < w.stanzas; i-- {
+		st, err := t.told(s, &rows[i])
+		if err != nil {
+			return nil, fmt.Errorf("muc: a row of the archive is damaged: %w", err)
 		}
-		if w.chars -= len(list[i].XML(xmpp.NSClient)); w.chars < 0 {
+		if !keeps(st) {
+			continue
+		}
+		if w.chars -= len(st.XML(xmpp.NSClient)); w.chars < 0 {
 			break
 		}
-		first = i
+		list = append(list, st)
 	}
-	for _, st := range list[first:] {
+	slices.Reverse(list)
+	return list, nil
+}
+
+// mostRows is how many rows of an archive are looked at for a history.
+const mostRows = 1_000
+
+func (t *turn) sendAll(list []*stanza.Stanza) error {
+	for _, st := range list {
 		if err := t.Stanzas.Send(st); err != nil {
 			return err
 		}
@@ -81,13 +113,13 @@ func (t *turn) history(s *session, x *stanza.Element) error {
 	return nil
 }
 
-// told returns a message of the archive as history.
+// told returns a message of the archive as history: without the address of who has said it.
 func (t *turn) told(s *session, row *storage.Row) (*stanza.Stanza, error) {
 	st, err := xmlstream.ParseStanza([]byte(row.XML), xmpp.NSClient, xmlstream.Limits{})
 	if err != nil {
 		return nil, err
 	}
-	st = st.Patch(func(stanza.Child) bool { return false }, t.delay(stamp(row.Stamp)))
+	st = st.Patch(func(c stanza.Child) bool { return c.Space == nsUser }, t.delay(stamp(row.Stamp)))
 	h := st.Header
 	h.To = s.jid
 	return st.With(h), nil

@@ -9,7 +9,9 @@ import (
 )
 
 // toRoom is a message to the room itself.
-func toRoom(content string) string { return "<message id='m' to='" + coven + "'>" + content + "</message>" }
+func toRoom(content string) string {
+	return "<message id='m' to='" + coven + "'>" + content + "</message>"
+}
 
 func invite(to string) string {
 	return "<invite to='" + to + "'><reason>Hey Hecate</reason><continue thread='t'/></invite>"

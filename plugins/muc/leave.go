@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -57,7 +58,17 @@ func (t *turn) removeOccupant(o *occupant, away *stanza.Stanza, f facts) error {
 	}
 	o.sessions = nil
 	t.r.remove(o)
-	return nil
+	return t.hasLeft(o.account)
+}
+
+// hasLeft notes when a member has gone, so that he is sent what he has missed when he comes again.
+func (t *turn) hasLeft(account jid.JID) error {
+	a := t.r.affiliates[account]
+	if a == nil || a.Is < Member || t.r.ofAccount(account) != nil {
+		return nil
+	}
+	a.Left = t.Now().UTC()
+	return t.saveAffiliate(a)
 }
 
 // emptied ends a room that is not persistent when nobody is in it any more (7.14); a locked one,

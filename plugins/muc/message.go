@@ -41,7 +41,13 @@ func (t *turn) toAll() error {
 	if s.of.role < Participant {
 		return t.fail(stanza.Forbidden, "You have no voice in this room.")
 	}
-	return t.say(s.of, t.heard(s.of))
+	if err := t.mayTalk(s, keeps(t.in)); err != nil {
+		return err
+	}
+	if err := t.retracts(s); err != nil {
+		return err
+	}
+	return t.say(s, t.heard(s.of))
 }
 
 // heard returns the message of the turn as it goes to everybody.
@@ -62,7 +68,7 @@ func (t *turn) forged(c stanza.Child) bool {
 }
 
 // say sends a message to everybody. What is kept gets an id (XEP-0359).
-func (t *turn) say(o *occupant, st *stanza.Stanza) error {
+func (t *turn) say(s *session, st *stanza.Stanza) error {
 	id := t.Archive.NewID()
 	name := t.keys.ids.Write(id)
 	st = st.Patch(func(stanza.Child) bool { return false }, mam.StanzaID(t.addr.String(), name))
@@ -71,13 +77,13 @@ func (t *turn) say(o *occupant, st *stanza.Stanza) error {
 		h.ID = name
 		st = st.With(h)
 	}
-	if kept := t.r.Config.Archive && keeps(st); kept {
-		t.Archive.Append(storage.Row{Owner: t.addr, ID: id, Stamp: t.Now(), With: o.addr, XML: st.XML(xmpp.NSClient)})
+	if t.r.Config.Archive && mam.Keeps(st) {
+		t.Archive.Append(storage.Row{Owner: t.addr, ID: id, Stamp: t.Now(), With: s.of.addr, XML: t.signed(s, st).XML(xmpp.NSClient)})
 	}
 	return t.Groups.Send(t.group(), extension.Cast{Stanza: st})
 }
 
-// keeps says whether a message is for the archive.
+// keeps says whether a message is one that is read: what who enters is sent of the past.
 func keeps(st *stanza.Stanza) bool {
 	_, body := st.Child("", "body")
 	return body
@@ -96,12 +102,15 @@ func (t *turn) changeSubject(s *session) error {
 	if s.of.role < Moderator && !(t.r.Config.ChangeSubject && s.of.role >= Participant) {
 		return t.fail(stanza.Forbidden, "You may not change the subject.")
 	}
+	if err := t.mayTalk(s, false); err != nil {
+		return err
+	}
 	st := t.heard(s.of)
 	t.r.Subject = &subject{Nick: s.of.Nick, XML: st.Content(), ID: t.in.ID, At: t.Now().UTC()}
 	if err := t.saveRoom(); err != nil {
 		return err
 	}
-	return t.say(s.of, st)
+	return t.say(s, st)
 }
 
 // sendSubject tells who enters of the subject, empty if there is none (7.2.15).

@@ -42,17 +42,26 @@ func (s *Service) Registration() extension.Registration {
 	return extension.Registration{
 		Name:  "muc",
 		Reply: s.reply,
+		Start: s.start,
+		Timer: s.timer,
 		Implements: []extension.XEP{
 			{Number: 45, Version: "1.35.5", Note: "docs/plugins/muc.md says what is missing"},
+			{Number: 249, Version: "1.2"},
+			{Number: 313, Version: "1.1.3", Note: "of rooms"},
 			{Number: 359, Version: "0.7.0"},
 			{Number: 410, Version: "1.1.0"},
 			{Number: 421, Version: "1.0.1"},
+			{Number: 424, Version: "0.4.2", Note: "tombstones in the archives of rooms"},
+			{Number: 425, Version: "0.3.0"},
+			{Number: 441, Version: "0.2.0", Note: "metadata of the archives of rooms; preferences are for accounts"},
+			{Number: 486, Version: "0.1.0"},
+			{Number: 500, Version: "0.1.1"},
 		},
 		Components: []extension.Component{{
 			Domain: "conference.$domain",
 			Disco: extension.Disco{
 				Identities: []extension.Identity{{Category: "conference", Type: "text", Name: "Chat rooms"}},
-				Features:   []string{nsMUC, nsStableID, nsOccupantID},
+				Features:   []string{nsMUC, nsStableID, nsOccupantID, nsVCard},
 			},
 			Items:  s.items,
 			Handle: s.handle,

@@ -16,6 +16,8 @@ const (
 	nsPing       = "urn:xmpp:ping"
 	nsRegister   = "jabber:iq:register"
 	nsVCard      = "vcard-temp"
+	nsRetract    = "urn:xmpp:message-retract:1"
+	nsModerate   = "urn:xmpp:message-moderate:1"
 	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
 	nsDiscoItems = "http://jabber.org/protocol/disco#items"
 	nsOccupantID = "urn:xmpp:occupant-id:0"

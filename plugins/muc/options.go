@@ -18,6 +18,9 @@ type Options struct {
 	MaxHistory   int      `json:"max-history" jsonschema:"The most of them that a room or a client may ask for."`
 	MaxOccupants int      `json:"max-occupants" jsonschema:"The most occupants of a room, and what a new room allows."`
 	MaxRooms     int      `json:"max-rooms" jsonschema:"The most rooms that one account may have made."`
+	Retention    int      `json:"retention-days" jsonschema:"Days for which messages are kept; 0: for ever."`
+	Rate         int      `json:"rate" jsonschema:"Messages that one account may send to a room a second, for long; 0: any number."`
+	Burst        int      `json:"burst" jsonschema:"How many of them may come at once."`
 	MaxNick      int      `json:"max-nick" jsonschema:"The longest nickname, in bytes."`
 	MaxMessage   int      `json:"max-message" jsonschema:"The longest message to a room, in bytes of XML."`
 	MaxPresence  int      `json:"max-presence" jsonschema:"The longest presence in a room, in bytes of XML."`
@@ -26,7 +29,7 @@ type Options struct {
 // Defaults are the options of a configuration that says nothing.
 var Defaults = Options{
 	Create: "local", LockNew: true, Public: true, Archive: true,
-	History: 20, MaxHistory: 500, MaxOccupants: 1000, MaxRooms: 100,
+	History: 20, MaxHistory: 500, MaxOccupants: 1000, MaxRooms: 100, Retention: 365, Rate: 20, Burst: 200,
 	MaxNick: 128, MaxMessage: 64 << 10, MaxPresence: 4 << 10,
 }
 
@@ -70,6 +73,9 @@ func (o *Options) check() (admins map[jid.JID]bool, err error) {
 		{"max-history", o.MaxHistory, 0, 500},
 		{"max-occupants", o.MaxOccupants, 1, mostOccupants},
 		{"max-rooms", o.MaxRooms, 1, 10_000},
+		{"retention-days", o.Retention, 0, 36_500},
+		{"rate", o.Rate, 0, 10_000},
+		{"burst", o.Burst, 1, 100_000},
 		{"max-nick", o.MaxNick, 1, 1023},
 		{"max-message", o.MaxMessage, 256, 256 << 10},
 		{"max-presence", o.MaxPresence, 256, 8 << 10},

@@ -97,13 +97,18 @@ func (t *turn) configure(x *stanza.Element) error {
 	if err := t.result(nil); err != nil {
 		return err
 	}
+	t.r.dirty = true
 	wasLocked := t.r.Locked
+	var card []byte
 	if old.Persistent != next.Persistent {
+		if card, err = t.get(cardKey(t.addr)); err != nil {
+			return err
+		}
 		t.unkeep()
 	}
 	t.r.Config, t.r.Locked = next, false
 	if old.Persistent != next.Persistent {
-		if err := t.keepAll(); err != nil {
+		if err := t.keepAll(card); err != nil {
 			return err
 		}
 	}
@@ -168,10 +173,16 @@ func (t *turn) unkeep() {
 	}
 	t.delete(roomKey(t.addr))
 	t.delete(t.createdKey())
+	t.delete(cardKey(t.addr))
 	t.delete(listKey(t.addr))
 }
 
-func (t *turn) keepAll() error {
+func (t *turn) keepAll(card []byte) error {
+	if card != nil {
+		if err := t.putBytes(cardKey(t.addr), card); err != nil {
+			return err
+		}
+	}
 	for _, a := range t.r.affiliates {
 		if err := t.saveAffiliate(a); err != nil {
 			return err

@@ -25,6 +25,9 @@ func (t *turn) toOccupant() error {
 	case !t.r.Config.mayWhisper(s.of.role) && o != s.of:
 		return t.fail(stanza.Forbidden, "You may not send private messages in this room.")
 	}
+	if err := t.mayTalk(s, false); err != nil {
+		return err
+	}
 	st := t.in.Patch(t.forged, stanza.El(nsUser, "x"), occupantID(s.of.id))
 	st = st.With(stanza.Header{Kind: stanza.Message, Type: t.in.Type, ID: t.in.ID, Lang: t.in.Lang, From: s.of.addr})
 	t.r.whispered(whisper{id: t.in.ID, from: s.jid, by: s.of.addr, to: o})

@@ -62,6 +62,9 @@ func (t *turn) register(query *stanza.Element) error {
 		return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "Too many have registered with this room.")
 	}
 	a := &affiliate{JID: account, Is: max(is, Member), Nick: nick}
+	if own != nil {
+		a.Left = own.Left
+	}
 	if err := t.result(nil); err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type room struct {
 	occupants  map[string]*occupant   // by jid.NickKey
 	sessions   map[jid.JID]*session   // of all occupants, by full JID
 	whispers   []whisper              // private messages, the last ones
+	paces      map[jid.JID]*pace      // by account
+	dirty      bool                   // the turn has changed something
 	used       time.Time              // guarded by Service.mu
 }
 
@@ -30,8 +32,9 @@ type lasting struct {
 	Config  Config
 	Subject *subject `json:",omitempty"` // nil: there was never one
 	Created time.Time
-	Creator string // bare JID
-	Locked  bool   `json:",omitempty"` // until its owner has configured it (10.1)
+	Creator string   // bare JID
+	Avatar  []string `json:",omitempty"` // names of its pictures (XEP-0486)
+	Locked  bool     `json:",omitempty"` // until its owner has configured it (10.1)
 }
 
 // subject is that of the room (7.2.15).
@@ -128,12 +131,14 @@ func (r *room) hasRoomFor(st *stanza.Stanza, s *session) bool {
 
 // put has an occupant in the room, or another nickname for one.
 func (r *room) put(o *occupant) {
+	r.dirty = true
 	key, _ := jid.NickKey(o.Nick)
 	r.occupants[key] = o
 }
 
 // remove takes an occupant without sessions out.
 func (r *room) remove(o *occupant) {
+	r.dirty = true
 	key, _ := jid.NickKey(o.Nick)
 	if r.occupants[key] == o {
 		delete(r.occupants, key)

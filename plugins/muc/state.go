@@ -19,6 +19,7 @@ import (
 //	a/ROOM/HASH     affiliate; the hash is that of its JID, which may be longer than a key
 //	o/ROOM/HASH     kept, a session; always in memory
 //	l/DOMAIN/LOCAL  the name of a room that is listed (6.3)
+//	v/ROOM          the vCard of a room
 //	c/HASH/ROOM     nothing; the hash is that of who has made the room
 func roomKey(room jid.JID) string          { return "r/" + room.String() }
 func affiliatesPrefix(room jid.JID) string { return "a/" + room.String() + "/" }
@@ -212,6 +213,7 @@ func (t *turn) newOccupant(r *room, nick string, account jid.JID) (*occupant, er
 
 // saveSession keeps a session, and its place in the group.
 func (t *turn) saveSession(s *session) error {
+	t.r.dirty = true
 	b, err := json.Marshal(kept{JID: s.jid.String(), Nick: s.of.Nick, Role: s.of.role, Content: s.show.Content(), Lang: s.show.Lang, Came: s.came})
 	if err != nil {
 		return err
@@ -237,6 +239,7 @@ func (t *turn) bounded(err error) error {
 
 // dropSession forgets a session.
 func (t *turn) dropSession(s *session) {
+	t.r.dirty = true
 	t.Memory.Delete(sessionKey(t.addr, s.jid))
 	t.Groups.Leave(t.group(), s.jid)
 }
@@ -268,6 +271,7 @@ func (t *turn) delete(key string) {
 
 // saveRoom keeps what is lasting of the room, and its place in the list of rooms (6.3).
 func (t *turn) saveRoom() error {
+	t.r.dirty = true
 	if err := t.put(roomKey(t.addr), &t.r.lasting); err != nil {
 		return err
 	}
@@ -305,6 +309,7 @@ func (t *turn) hasMade(creator jid.JID, most int) (bool, error) {
 
 // saveAffiliate keeps an affiliation; that of None is deleted.
 func (t *turn) saveAffiliate(a *affiliate) error {
+	t.r.dirty = true
 	if a.Is == None {
 		delete(t.r.affiliates, a.JID)
 		t.delete(affiliateKey(t.addr, a.JID))
@@ -322,6 +327,7 @@ func (t *turn) forgetRoom() {
 	}
 	t.delete(roomKey(t.addr))
 	t.delete(t.createdKey())
+	t.delete(cardKey(t.addr))
 	t.delete(listKey(t.addr))
 	t.Groups.Remove(t.group())
 	t.Archive.Remove(t.addr)

@@ -104,6 +104,9 @@ type Muc struct {
 	MaxHistory   int
 	MaxOccupants int
 	MaxRooms     int
+	Retention    int // days
+	Rate         int // messages a second
+	Burst        int
 	MaxNick      int
 	MaxMessage   int
 	MaxPresence  int
@@ -132,6 +135,12 @@ func mucOptions(c *Config) []option {
 			doc: "The most clients in one room."},
 		{key: "max-rooms", value: one(&m.MaxRooms, number(1, 10_000)), preset: "100",
 			doc: "How many rooms one account may have made; administrators make any number."},
+		{key: "retention-days", value: one(&m.Retention, number(0, 36_500)), preset: "365",
+			doc: "For how many days the messages of rooms are kept; with 0 for ever."},
+		{key: "rate", value: one(&m.Rate, number(0, 10_000)), preset: "20",
+			doc: "How many messages one account may send to a room a second, for long; with 0 any number. Admins and owners of the room may send any number."},
+		{key: "burst", value: one(&m.Burst, number(1, 100_000)), preset: "200",
+			doc: "How many of them may come at once."},
 		{key: "max-nick", value: one(&m.MaxNick, size(1, 1023)), preset: "128",
 			doc: "The longest nickname."},
 		{key: "max-message", value: one(&m.MaxMessage, size(256, 256<<10)), preset: "64KiB",
