@@ -36,10 +36,10 @@ func (c *contact) does(order map[string]any) {
 	c.say("%s", text)
 }
 
-// tells waits for an event of that name for which ok holds; nil is any.
+// tells waits for an event of that name, or of any if it is "", for which ok holds; nil is any.
 func (c *contact) tells(name string, ok func(event) bool) event {
 	c.t.Helper()
-	matches := func(e event) bool { return e.Event == name && (ok == nil || ok(e)) }
+	matches := func(e event) bool { return (name == "" || e.Event == name) && (ok == nil || ok(e)) }
 	for i, e := range c.told {
 		if matches(e) {
 			c.told = append(c.told[:i], c.told[i+1:]...)

@@ -49,7 +49,7 @@ var shared = sync.OnceValues(func() (*harness.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := harness.Launch(dir, harness.Config{Registration: "open"})
+	s, err := harness.Launch(dir, harness.Config{Registration: "open", Extra: "plugins: {muc: {}}\n"})
 	if err != nil {
 		os.RemoveAll(dir)
 	}

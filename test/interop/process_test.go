@@ -136,6 +136,13 @@ type event struct {
 	Ask          string
 	Name         string
 	Seconds      int
+
+	Role        string
+	Affiliation string
+	Codes       []int
+	Reason      string
+	Nick        string
+	ID          string
 }
 
 // await reads events until one of that name comes.

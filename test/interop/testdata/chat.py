@@ -14,8 +14,11 @@ import sys
 import slixmpp
 
 
+out = sys.stdout
+
+
 def tell(event, **more):
-    print(json.dumps({"event": event, **more}), flush=True)
+    print(json.dumps({"event": event, **more}), file=out, flush=True)
 
 
 class Chat(slixmpp.ClientXMPP):
