@@ -100,7 +100,7 @@ func TestPlugins(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.After(time.Minute); ; {
-		if p := listed(t, file, "announce"); p.State == "ready" && p.PID != before.PID {
+		if p := listed(t, file, "announce"); p.State == "ready" && p.PID > 0 && p.PID != before.PID {
 			if p.Restarts != 1 || p.Generation != 2 {
 				t.Errorf("%+v", p)
 			}
