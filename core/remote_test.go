@@ -438,6 +438,20 @@ func TestRemoteUnasked(t *testing.T) {
 	if err := unasked(remoteSends("romeo@example.test/x 1")); err != nil {
 		t.Error(err)
 	}
+	before := x.kernel.MemoryRevision()
+	for i, change := range []func(h *extension.Host) error{
+		func(h *extension.Host) error { return h.Memory.Put("a", nil) },
+		func(h *extension.Host) error { return h.Memory.Put("a", []byte("1")) },
+		func(h *extension.Host) error { h.Memory.Delete("a"); return nil },
+	} {
+		if err := unasked(change); err != nil {
+			t.Fatal(err)
+		}
+		if now := x.kernel.MemoryRevision(); i < 2 && now <= before || i == 2 && now != 0 {
+			t.Errorf("after change %d the revision is %d, before %d", i, now, before)
+		}
+		before = x.kernel.MemoryRevision()
+	}
 	romeo.want("<message from='room@rooms.example.test' to='romeo@example.test/x' id='1'/>")
 	put := func(h *extension.Host) error {
 		h.Store.Swap(jid.JID{}, "k", nil, 0)

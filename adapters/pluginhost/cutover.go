@@ -102,7 +102,7 @@ func (p *plugin) activate(in *instance) error {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.host.times.activate)
 	defer cancel()
-	if _, err := in.client.Activate(ctx, &pluginv1.ActivateRequest{Generation: in.generation}); err != nil {
+	if _, err := in.client.Activate(ctx, &pluginv1.ActivateRequest{Generation: in.generation, MemoryRevision: p.kernel.MemoryRevision()}); err != nil {
 		select {
 		case <-in.failed:
 			return fmt.Errorf("its answer to Activate: %w", in.cause)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 type kernel struct {
 	ctx     context.Context
 	entries map[string]string
+	memory  atomic.Uint64 // its revision
 }
 
 func (k *kernel) Reader() *extension.Host { return &extension.Host{Store: entries{k}} }
@@ -51,6 +53,7 @@ func (k *kernel) Apply(_ *transport.Batch, _ string, effects func(h *extension.H
 }
 
 func (k *kernel) NewIDs(n int) []uint64    { return make([]uint64, n) }
+func (k *kernel) MemoryRevision() uint64   { return k.memory.Load() }
 func (k *kernel) Context() context.Context { return k.ctx }
 
 type entries struct{ k *kernel }
@@ -291,7 +294,7 @@ func TestRuns(t *testing.T) {
 	if err := r.host.PluginLogs(t.Context(), "raw", 10, false, func(e admin.PluginLogEntry) error { words = append(words, e.Message); return nil }); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"a word before the handshake", "a word behind the handshake", "activated generation 1",
+	for _, want := range []string{"a word before the handshake", "a word behind the handshake", "activated generation 1, memory 0",
 		`options {"greeting": "hello"} domains [a.test b.test] components [raw.a.test raw.b.test] permissions [] data raw`} {
 		if !slices.Contains(words, want) {
 			t.Errorf("the log lacks %q: %q", want, words)

@@ -200,7 +200,7 @@ func (p *raw) Activate(_ context.Context, r *pluginv1.ActivateRequest) (*pluginv
 	if err := p.at("activate"); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(os.Stderr, "activated generation %d\n", r.Generation)
+	fmt.Fprintf(os.Stderr, "activated generation %d, memory %d\n", r.Generation, r.MemoryRevision)
 	return &pluginv1.ActivateResponse{}, nil
 }
 

@@ -451,3 +451,20 @@ func TestRollBackOfOneThatCannotStart(t *testing.T) {
 	r.again()
 	r.expect("version", "1")
 }
+
+// TestMemoryRevision: who begins to act is told what memory there is to go on with.
+func TestMemoryRevision(t *testing.T) {
+	r := newRig(t, "")
+	r.start()
+	r.kernel.memory.Store(7)
+	r.again()
+	r.kernel.memory.Store(9)
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"activated generation 1, memory 0", "activated generation 2, memory 7", "activated generation 3, memory 9"} {
+		r.until(want, func(admin.PluginInfo) bool {
+			return slices.ContainsFunc(r.host.plugins[0].ring.Last(200), func(e runner.Entry) bool { return e.Message == want })
+		})
+	}
+}

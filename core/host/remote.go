@@ -477,6 +477,16 @@ func (k kernel) NewIDs(n int) []uint64 {
 	return all
 }
 
+func (k kernel) MemoryRevision() uint64 {
+	m := &k.g.memory
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.entries.n == 0 {
+		return 0
+	}
+	return m.revision
+}
+
 func (k kernel) Context() context.Context { return k.g.hosts.ctx }
 
 // Keys of events, see extension.RemoteEvent. What is about an account has one key, so

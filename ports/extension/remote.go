@@ -178,6 +178,9 @@ type Kernel interface {
 	// NewIDs returns n IDs for rows of archives, in order. They are to be used soon: a
 	// row that has an older one than its archive's last is a conflict.
 	NewIDs(n int) []uint64
+	// MemoryRevision says what the extension's Memory is: 0 if nothing is in it, else a number
+	// that grows with each change. Whoever begins to act learns by it whether there is something to go on with.
+	MemoryRevision() uint64
 	// Context ends with the kernel.
 	Context() context.Context
 }
