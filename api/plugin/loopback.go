@@ -162,7 +162,8 @@ func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int)
 		}
 		return copied(codec.Answer(ctx, h, newIDs, q))
 	}
-	o, err := copied(p.handle(ctx, m, call))
+	outcome, _ := p.handle(ctx, m, call)
+	o, err := copied(outcome)
 	if err != nil {
 		return nil, err
 	}

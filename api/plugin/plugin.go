@@ -56,7 +56,9 @@ type Plugin struct {
 	New func(options []byte) (extension.Registration, error)
 
 	// Forget is told that what is known by heart of an ordering key is void: something
-	// could not be applied. No handler of an event of the key runs meanwhile. It may be nil.
+	// could not be applied, or a handler failed (by a panic, by an error that is no
+	// *stanza.Error, or by one when it had asked for something). No handler of an event of the
+	// key runs meanwhile, and no Do of it begins. It may be nil.
 	Forget func(key string)
 
 	// Handlers is how many events may be handled at once; 64.

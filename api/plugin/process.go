@@ -13,6 +13,7 @@ import (
 	"github.com/hexmpp/hexmpp/api/plugin/wire"
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // process is the I/O around the machine of package wire, and what runs the handlers.
@@ -249,12 +250,16 @@ func (p *process) worker() {
 			if j.forgotten != nil {
 				<-j.forgotten
 			}
-			o := p.handle(j.ctx, j.task.Event, p.caller(j.task))
+			o, void := p.handle(j.ctx, j.task.Event, p.caller(j.task))
 			j.ctx.cancel()
 			p.mu.Lock()
 			delete(p.running, j.task)
 			if err := p.m.Done(j.task, o); err != nil {
 				p.log.Error("what a handler asked for is too much; nothing of it is done", "error", err)
+				void = true
+			}
+			if void { // the kernel, which only knows that it failed, does not say so
+				p.startForget(j.task.Event.GetKey())
 			}
 			p.act(j.task.Shard)
 		}
@@ -348,10 +353,21 @@ func (p *process) unasked(ctx context.Context, key string, epoch uint64, effects
 	}
 }
 
-func (p *process) epoch(key string) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.m.Epoch(key)
+// epoch returns that of a key, when no Forget of it is under way.
+func (p *process) epoch(ctx context.Context, key string) (uint64, error) {
+	for {
+		p.mu.Lock()
+		epoch, forgotten := p.m.Epoch(key), p.forgetting[key]
+		p.mu.Unlock()
+		if forgotten == nil {
+			return epoch, nil
+		}
+		select {
+		case <-forgotten:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("plugin: what is known of the key is void: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // begin calls Start and waits until what it asks for is applied.
@@ -390,13 +406,20 @@ func (p *process) end(ctx context.Context) error {
 	return guarded(p.log, p.reg.Name, func() error { return p.reg.Stop(ctx) })
 }
 
-// maxTries is how often what was made of void knowledge is made again.
-const maxTries = 5
+// maxTries is how often what was made of void knowledge is made again, and pause how long
+// that waits at first.
+const (
+	maxTries = 5
+	pause    = 10 * time.Millisecond
+)
 
 // do runs fn and has its effects applied; again if what it read is void.
 func (p *process) do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
 	for try := 1; ; try++ {
-		epoch := p.epoch(key)
+		epoch, err := p.epoch(ctx, key)
+		if err != nil {
+			return err
+		}
 		t := newTx(ctx, p, p.caller(nil), nil)
 		if err := t.run(fn); err != nil {
 			return err
@@ -405,31 +428,44 @@ func (p *process) do(ctx context.Context, key string, fn func(h *extension.Host)
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		err = p.unasked(ctx, key, epoch, list)
-		if err == nil || try == maxTries || ctx.Err() != nil || !errors.Is(err, wire.ErrVoid) && p.epoch(key) == epoch {
+		if err = p.unasked(ctx, key, epoch, list); err == nil || try == maxTries || ctx.Err() != nil {
+			return err
+		}
+		if now, late := p.epoch(ctx, key); late != nil || !errors.Is(err, wire.ErrVoid) && now == epoch {
+			return err
+		}
+		select { // a void handler of the key may run, or storage be away
+		case <-time.After(pause << try):
+		case <-ctx.Done():
 			return err
 		}
 	}
 }
 
-// handle handles an event and returns its outcome.
-func (p *process) handle(ctx context.Context, event *pluginv1.Event, call codec.Call) *pluginv1.Outcome {
+// handle handles an event and returns its outcome. void says that it failed in a way that
+// leaves what is known of its key by heart in doubt: but for a refusal of a handler that had
+// asked for nothing.
+func (p *process) handle(ctx context.Context, event *pluginv1.Event, call codec.Call) (m *pluginv1.Outcome, void bool) {
 	e, err := codec.RemoteEvent(event, p.reg)
 	if err != nil {
 		p.log.Error("an event can't be read", "error", err)
-		return codec.Failure(err)
+		return codec.Failure(err), false
 	}
 	t := newTx(ctx, p, call, e)
 	var o extension.Outcome
 	o.Err = t.run(func(h *extension.Host) error { return p.dispatch(ctx, h, e, &o) })
-	effects, err := t.effects()
-	if err == nil || o.Err != nil {
-		var m *pluginv1.Outcome
-		if m, err = codec.Outcome(&o, e.Kind, effects); err == nil {
-			return m
-		}
+	if o.Err != nil {
+		var refusal *stanza.Error
+		return codec.Failure(o.Err), !errors.As(o.Err, &refusal) || t.asked()
 	}
-	return codec.Failure(err)
+	effects, err := t.effects()
+	if err == nil {
+		m, err = codec.Outcome(&o, e.Kind, effects)
+	}
+	if err != nil {
+		return codec.Failure(err), true
+	}
+	return m, false
 }
 
 // errNoHandler is of an event for a handler that the registration has not.

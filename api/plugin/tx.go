@@ -75,6 +75,9 @@ func guarded(log *slog.Logger, name string, f func() error) (err error) {
 	return f()
 }
 
+// asked says whether the handler has asked for anything.
+func (t *tx) asked() bool { return len(t.ops) > 0 || len(t.memory) > 0 || !t.others.Empty() }
+
 // effects returns what was asked for: writes first, then memory, then the rest in the
 // order of the calls, as the kernel applies them.
 func (t *tx) effects() (*codec.Effects, error) {

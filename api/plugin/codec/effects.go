@@ -416,3 +416,6 @@ func (x *Effects) Add(other *Effects) {
 		x.err = other.err
 	}
 }
+
+// Empty says that nothing was collected.
+func (x *Effects) Empty() bool { return len(x.list) == 0 && x.err == nil }
