@@ -28,13 +28,14 @@ func (p *plugin) cutOver(in *instance, reply func(error)) {
 		back = p.trial.back // what ran has not proved itself either
 	}
 	err := p.activate(in)
-	p.finish(old)
 	if err != nil {
+		p.finish(old)
 		p.trial = nil // it is not that one which crashes
 		p.crashed(in, err)
 		reply(fmt.Errorf("the new process did not start to act: %w; the version of before is started again", err))
 		return
 	}
+	p.relieve(old)
 	p.noteReload()
 	p.trial = &trial{until: time.Now().Add(p.host.times.window), back: back}
 	p.log.Info("another process of the plugin has taken over", zap.Int("pid", in.proc.PID()), zap.Int("pid_before", old.proc.PID()), zap.String("version", in.manifest.Version))
@@ -179,6 +180,7 @@ func (p *plugin) stop() {
 // quit lets the process come to an end with what it has, and answers what is left.
 func (p *plugin) quit(state admin.PluginState, detail string) {
 	p.retry.Stop()
+	p.hasten()
 	if p.pending != nil {
 		p.pending.cancel()
 		p.pending.ended = true

@@ -15,6 +15,7 @@
 //	supervise.go  states, commands, restarts, back-off, roll-back
 //	launch.go     the start of a process: the first one, and those that follow
 //	cutover.go    one process in the place of another; the end
+//	drain.go      processes that have something to bring to an end behind a cut-over
 //	watchdog.go   processes that hang
 //	check.go      what a configuration says, without a server
 //	manifest.go   what is refused of what a plugin says of itself

@@ -69,6 +69,7 @@ type Limits struct {
 	GraceTime     time.Duration // that events wait while it is down; 10 s, negative for none
 	StartTime     time.Duration // until it is ready; 10 s
 	DecideTime    time.Duration // for a verdict; 250 ms
+	DrainTime     time.Duration // behind a cut-over, for a process that drains; 1 hour, negative for none
 	LogLines      int           // a second; 100
 }
 
@@ -84,7 +85,7 @@ func (l Limits) complete() Limits {
 	for _, d := range []struct {
 		to     *time.Duration
 		preset time.Duration
-	}{{&l.GraceTime, 10 * time.Second}, {&l.StartTime, 10 * time.Second}, {&l.DecideTime, 250 * time.Millisecond}} {
+	}{{&l.GraceTime, 10 * time.Second}, {&l.StartTime, 10 * time.Second}, {&l.DecideTime, 250 * time.Millisecond}, {&l.DrainTime, time.Hour}} {
 		if *d.to == 0 {
 			*d.to = d.preset
 		}

@@ -55,6 +55,7 @@ type plugin struct {
 	timer      *time.Timer
 	told       told
 	kept       []*runner.Program // that processes ran; see sweep
+	draining   []*draining       // oldest first
 
 	kick chan struct{} // of the actor
 	supervisor
@@ -407,6 +408,9 @@ func (p *plugin) status() admin.Plugin {
 	in := p.acting
 	if in == nil && len(p.live) > 0 {
 		in = p.live[0]
+	}
+	for _, d := range p.draining {
+		out.Draining = append(out.Draining, d.in.proc.PID())
 	}
 	p.mu.Unlock()
 	if in != nil {

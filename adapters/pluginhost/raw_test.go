@@ -154,6 +154,8 @@ func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 			m.Permissions = strings.Split(value, ",")
 		case "schema":
 			m.OptionsSchema = value
+		case "drains":
+			m.Drains = true
 		case "far":
 			m.FarDomains = true
 		case "listens":
@@ -202,6 +204,22 @@ func (p *raw) Activate(_ context.Context, r *pluginv1.ActivateRequest) (*pluginv
 	}
 	fmt.Fprintf(os.Stderr, "activated generation %d, memory %d\n", r.Generation, r.MemoryRevision)
 	return &pluginv1.ActivateResponse{}, nil
+}
+
+// Drain waits for somebody who writes to a pipe.
+func (p *raw) Drain(ctx context.Context, _ *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
+	if err := p.at("drain"); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(os.Stderr, "draining")
+	over := make(chan struct{})
+	go func() { _, _ = os.ReadFile(p.words["drains"]); close(over) }()
+	select {
+	case <-over:
+		return &pluginv1.DrainResponse{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (p *raw) Shutdown(context.Context, *pluginv1.ShutdownRequest) (*pluginv1.ShutdownResponse, error) {

@@ -31,6 +31,7 @@ package plugin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,6 +62,12 @@ type Plugin struct {
 	// key runs meanwhile, and no Do of it begins. It may be nil.
 	Forget func(key string)
 
+	// Drain, if it is not nil, is called when another process of the plugin acts: no handler of
+	// this one is called any more, and whatever it asks of a Host, or by Do, is refused with
+	// ErrRelieved. It goes on with what has to come to an end by itself, such as relayed media,
+	// and returns when nothing is left, or soon behind the end of ctx.
+	Drain func(ctx context.Context) error
+
 	// Handlers is how many events may be handled at once; 64.
 	Handlers int
 	// Shards is how many Sessions it serves; 2.
@@ -82,6 +89,9 @@ func Of[O any](defaults O, newReg func(o O) (extension.Registration, error)) Plu
 		},
 	}
 }
+
+// ErrRelieved is what a process is told that asks for something when another one acts.
+var ErrRelieved = errors.New("plugin: another process of the plugin acts")
 
 // OptionError is about an option that can't be used.
 type OptionError struct {

@@ -28,11 +28,13 @@ type process struct {
 	permissions []extension.Permission
 
 	// ctx ends when the process is to end.
-	ctx     context.Context
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup // handlers, and Forgets
-	readers sync.WaitGroup // of Sessions
-	ids     idBlock
+	ctx    context.Context
+	cancel context.CancelFunc
+	// relieved is closed when another process acts: the server hears nothing of this one.
+	relieved chan struct{}
+	tasks    sync.WaitGroup // handlers, and Forgets
+	readers  sync.WaitGroup // of Sessions
+	ids      idBlock
 
 	mu         sync.Mutex // guards what follows
 	m          *wire.Plugin
@@ -58,7 +60,7 @@ type asked struct {
 func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureRequest, log *slog.Logger) *process {
 	shards := max(1, int(c.Shards))
 	x := &process{
-		reg: reg, forget: p.Forget, log: log, now: time.Now, domains: c.Domains, bounds: boundsOf(c),
+		reg: reg, forget: p.Forget, relieved: make(chan struct{}), log: log, now: time.Now, domains: c.Domains, bounds: boundsOf(c),
 		m: wire.NewPlugin(wire.PluginLimits{
 			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
 		}),
@@ -297,6 +299,9 @@ func (p *process) call(ctx context.Context, t *wire.Task, q *pluginv1.Request) (
 	if t != nil {
 		shard = t.Shard
 	}
+	if p.isRelieved() {
+		return nil, ErrRelieved
+	}
 	p.mu.Lock()
 	id, err := p.m.Request(t, q)
 	if err == nil {
@@ -313,6 +318,8 @@ func (p *process) call(ctx context.Context, t *wire.Task, q *pluginv1.Request) (
 	select {
 	case r := <-ch:
 		return r, nil
+	case <-p.relieved:
+		return nil, ErrRelieved
 	case <-ctx.Done():
 		p.mu.Lock()
 		delete(p.answers, asked{shard, id})
@@ -329,6 +336,9 @@ func (p *process) caller(t *wire.Task) codec.Call {
 // unasked applies effects that no event asked for, and waits until they are.
 func (p *process) unasked(ctx context.Context, key string, epoch uint64, effects []*pluginv1.Effect) error {
 	ch := make(chan error, 1)
+	if p.isRelieved() {
+		return ErrRelieved
+	}
 	p.mu.Lock()
 	id, err := p.m.Unasked(key, epoch, effects)
 	if err == nil {
@@ -345,11 +355,33 @@ func (p *process) unasked(ctx context.Context, key string, epoch uint64, effects
 	select {
 	case err := <-ch:
 		return err
+	case <-p.relieved:
+		return fmt.Errorf("plugin: it is not known whether it was applied: %w", ErrRelieved)
 	case <-ctx.Done():
 		p.mu.Lock()
 		delete(p.applied, id)
 		p.mu.Unlock()
 		return fmt.Errorf("plugin: it is not known whether it was applied: %w", context.Cause(ctx))
+	}
+}
+
+// relieve notes that another process acts; false if it was noted before.
+func (p *process) relieve() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isRelieved() {
+		return false
+	}
+	close(p.relieved)
+	return true
+}
+
+func (p *process) isRelieved() bool {
+	select {
+	case <-p.relieved:
+		return true
+	default:
+		return false
 	}
 }
 

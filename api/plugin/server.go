@@ -68,6 +68,7 @@ func manifest(p *Plugin) (*pluginv1.Manifest, error) {
 			return nil, err
 		}
 	}
+	m.Drains = p.Drain != nil
 	m.MaxShards = uint32(p.Shards)
 	if p.Shards <= 0 {
 		m.MaxShards = shardsOf
@@ -107,8 +108,8 @@ func (s *server) Configure(_ context.Context, c *pluginv1.ConfigureRequest) (*pl
 	if err == nil {
 		claims.Notices = s.manifest.Notices
 	}
-	claims.Version, claims.Description, claims.OptionsSchema, claims.MaxShards =
-		s.manifest.Version, s.manifest.Description, s.manifest.OptionsSchema, s.manifest.MaxShards
+	claims.Version, claims.Description, claims.OptionsSchema, claims.MaxShards, claims.Drains =
+		s.manifest.Version, s.manifest.Description, s.manifest.OptionsSchema, s.manifest.MaxShards, s.manifest.Drains
 	if !proto.Equal(claims, s.manifest) {
 		return &pluginv1.ConfigureResponse{Problems: []*pluginv1.Problem{{
 			Message: "with these options the plugin claims something else than it described; that is a mistake in the plugin",
@@ -162,8 +163,22 @@ func (s *server) Activate(ctx context.Context, _ *pluginv1.ActivateRequest) (*pl
 	return &pluginv1.ActivateResponse{}, nil
 }
 
-// Drain is of the contract: nothing is left to come to an end.
-func (s *server) Drain(context.Context, *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
+// Drain is of the contract.
+func (s *server) Drain(ctx context.Context, _ *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
+	p, err := s.configured()
+	if err != nil {
+		return nil, err
+	}
+	if !p.relieve() {
+		return nil, status.Error(codes.FailedPrecondition, "it drains already")
+	}
+	if s.p.Drain != nil {
+		ctx, cancel := p.within(ctx)
+		defer cancel()
+		if err := guarded(s.log, p.reg.Name, func() error { return s.p.Drain(ctx) }); err != nil {
+			return nil, status.Error(codes.Aborted, err.Error())
+		}
+	}
 	return &pluginv1.DrainResponse{}, nil
 }
 

@@ -119,6 +119,7 @@ type pluginJSON struct {
 	Generation      uint64            `json:"generation"`
 	PID             int               `json:"pid,omitempty"`
 	Started         time.Time         `json:"started,omitzero"`
+	Draining        []int             `json:"draining,omitempty"`
 	Restarts        int               `json:"restarts"`
 	Queue           int               `json:"queue"`
 	InFlight        int               `json:"inFlight"`
@@ -129,7 +130,7 @@ type pluginJSON struct {
 }
 
 func pluginAsJSON(p admin.Plugin) pluginJSON {
-	return pluginJSON{p.Name, p.Version, p.Bundled, p.State, p.Detail, p.Generation, p.PID, p.Started, p.Restarts,
+	return pluginJSON{p.Name, p.Version, p.Bundled, p.State, p.Detail, p.Generation, p.PID, p.Started, p.Draining, p.Restarts,
 		p.Queue, p.InFlight, p.Events, p.EventsPerSecond, p.OutcomeTime.Seconds(), p.Memory}
 }
 
@@ -231,6 +232,9 @@ func printPlugin(out io.Writer, p admin.PluginInfo, now time.Time) error {
 	line("generation", "%d", p.Generation)
 	if p.PID != 0 {
 		line("process", "%d, for %s", p.PID, lasted(p.Started, now))
+	}
+	if len(p.Draining) > 0 {
+		line("draining", "%s", strings.Trim(fmt.Sprint(p.Draining), "[]"))
 	}
 	if p.Memory != 0 {
 		line("memory", "%s", mebibytes(p.Memory))

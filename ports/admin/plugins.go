@@ -41,6 +41,7 @@ type Plugin struct {
 	PID        int       // 0 if there is no process
 	Started    time.Time // of the process; zero if there is none
 	Restarts   int       // since the server started, but for reloads
+	Draining   []int     // processes of before that come to an end with what they have
 
 	Queue    int // events that wait for it
 	InFlight int // events that it was given and has not answered

@@ -243,7 +243,6 @@ func notYet(m *pluginv1.Manifest) error {
 		{"listeners", len(m.Listeners) > 0},
 		{"opens_streams", m.OpensStreams},
 		{"certificates", len(m.Certificates) > 0},
-		{"drains", m.Drains},
 	} {
 		if c.wants {
 			return &Error{c.field, ErrNotYet}

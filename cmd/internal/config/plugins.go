@@ -52,6 +52,7 @@ type PluginLimits struct {
 	GraceTime     time.Duration // that events wait while it is down
 	StartTime     time.Duration
 	DecideTime    time.Duration // of a verdict on a stanza
+	DrainTime     time.Duration // that a process may go on with what it has, behind a reload
 	LogLines      int           // a second
 
 	// What the server has in its own memory for it, wherever it runs; see core.ExtensionLimits.
@@ -239,6 +240,8 @@ func pluginLimitOptions(l *PluginLimits) []option {
 			doc: "How long it may take until it is ready. One that takes longer is ended and tried again."},
 		{key: "decide-time", value: one(&l.DecideTime, duration(time.Millisecond, 5*time.Second)), preset: "250ms",
 			doc: "How long it may take for a verdict on a stanza on its way, unless the plugin itself sets less. After that its policy holds: the stanza goes on, or is refused."},
+		{key: "drain-time", value: one(&l.DrainTime, duration(0, 24*time.Hour)), preset: "1h",
+			doc: "How long a process may go on with what has to come to an end by itself (a call, a download), when another one has taken its place. Few plugins have such things."},
 		{key: "log-lines", value: one(&l.LogLines, number(1, 100_000)), preset: "100",
 			doc: "How many lines it may log a second; more are counted and left out."},
 		{key: "kept-memory", value: one(&l.Kept, size(1<<20, 1<<40)), preset: "64MiB",

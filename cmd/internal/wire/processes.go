@@ -200,8 +200,12 @@ func processLimits(l config.PluginLimits) pluginhost.Limits {
 	if grace == 0 {
 		grace = -1
 	}
+	drain := l.DrainTime
+	if drain == 0 {
+		drain = -1
+	}
 	return pluginhost.Limits{
-		Memory: int64(l.Memory), Queue: l.Queue, QueueBytes: l.QueueBytes, InFlight: l.InFlight, InFlightBytes: l.InFlightBytes,
+		DrainTime: drain, Memory: int64(l.Memory), Queue: l.Queue, QueueBytes: l.QueueBytes, InFlight: l.InFlight, InFlightBytes: l.InFlightBytes,
 		GraceTime: grace, StartTime: l.StartTime, DecideTime: l.DecideTime, LogLines: l.LogLines,
 	}
 }
