@@ -57,6 +57,7 @@ type Plugin struct {
 	Permissions []string
 	Options     []byte // JSON object; empty for none
 	Limits      Limits
+	MemoryKey   string // that raises Limits.Memory; "" if there is none
 }
 
 // Limits of a plugin. A zero is the default.

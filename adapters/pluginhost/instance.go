@@ -72,7 +72,7 @@ func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, 
 	l := p.conf.Limits
 	proc, err := p.host.runner.Start(ctx, runner.Spec{
 		Name: p.conf.Name, Command: command, Folder: p.conf.Folder, Files: p.conf.Files,
-		Memory: l.Memory, MemoryKey: p.conf.Key + ".limits.memory",
+		Memory: l.Memory, MemoryKey: p.conf.MemoryKey,
 		Handshake: cookie, Versions: []int{handshake.Version}, StartTimeout: l.StartTime, Lines: l.LogLines, Log: p.ring,
 		DialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame)),
@@ -207,7 +207,7 @@ func (in *instance) end() {
 // said is an error of a plugin without the words of gRPC around it.
 func said(err error) error {
 	if s, ok := status.FromError(err); ok {
-		return fmt.Errorf("%s (%s)", short(strings.ToValidUTF8(s.Message(), "?")), s.Code())
+		return fmt.Errorf("%s (%s)", short(s.Message()), s.Code())
 	}
 	return err
 }
@@ -252,7 +252,7 @@ func (p *plugin) granted(wanted []extension.Permission) error {
 func (p *plugin) wrongOption(path, text string) error {
 	key := p.conf.Key + ".options"
 	if path != "" {
-		key += "." + path
+		key += "." + short(path)
 	}
 	return &ConfigError{key, errors.New(text)}
 }

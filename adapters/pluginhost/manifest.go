@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
@@ -145,8 +146,20 @@ func frameBytes(n uint32) int {
 	return int(n)
 }
 
-// short is a text of a plugin, for an error.
-func short(s string) string { return s[:min(len(s), 100)] }
+// short is a text of a plugin for an error, which a terminal may show: one line of 200 bytes
+// at most.
+func short(s string) string {
+	cut := ""
+	if len(s) > 200 {
+		s, cut = s[:200], "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?")) + cut
+}
 
 // defaultShards is how many Sessions a plugin gets at most.
 const defaultShards = 4

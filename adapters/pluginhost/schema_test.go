@@ -64,3 +64,17 @@ func FuzzSchema(f *testing.F) {
 		_, _ = checkOptions(schema, []byte(options))
 	})
 }
+
+// What a plugin says may be shown by a terminal.
+func TestShort(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain é":                "plain é",
+		"\x1b[2J\r\nx\u202e":     "?[2J??x?",
+		"\xff":                   "?",
+		strings.Repeat("é", 150): strings.Repeat("é", 100) + "...",
+	} {
+		if got := short(text); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}

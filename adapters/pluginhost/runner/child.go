@@ -21,6 +21,10 @@ import (
 const (
 	settleTime = 5 * time.Second // for the processes of a killed group to be gone
 	drainTime  = time.Second     // for what is in its pipes, if a process that left its group holds them
+
+	// killTime is for a process that was killed: one that waits for a broken disk, or a server of
+	// files that does not answer, goes when that is over.
+	killTime = 10 * time.Second
 )
 
 var errDone = os.ErrProcessDone
@@ -41,6 +45,9 @@ type child struct {
 	hand           *promise // the handshake line
 	seen           bool     // it was there; belongs to the goroutine that reads stdout
 
+	patience time.Duration // killTime, but in tests
+	held     func()        // called by tests when it has ended, before anything is done about it
+
 	connected chan struct{} // closed when go-plugin has made its connection or won't
 	done      chan struct{} // closed when nothing is left of the process
 
@@ -60,7 +67,7 @@ func newChild(spec *Spec, prog *program, env []string, folder string, k *sink, g
 	c := &child{
 		spec: spec, log: log, prog: prog, env: env, folder: folder, guard: g, sink: k,
 		stdout: newSource(Stdout, k), stderr: newSource(Stderr, k),
-		hand: newPromise(), connected: make(chan struct{}), done: make(chan struct{}),
+		patience: killTime, hand: newPromise(), connected: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.stdout.first = c.handshake
 	return c
@@ -144,6 +151,9 @@ func (c *child) live(started chan<- error) {
 	if !waitable {
 		err = cmd.Wait()
 	}
+	if c.held != nil {
+		c.held()
+	}
 	// What it started does not outlive it.
 	c.mu.Lock()
 	c.gone = true
@@ -178,7 +188,7 @@ func (c *child) finish(state *os.ProcessState, err error) {
 	c.exit = Exit{Code: -1, Reason: c.reason, Peak: c.peak}
 	if oom && c.reason == Ended {
 		c.exit.Reason = OverMemory
-		c.log.Error("plugin killed: it uses more memory than its limit. If it needs that much, raise "+c.spec.memoryKey(),
+		c.log.Error(c.spec.overMemory(),
 			zap.String("plugin", c.spec.Name), zap.Int("pid", c.pid), zap.Int64("limit", c.spec.Memory))
 	}
 	if state != nil {
@@ -301,18 +311,35 @@ func (c *child) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Kill kills the process and waits until it is gone. Part of goplugin.Runner.
+// Kill kills the process and waits until it is gone, for a while. Part of goplugin.Runner.
 func (c *child) Kill(ctx context.Context) error {
 	c.kill()
 	if c.ID() == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
 	select {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// await waits for the end of a process that was killed. false: it does not come, which was
+// logged.
+func (c *child) await(end <-chan struct{}) bool {
+	t := time.NewTimer(c.patience)
+	defer t.Stop()
+	select {
+	case <-end:
+		return true
+	case <-t.C:
+	}
+	c.log.Error("a process of a plugin was killed, and does not end: look at what it waits for (ps -o pid,stat,wchan), a disk perhaps, or a server of files. It is left alone",
+		zap.String("plugin", c.spec.Name), zap.String("pid", c.ID()), zap.Duration("waited", c.patience))
+	return false
 }
 
 // ID is the number of the process, or "".

@@ -46,10 +46,15 @@ func (p *Process) PID() int {
 // read to the end, and its sockets are removed.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Exit says how the process ended. It waits for Done.
+// Exit says how the process ended. Before Done is closed, which behind Kill is so if it does not
+// end, it counts as stopped.
 func (p *Process) Exit() Exit {
-	<-p.done
-	return p.child.exit
+	select {
+	case <-p.done:
+		return p.child.exit
+	default:
+		return Exit{Code: -1, Reason: Stopped}
+	}
 }
 
 // Logs is the plugin's log.
@@ -69,7 +74,7 @@ func (p *Process) Health(ctx context.Context) error {
 }
 
 // Stop ends the process: SIGTERM to its group, SIGKILL when grace is over or ctx
-// has ended. It returns when Done is closed. A plugin that was asked to shut down
+// has ended. It returns when Kill would. A plugin that was asked to shut down
 // by its contract, and does, ends before; Stop is what follows in any case.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) {
 	p.child.ask()
@@ -84,8 +89,10 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) {
 	p.Kill()
 }
 
-// Kill ends the process and its group at once. It returns when Done is closed.
+// Kill ends the process and its group at once. It returns when Done is closed, or, if the
+// system does not end it, 10 seconds later, with an error in the log. Nothing that is left then can be
+// waited for.
 func (p *Process) Kill() {
 	p.child.kill()
-	<-p.done
+	p.child.await(p.done)
 }

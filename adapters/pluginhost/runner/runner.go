@@ -19,6 +19,9 @@ type Runner struct {
 	limit   func(*Spec) *cgroup // makes a control group, called with mu held; nil if memory is to be measured
 	checked func()              // called between the check of a program and its start, by tests
 
+	held     func()        // see child; by tests
+	patience time.Duration // likewise
+
 	closing chan struct{}
 	work    sync.WaitGroup // processes, and the watch over memory
 
@@ -103,7 +106,8 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Process, error) {
 }
 
 // Close kills what still runs, waits until all is gone, and removes the folder
-// of sockets.
+// of sockets. A process that the system does not end is an error, see Process.Kill; what it
+// leaves the next Runner removes.
 func (r *Runner) Close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -116,7 +120,20 @@ func (r *Runner) Close() error {
 		c.kill()
 	}
 	r.mu.Unlock()
-	r.work.Wait()
+	gone := make(chan struct{})
+	go func() { r.work.Wait(); close(gone) }()
+	patience := killTime
+	if r.patience > 0 {
+		patience = r.patience
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-gone:
+	case <-t.C:
+		r.guard.stop() // which kills once more what it knows of
+		return errors.New("processes of plugins were killed, and do not end")
+	}
 	r.guard.stop()
 	return r.folder.remove()
 }

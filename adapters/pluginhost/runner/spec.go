@@ -64,7 +64,7 @@ type Spec struct {
 
 	// Memory is the most that all processes of the plugin together may have
 	// resident, in bytes; 0 is no limit. MemoryKey is the key of the
-	// configuration that raises it, for the log.
+	// configuration that raises it, for the log; "" if there is none.
 	Memory    int64
 	MemoryKey string
 
@@ -115,6 +115,14 @@ func (s *Spec) memoryKey() string {
 		return "its memory limit"
 	}
 	return s.MemoryKey
+}
+
+// overMemory is what the log says of a process that was killed because of its size.
+func (s *Spec) overMemory() string {
+	if s.MemoryKey == "" {
+		return "plugin killed: it uses more memory than its limit, which no key of the configuration raises"
+	}
+	return "plugin killed: it uses more memory than its limit. If it needs that much, raise " + s.MemoryKey
 }
 
 func (s *Spec) startTimeout() time.Duration {

@@ -67,7 +67,14 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 	case <-t.C:
 	}
 	s.child.kill()
-	<-s.child.done
+	if !s.child.await(s.child.done) {
+		go func() {
+			<-s.child.done
+			_ = s.clear(client)
+			s.runner.leave(s.child)
+		}()
+		return nil, errors.New("start: it was given up and killed, and does not end")
+	}
 	err = s.explain(parent, ctx, err)
 	err = errors.Join(err, s.clear(client))
 	s.runner.leave(s.child)
@@ -78,6 +85,10 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 // process: go-plugin itself gives up after its time only.
 func (s *starting) make(ctx context.Context, handshake []string) (goplugin.Runner, error) {
 	c := newChild(s.spec, s.prog, environment(s.spec, hostEnvironment(), handshake), s.folder, s.sink, s.runner.guard, s.runner.log)
+	c.held = s.runner.held
+	if s.runner.patience > 0 {
+		c.patience = s.runner.patience
+	}
 	if err := s.runner.enter(c); err != nil {
 		return nil, err
 	}

@@ -198,3 +198,46 @@ func TestGuardThatDies(t *testing.T) {
 		}
 	}
 }
+
+// TestOneThatDoesNotEnd: nobody waits without a bound for a process that the system does not
+// end, as one is that waits for a broken disk.
+func TestOneThatDoesNotEnd(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	dir, err := os.MkdirTemp("", "h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	r, err := New(Options{Folder: dir}, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	r.patience, r.held = 20*time.Millisecond, func() { <-release }
+	p, err := r.Start(t.Context(), newSpec(t, helper("bare")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kill()
+	if e := p.Exit(); e.Reason != Stopped || e.Code != -1 {
+		t.Errorf("%+v", e)
+	}
+	p.Stop(t.Context(), time.Millisecond)
+	s := newSpec(t, helper("silent"))
+	s.StartTimeout = 100 * time.Millisecond
+	if _, err := r.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), "does not end") {
+		t.Error(err)
+	}
+	if n := logs.FilterMessageSnippet("does not end: look at what it waits for").Len(); n != 3 {
+		t.Errorf("it was said %d times", n)
+	}
+	if err := r.Close(); err == nil || !strings.Contains(err.Error(), "do not end") {
+		t.Error(err)
+	}
+	close(release)
+	<-p.Done()
+	r.work.Wait()
+	if err := r.folder.remove(); err != nil {
+		t.Error(err)
+	}
+}

@@ -102,7 +102,7 @@ func (c *child) overMemory(rss int64) {
 	c.reason, c.peak = OverMemory, rss
 	err := killGroup(c.pid)
 	c.mu.Unlock()
-	c.log.Error("plugin killed: it uses more memory than its limit. If it needs that much, raise "+c.spec.memoryKey(),
+	c.log.Error(c.spec.overMemory(),
 		zap.String("plugin", c.spec.Name), zap.Int("pid", c.pid), zap.Int64("bytes", rss), zap.Int64("limit", c.spec.Memory), zap.Error(err))
 }
 

@@ -168,6 +168,7 @@ func plugins(c *config.Config) ([]pluginhost.Plugin, error) {
 		out := pluginhost.Plugin{
 			Name: name, Key: "plugins." + name, Bundled: p.Bundled, Folder: base, Files: p.Files, Domains: p.Domains,
 			Permissions: p.Permissions, Options: options, Limits: processLimits(p.Limits), Command: ourselves(name),
+			MemoryKey: "plugins." + name + ".limits.memory",
 		}
 		if len(p.Command) > 0 {
 			out.Command = runner.Command{Path: p.Command[0], Args: p.Command[1:]}
