@@ -37,7 +37,7 @@ func checkManifest(m *pluginv1.Manifest, name string) error {
 	if m.Name != name {
 		return fmt.Errorf("it calls itself %q: the plugin has to have the name %q, which the configuration gives it", short(m.Name), name)
 	}
-	if len(m.Version) > maxText || len(m.Description) > maxText || strings.ContainsAny(m.Version+m.Description, "\n\r\x1b\x00") {
+	if len(m.Version) > maxText || len(m.Description) > maxText || strings.ContainsFunc(m.Version+m.Description, unprintable) {
 		return fmt.Errorf("manifest: version and description are of one line, and of %d bytes at most", maxText)
 	}
 	if missing := unavailable(m); len(missing) > 0 {
@@ -154,12 +154,14 @@ func short(s string) string {
 		s, cut = s[:200], "..."
 	}
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if unprintable(r) {
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?")) + cut
 }
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // defaultShards is how many Sessions a plugin gets at most.
 const defaultShards = 4

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // socketName is as long as the longest path of a socket below a folder of a
@@ -62,7 +63,7 @@ func makeFolder(base string) (_ *folder, err error) {
 		return nil, fmt.Errorf("folder for sockets: %w", err)
 	}
 	defer turn.Close()
-	if err := lockFile(turn, true); err != nil {
+	if err := lockSoon(turn); err != nil {
 		return nil, fmt.Errorf("folder for sockets: %s: %w", turn.Name(), err)
 	}
 	if err := sweep(base); err != nil {
@@ -75,7 +76,7 @@ func makeFolder(base string) (_ *folder, err error) {
 	f := &folder{path: path}
 	f.lock, err = os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		err = lockFile(f.lock, true) // it is new: nobody has it
+		err = lockFile(f.lock) // it is new: nobody has it
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("folder for sockets: %w", err), f.remove())
@@ -83,8 +84,27 @@ func makeFolder(base string) (_ *folder, err error) {
 	return f, nil
 }
 
+// turnTime is how long others may take to make their folders.
+const turnTime = 10 * time.Second
+
+// lockSoon waits a while for a lock.
+func lockSoon(f *os.File) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(turnTime); ; {
+		err := lockFile(f)
+		if !errors.Is(err, errLocked) || time.Now().After(end) {
+			return err
+		}
+		<-tick.C
+	}
+}
+
 // sweep removes folders whose lock nobody holds.
 func sweep(base string) error {
+	if !locksFiles {
+		return nil
+	}
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return err
@@ -97,7 +117,7 @@ func sweep(base string) error {
 		path := filepath.Join(base, e.Name())
 		f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR, 0)
 		if err == nil {
-			err = lockFile(f, false)
+			err = lockFile(f)
 			defer f.Close() // after the folder is gone
 		}
 		switch {

@@ -177,7 +177,7 @@ func TestIntegrity(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &Spec{Name: "echo", Command: Command{Path: c.command}, Folder: base, Files: c.files}
-			p, err := s.find()
+			p, err := s.find(t.Context())
 			if err == nil {
 				defer p.close()
 			}
@@ -194,12 +194,12 @@ func TestIntegrity(t *testing.T) {
 	}
 	if root { // only root can give files away
 		s := &Spec{Name: "echo", Command: Command{Path: "sticky/strangers"}, Folder: base}
-		if _, err := s.find(); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+		if _, err := s.find(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
 			t.Errorf("a stranger's file in a sticky folder: %v", err)
 		}
 	}
 	s := &Spec{Name: "echo", Command: Command{Path: "a/b"}}
-	if _, err := s.find(); err == nil || !strings.Contains(err.Error(), errNoFolder.Error()) {
+	if _, err := s.find(t.Context()); err == nil || !strings.Contains(err.Error(), errNoFolder.Error()) {
 		t.Errorf("relative without a folder: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -106,7 +107,7 @@ func (g *guard) start() error {
 	g.starts++
 	g.began = now
 	spec := &Spec{Name: "guard", Command: g.command, Folder: "/"}
-	prog, err := spec.find()
+	prog, err := spec.find(context.Background()) // which has no files to be read
 	if err != nil {
 		return err
 	}

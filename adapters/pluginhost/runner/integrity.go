@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,15 +35,15 @@ func (p *program) close() {
 
 // find looks for the command, and checks the files of the Spec. All errors name
 // the file and what would help.
-func (s *Spec) find() (*program, error) {
-	p, err := s.find1()
+func (s *Spec) find(ctx context.Context) (*program, error) {
+	p, err := s.find1(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", s.Name, err)
 	}
 	return p, nil
 }
 
-func (s *Spec) find1() (_ *program, err error) {
+func (s *Spec) find1(ctx context.Context) (_ *program, err error) {
 	p := &program{}
 	defer func() {
 		if err != nil {
@@ -87,7 +88,7 @@ func (s *Spec) find1() (_ *program, err error) {
 		p.kept = s.keep(p)
 	}
 	for _, path := range slices.Sorted(maps.Keys(s.Files)) {
-		if err := s.verifyOne(p, path); err != nil {
+		if err := s.verifyOne(ctx, p, path); err != nil {
 			return nil, err
 		}
 	}
@@ -96,11 +97,11 @@ func (s *Spec) find1() (_ *program, err error) {
 
 // verifyOne compares one of the files with its SHA-256. If it is the program, what was read
 // is what is executed.
-func (s *Spec) verifyOne(p *program, name string) error {
+func (s *Spec) verifyOne(ctx context.Context, p *program, name string) error {
 	if again := s.Command.Program; again != nil && slices.Contains(again.pins, name) {
-		return s.compare(name, again.path, io.NewSectionReader(again.file, 0, again.state.Size()))
+		return s.compare(ctx, name, again.path, io.NewSectionReader(again.file, 0, again.state.Size()))
 	}
-	file, err := s.verify(name)
+	file, err := s.verify(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (s *Spec) absolute(path string) (string, error) {
 
 // verify opens a file and compares it with its SHA-256. The file is the
 // caller's, at its beginning.
-func (s *Spec) verify(name string) (_ *os.File, err error) {
+func (s *Spec) verify(ctx context.Context, name string) (_ *os.File, err error) {
 	path, err := s.absolute(name)
 	if err != nil {
 		return nil, err
@@ -172,27 +173,40 @@ func (s *Spec) verify(name string) (_ *os.File, err error) {
 			file.Close()
 		}
 	}()
-	if err := s.compare(name, path, file); err != nil {
+	if err := s.compare(ctx, name, path, file); err != nil {
 		return nil, err
 	}
 	_, err = file.Seek(0, io.SeekStart)
 	return file, err
 }
 
-// compare reads a file and compares it with its SHA-256.
-func (s *Spec) compare(name, path string, content io.Reader) error {
+// compare reads a file and compares it with its SHA-256, unless ctx ends.
+func (s *Spec) compare(ctx context.Context, name, path string, content io.Reader) error {
 	want, err := hex.DecodeString(s.Files[name])
 	if err != nil || len(want) != sha256.Size {
 		return fmt.Errorf("files: %s: %q is no SHA-256 of 64 hexadecimal digits", name, clip(s.Files[name]))
 	}
 	hash := sha256.New()
-	if _, err := io.Copy(hash, content); err != nil {
+	if _, err := io.Copy(hash, reading{ctx, content}); err != nil {
 		return fmt.Errorf("files: %s: %w", path, err)
 	}
 	if got := hash.Sum(nil); !bytes.Equal(got, want) {
 		return fmt.Errorf("files: %s has SHA-256 %x, not %x: put back the file that was approved, or, if this one is meant, its digest into files", path, got, want)
 	}
 	return nil
+}
+
+// reading reads until its context ends.
+type reading struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (r reading) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(b)
 }
 
 // openRegular opens a file that is no folder, no device and no pipe, which

@@ -13,7 +13,6 @@ import (
 type proc struct {
 	pid, parent, group int
 	state              byte
-	threads            int
 	cpu                time.Duration // its own, and that of children which ended and were waited for
 }
 
@@ -69,7 +68,7 @@ func parseStat(line []byte) (p proc, ok bool) {
 		return proc{}, false
 	}
 	f := bytes.Fields(line[end+1:])
-	if len(f) < 18 || len(f[0]) != 1 {
+	if len(f) < 15 || len(f[0]) != 1 {
 		return proc{}, false
 	}
 	ok = true
@@ -78,7 +77,7 @@ func parseStat(line []byte) (p proc, ok bool) {
 		ok = ok && err == nil
 		return n
 	}
-	p = proc{pid: number(line[:start]), state: f[0][0], parent: number(f[1]), group: number(f[2]), threads: number(f[17])}
+	p = proc{pid: number(line[:start]), state: f[0][0], parent: number(f[1]), group: number(f[2])}
 	for _, ticks := range f[11:15] { // utime, stime, cutime, cstime
 		p.cpu += time.Duration(number(ticks)) * tick
 	}
@@ -102,40 +101,6 @@ func resident(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// proportional is the memory of a process in bytes, where each page counts for
-// as much as it is this process's share of it. It is 0 if nobody may know.
-func proportional(pid int) int64 {
-	text, err := os.ReadFile(procPath(pid, "smaps_rollup"))
-	if err != nil {
-		return 0
-	}
-	for line := range bytes.Lines(text) {
-		f := bytes.Fields(line)
-		if len(f) < 2 || string(f[0]) != "Pss:" {
-			continue
-		}
-		kib, err := strconv.ParseInt(string(f[1]), 10, 64)
-		if err != nil {
-			return 0
-		}
-		return kib << 10
-	}
-	return 0
-}
-
-func descriptors(pid int) int {
-	dir, err := os.Open(procPath(pid, "fd"))
-	if err != nil {
-		return 0
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return 0
-	}
-	return len(names)
-}
-
 func procPath(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }
@@ -147,11 +112,8 @@ func measure(group int) (u Usage, err error) {
 			continue
 		}
 		u.Processes++
-		u.Threads += p.threads
 		u.CPU += p.cpu
 		u.RSS += resident(p.pid)
-		u.PSS += proportional(p.pid)
-		u.Descriptors += descriptors(p.pid)
 	}
 	if u.Processes == 0 {
 		return Usage{}, fmt.Errorf("process group %d: %w", group, os.ErrProcessDone)

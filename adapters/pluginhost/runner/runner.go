@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -14,7 +16,6 @@ import (
 type Runner struct {
 	options Options
 	log     *zap.Logger
-	folder  *folder
 	guard   *guard
 	limit   func(*Spec) *cgroup // makes a control group, called with mu held; nil if memory is to be measured
 	checked func()              // called between the check of a program and its start, by tests
@@ -26,6 +27,7 @@ type Runner struct {
 	work    sync.WaitGroup // processes, and the watch over memory
 
 	mu       sync.Mutex // guards what follows
+	folder   *folder
 	closed   bool
 	watching bool
 	children map[*child]struct{}
@@ -51,7 +53,33 @@ func New(o Options, log *zap.Logger) (*Runner, error) {
 }
 
 // Folder is where the folders of sockets are made.
-func (r *Runner) Folder() string { return r.folder.path }
+func (r *Runner) Folder() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.folder.path
+}
+
+// ensureFolder is Folder, and makes another one if it was cleaned away: folders for temporary files
+// are, after some days.
+func (r *Runner) ensureFolder() (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return "", ErrClosed
+	}
+	if _, err := os.Lstat(r.folder.path); !errors.Is(err, fs.ErrNotExist) {
+		return r.folder.path, err
+	}
+	f, err := makeFolder(r.options.Folder)
+	if err != nil {
+		return "", err
+	}
+	r.log.Warn("the folder of the sockets of plugins was cleaned away, and is made again: choose one that stays, by $RUNTIME_DIRECTORY (RuntimeDirectory= of systemd) or $XDG_RUNTIME_DIR",
+		zap.String("folder", r.folder.path))
+	r.folder.lock.Close()
+	r.folder = f
+	return f.path, nil
+}
 
 // ErrClosed is the answer to a start after Close.
 var ErrClosed = errors.New("no plugin is started: the server stops")
@@ -65,16 +93,14 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Process, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	closed := r.closed
-	r.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("plugin %s: %w", spec.Name, ErrClosed)
+	folder, err := r.ensureFolder()
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", spec.Name, err)
 	}
 	if err := r.guard.ready(); err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", spec.Name, err)
 	}
-	prog, err := spec.find()
+	prog, err := spec.find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +115,7 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Process, error) {
 	if lines <= 0 {
 		lines = DefaultLinesPerSecond
 	}
-	s := &starting{runner: r, spec: &spec, prog: prog, sink: newSink(spec.Name, r.log, ring, lines)}
+	s := &starting{runner: r, spec: &spec, prog: prog, base: folder, sink: newSink(spec.Name, r.log, ring, lines)}
 	p, err := s.start(ctx)
 	if kept := prog.kept; kept != spec.Command.Program {
 		if err == nil && kept.runs(p.PID()) {

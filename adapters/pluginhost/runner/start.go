@@ -26,7 +26,8 @@ type starting struct {
 	sink   *sink
 
 	child  *child      // nil until go-plugin asks for it
-	folder string      // that go-plugin made for sockets
+	base   string      // where go-plugin makes the folder
+	folder string      // that it made for sockets
 	out    [2]*source  // what comes by go-plugin's own way for output, which plugins in Go have
 	stop   func() bool // keeps the end of the context from killing the process
 }
@@ -35,7 +36,7 @@ func (s *starting) start(parent context.Context) (*Process, error) {
 	ctx, cancel := context.WithTimeout(parent, s.spec.startTimeout())
 	defer cancel()
 	s.out = [2]*source{newSource(Stdout, s.sink), newSource(Stderr, s.sink)}
-	config := ClientConfig(s.spec, s.runner.folder.path, func(_ hclog.Logger, cmd *exec.Cmd, folder string) (goplugin.Runner, error) {
+	config := ClientConfig(s.spec, s.base, func(_ hclog.Logger, cmd *exec.Cmd, folder string) (goplugin.Runner, error) {
 		s.folder = folder
 		return s.make(ctx, cmd.Env)
 	}, s.runner.log)

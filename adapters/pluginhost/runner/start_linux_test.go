@@ -241,3 +241,48 @@ func TestOneThatDoesNotEnd(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFolderCleanedAway: what cleans folders for temporary files does not keep plugins from
+// being started.
+func TestFolderCleanedAway(t *testing.T) {
+	r := newRunner(t, Options{}, zap.NewNop())
+	p := start(t, r, newSpec(t, helper("bare")))
+	before := r.Folder()
+	if err := os.RemoveAll(r.options.Folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Health(t.Context()); err != nil {
+		t.Error(err)
+	}
+	other := start(t, r, newSpec(t, helper("bare")))
+	if err := other.Health(t.Context()); err != nil || r.Folder() == before {
+		t.Errorf("%v, %s", err, r.Folder())
+	}
+	p.Kill()
+	if err := makeAnother(r.options.Folder); err != nil { // and sweeps
+		t.Error(err)
+	}
+	if _, err := os.Stat(r.Folder()); err != nil {
+		t.Error(err)
+	}
+}
+
+func makeAnother(base string) error {
+	f, err := makeFolder(base)
+	if err != nil {
+		return err
+	}
+	return f.remove()
+}
+
+// TestFilesOfACancelledStart: nobody reads on when the start was given up.
+func TestFilesOfACancelledStart(t *testing.T) {
+	r := newRunner(t, Options{}, zap.NewNop())
+	s := newSpec(t, Command{Path: "./p", Args: []string{"helper=bare"}})
+	s.Files = map[string]string{"p": copySelf(t, filepath.Join(s.Folder, "p"))}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Start(ctx, s); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "files: ") {
+		t.Error(err)
+	}
+}

@@ -12,15 +12,13 @@ import (
 // errLocked is a lock that another process holds.
 var errLocked error = syscall.EWOULDBLOCK
 
-// lockFile takes the lock of a file, which goes when the file is closed or the
-// process ends.
-func lockFile(f *os.File, wait bool) error {
-	how := syscall.LOCK_EX
-	if !wait {
-		how |= syscall.LOCK_NB
-	}
+const locksFiles = true
+
+// lockFile takes the lock of a file, or says that another process has it. It goes when the
+// file is closed or the process ends.
+func lockFile(f *os.File) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), how)
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err != syscall.EINTR {
 			return err
 		}

@@ -10,15 +10,11 @@ import (
 
 // Usage is what all processes of a plugin use together.
 type Usage struct {
-	PID         int           // of the first process
-	Started     time.Time     // when it was started
-	Processes   int           // in its group
-	Threads     int           //
-	RSS         int64         // resident memory in bytes; pages that processes share count for each
-	PSS         int64         // the same, where a shared page counts as a share; 0 if it can't be read
-	CPU         time.Duration // user and system, with that of processes that have ended
-	Descriptors int           // open files and sockets
-	Limit       int64         // of memory in bytes; 0 is none
+	PID       int           // of the first process
+	Started   time.Time     // when it was started
+	Processes int           // in its group
+	RSS       int64         // resident memory in bytes; pages that processes share count for each
+	CPU       time.Duration // user and system, with that of processes that have ended
 }
 
 // An Exit says how a process ended.
@@ -118,7 +114,7 @@ func (p *Process) Usage() (Usage, error) {
 	} else {
 		return Usage{}, fmt.Errorf("plugin %s: %w", p.child.spec.Name, errDone)
 	}
-	u.PID, u.Started, u.Limit = p.child.pid, p.child.started, p.child.spec.Memory
+	u.PID, u.Started = p.child.pid, p.child.started
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return Usage{}, fmt.Errorf("plugin %s: %w", p.child.spec.Name, err)
 	}
