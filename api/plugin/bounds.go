@@ -49,7 +49,8 @@ const (
 
 // idBlock gives out IDs for rows of archives, in order.
 type idBlock struct {
-	stale atomic.Bool // somebody else has appended in between: those that are left are too old
+	single bool        // one by one: they cost nothing where the server is
+	stale  atomic.Bool // somebody else has appended in between: those that are left are too old
 
 	mu     sync.Mutex // held over the request, too: who comes later gets later ones
 	ids    []uint64
@@ -61,7 +62,7 @@ func (b *idBlock) next(ctx context.Context, r codec.Reads) (uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now := time.Now(); b.stale.Swap(false) || len(b.ids) == 0 || now.Sub(b.asked) > maxIDAge {
-		if len(b.ids) > 0 || b.amount == 0 { // it was too much
+		if len(b.ids) > 0 || b.amount == 0 || b.single { // it was too much
 			b.amount = 1
 		} else {
 			b.amount = min(2*b.amount, idBlockSize)

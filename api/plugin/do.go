@@ -23,15 +23,15 @@ var ErrInside = errors.New("plugin: there is no process: the context is not of a
 // caller's goroutine, at the same time as handlers, those of the same key included.
 func Do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
 	p, ok := ctx.Value(processKey{}).(*process)
-	if !ok {
+	if !ok || p.m == nil {
 		return ErrInside
 	}
 	return p.do(ctx, key, fn)
 }
 
 // Background returns a context for goroutines that Start begins: for Do, until the
-// process is to end. ctx is that of Start or of a handler. Inside the server it is ctx
-// without its end.
+// process is to end. ctx is that of Start or of a handler. Inside the server it ends with
+// the server, or not at all.
 func Background(ctx context.Context) context.Context {
 	if p, ok := ctx.Value(processKey{}).(*process); ok {
 		return p.ctx

@@ -18,9 +18,9 @@ import (
 )
 
 // opened returns a process with its Session, and what gives it a frame.
-func opened(t *testing.T, p *Plugin, reg *extension.Registration) (*process, func(f *pluginv1.KernelFrame)) {
+func opened(t *testing.T, reg *extension.Registration) (*process, func(f *pluginv1.KernelFrame)) {
 	t.Helper()
-	x := newProcess(p, reg, &pluginv1.ConfigureRequest{}, slog.New(slog.DiscardHandler))
+	x := newProcess(&Plugin{}, reg, &pluginv1.ConfigureRequest{}, slog.New(slog.DiscardHandler))
 	t.Cleanup(x.cancel)
 	if _, err := x.m.Hello(wire.Hello(1, 0)); err != nil {
 		t.Fatal(err)
@@ -91,14 +91,14 @@ func TestForgetBehindFailure(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var seen []string // of handlers of one key, and Forgets between them
 			handle := c.handle
-			reg := &extension.Registration{Name: "test", Timer: func(context.Context, *extension.Host, extension.Timer) error { return nil },
+			reg := &extension.Registration{Name: "test", Forget: func(key string) { seen = append(seen, "forget "+key) },
 				Components: []extension.Component{{Domain: "c", Handle: func(_ context.Context, h *extension.Host, _ *extension.Envelope) error {
 					seen = append(seen, "handle")
 					f := handle
 					handle = func(*extension.Host) error { return nil }
 					return f(h)
 				}}}}
-			p, receive := opened(t, &Plugin{Forget: func(key string) { seen = append(seen, "forget "+key) }}, reg)
+			p, receive := opened(t, reg)
 			receive(&pluginv1.KernelFrame{Events: []*pluginv1.Event{componentEvent(t, 1, "key"), componentEvent(t, 2, "key")}})
 			first := outcomes(p, 2)[0]
 			if failed := first.Failure != "" || first.Error != nil; failed != (c.forget || c.name == "a refusal") {
@@ -119,7 +119,7 @@ func TestForgetBehindFailure(t *testing.T) {
 func TestDoBehindForget(t *testing.T) {
 	forgetting, forgotten := make(chan struct{}), make(chan struct{})
 	known := "void"
-	p, receive := opened(t, &Plugin{Forget: func(string) { close(forgetting); <-forgotten; known = "" }}, &extension.Registration{Name: "test"})
+	p, receive := opened(t, &extension.Registration{Name: "test", Forget: func(string) { close(forgetting); <-forgotten; known = "" }})
 	receive(&pluginv1.KernelFrame{Resets: []*pluginv1.Reset{{Key: "key", Epoch: 5}}})
 	<-forgetting
 	done := make(chan error, 1)

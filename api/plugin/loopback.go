@@ -141,13 +141,6 @@ var limits = codec.Limits{XML: xmlstream.Limits{StanzaBytes: storage.MaxValue + 
 // handle handles an event, for which h is read. The error is not the handler's: something
 // can't be written or read as the contract has it.
 func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64, e *extension.RemoteEvent) (*extension.Outcome, error) {
-	m, err := codec.Event(e)
-	if err != nil {
-		return nil, err
-	}
-	if m, err = copied(m); err != nil {
-		return nil, err
-	}
 	log := h.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -155,19 +148,38 @@ func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int)
 	p := &process{
 		reg: &l.reg, log: log, domains: h.Domains, permissions: l.reg.Permissions, bounds: boundsOf(&pluginv1.ConfigureRequest{}), now: h.Now,
 	}
-	call := func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
-		q, err := copied(q)
-		if err != nil {
-			return nil, err
-		}
-		return copied(codec.Answer(ctx, h, newIDs, q))
-	}
-	outcome, _ := p.handle(ctx, m, call)
-	o, err := copied(outcome)
+	o, _, err := through(ctx, p, e, func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
+		return codec.Answer(ctx, h, newIDs, q), nil
+	})
 	if err != nil {
 		return nil, err
 	}
 	return limits.Outcome(o, e.Kind)
+}
+
+// through handles an event with all messages written and read. The error is not the
+// handler's; void is that of process.outcome.
+func through(ctx context.Context, p *process, e *extension.RemoteEvent, call codec.Call) (o *pluginv1.Outcome, void bool, err error) {
+	m, err := codec.Event(e)
+	if err != nil {
+		return nil, true, err
+	}
+	if m, err = copied(m); err != nil {
+		return nil, true, err
+	}
+	o, void = p.handle(ctx, m, func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
+		q, err := copied(q)
+		if err != nil {
+			return nil, err
+		}
+		a, err := call(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		return copied(a)
+	})
+	o, err = copied(o)
+	return o, void, err
 }
 
 // copied writes a message and reads it.

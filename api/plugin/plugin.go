@@ -20,7 +20,7 @@
 //   - Some refusals come when the outcome is applied, not from the call: the event fails
 //     then. What is known here (permissions, sizes) is checked at once.
 //   - What a plugin knows by heart of a key, beyond storage, memory and groups, is void after
-//     Plugin.Forget.
+//     Registration.Forget.
 //
 // # Why it does not use go-plugin's server
 //
@@ -55,12 +55,6 @@ type Plugin struct {
 	// than once, and does nothing beside: what a plugin begins it begins in Start. An *OptionError
 	// names the option.
 	New func(options []byte) (extension.Registration, error)
-
-	// Forget is told that what is known by heart of an ordering key is void: something
-	// could not be applied, or a handler failed (by a panic, by an error that is no
-	// *stanza.Error, or by one when it had asked for something). No handler of an event of the
-	// key runs meanwhile, and no Do of it begins. It may be nil.
-	Forget func(key string)
 
 	// Drain, if it is not nil, is called when another process of the plugin acts: no handler of
 	// this one is called any more, and whatever it asks of a Host, or by Do, is refused with

@@ -60,7 +60,7 @@ type asked struct {
 func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureRequest, log *slog.Logger) *process {
 	shards := max(1, int(c.Shards))
 	x := &process{
-		reg: reg, forget: p.Forget, relieved: make(chan struct{}), log: log, now: time.Now, domains: c.Domains, bounds: boundsOf(c),
+		reg: reg, forget: reg.Forget, relieved: make(chan struct{}), log: log, now: time.Now, domains: c.Domains, bounds: boundsOf(c),
 		m: wire.NewPlugin(wire.PluginLimits{
 			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
 		}),
@@ -268,7 +268,7 @@ func (p *process) worker() {
 	})
 }
 
-// startForget calls Plugin.Forget on a goroutine of its own, in front of what comes next
+// startForget calls Registration.Forget on a goroutine of its own, in front of what comes next
 // of the key. p.mu is held.
 func (p *process) startForget(key string) {
 	if p.forget == nil || p.ending {
@@ -474,15 +474,20 @@ func (p *process) do(ctx context.Context, key string, fn func(h *extension.Host)
 	}
 }
 
-// handle handles an event and returns its outcome. void says that it failed in a way that
-// leaves what is known of its key by heart in doubt: but for a refusal of a handler that had
-// asked for nothing.
+// handle handles an event as it came and returns its outcome. For void see outcome.
 func (p *process) handle(ctx context.Context, event *pluginv1.Event, call codec.Call) (m *pluginv1.Outcome, void bool) {
 	e, err := codec.RemoteEvent(event, p.reg)
 	if err != nil {
 		p.log.Error("an event can't be read", "error", err)
 		return codec.Failure(err), false
 	}
+	return p.outcome(ctx, e, call)
+}
+
+// outcome calls the handler of an event and returns its outcome. void says that it failed in
+// a way that leaves what is known of its key by heart in doubt: but for a refusal of a handler
+// that had asked for nothing.
+func (p *process) outcome(ctx context.Context, e *extension.RemoteEvent, call codec.Call) (m *pluginv1.Outcome, void bool) {
 	t := newTx(ctx, p, call, e)
 	var o extension.Outcome
 	o.Err = t.run(func(h *extension.Host) error { return p.dispatch(ctx, h, e, &o) })

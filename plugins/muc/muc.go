@@ -40,10 +40,11 @@ func New(o Options) (*Service, error) {
 // Registration returns what the service claims. It does not depend on options.
 func (s *Service) Registration() extension.Registration {
 	return extension.Registration{
-		Name:  "muc",
-		Reply: s.reply,
-		Start: s.start,
-		Timer: s.timer,
+		Name:   "muc",
+		Reply:  s.reply,
+		Forget: s.Forget,
+		Start:  s.start,
+		Timer:  s.timer,
 		Implements: []extension.XEP{
 			{Number: 45, Version: "1.35.5", Note: "docs/plugins/muc.md says what is missing"},
 			{Number: 249, Version: "1.2"},
@@ -71,7 +72,7 @@ func (s *Service) Registration() extension.Registration {
 }
 
 // Forget drops what is known by heart of an ordering key, which is that of a room.
-// It is plugin.Plugin.Forget.
+// It is extension.Registration.Forget.
 func (s *Service) Forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -62,6 +62,14 @@ type Registration struct {
 	Notice  func(ctx context.Context, h *Host, n Notice) error
 	Notices []Event
 
+	// Forget is told that what handlers know by heart of an ordering key, beyond storage,
+	// memory and groups, is void: something could not be applied, or a handler failed (by a
+	// panic, by an error that is no *stanza.Error, or by one when it had asked for something).
+	// No handler of an event of the key runs meanwhile. It may be nil; if it is not, the
+	// extension wants what package plugin promises of ordering keys: it runs as a process, or
+	// inside by plugin.Inside.
+	Forget func(key string)
+
 	// Remote, if it is not nil, is where the handlers run: their functions are not
 	// called, see there.
 	Remote Remote

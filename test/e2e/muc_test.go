@@ -34,10 +34,16 @@ func enter(t *testing.T, c *xmppc.Conn, nick string) (list []*xmppc.Element) {
 	}
 }
 
-// TestRooms: the plugin's process is killed and replaced while people talk in a room. They get each
-// message once, in one order, and nothing else.
+// TestRooms: people talk in a room, whose plugin runs inside the server, or as a process that is
+// killed and replaced meanwhile. They get each message once, in one order, and nothing else.
 func TestRooms(t *testing.T) {
-	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second}, Extra: "plugins: {muc: {options: {lock-new-rooms: false}}}\n"})
+	for _, run := range []string{"inside", "process"} {
+		t.Run(run, func(t *testing.T) { testRooms(t, run) })
+	}
+}
+
+func testRooms(t *testing.T, run string) {
+	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain, second}, Extra: "plugins: {muc: {run: " + run + ", options: {lock-new-rooms: false}}}\n"})
 	crone := session(t, s, account(t, s, "crone"), "desktop")
 	hag := session(t, s, account(t, s, "hag"), "pda")
 	if list := enter(t, crone, "firstwitch"); len(list) != 2 {
@@ -49,9 +55,10 @@ func TestRooms(t *testing.T) {
 	if e := crone.Next(); e.Attr("from") != coven+"/thirdwitch" {
 		t.Fatalf("got %s", e.Raw)
 	}
+	process := run == "process"
 	ready := func() {
 		t.Helper()
-		if !harness.Eventually(t, time.Minute, func() bool { return pluginState(t, s, "muc").State == "ready" }) {
+		if process && !harness.Eventually(t, time.Minute, func() bool { return pluginState(t, s, "muc").State == "ready" }) {
 			t.Fatal("the plugin is not back")
 		}
 	}
@@ -60,12 +67,13 @@ func TestRooms(t *testing.T) {
 		if n%20 == 0 {
 			ready()
 		}
-		switch n {
-		case 20, 60:
+		switch {
+		case !process:
+		case n == 20 || n == 60:
 			if err := syscall.Kill(pluginState(t, s, "muc").PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-		case 40, 80:
+		case n == 40 || n == 80:
 			if out := s.CLI(t, "plugin", "reload", "muc"); out.Code != 0 {
 				t.Fatalf("reload: %+v", out)
 			}
@@ -90,8 +98,10 @@ func TestRooms(t *testing.T) {
 		t.Errorf("the order differs:\n%s\n%s", a, b)
 	}
 	ready()
-	if p := pluginState(t, s, "muc"); p.Generation != 5 {
-		t.Errorf("%+v", p)
+	if process {
+		if p := pluginState(t, s, "muc"); p.Generation != 5 {
+			t.Errorf("%+v", p)
+		}
 	}
 	wicca := session(t, s, account(t, s, "wiccarocks"), "laptop")
 	list := enter(t, wicca, "secondwitch")

@@ -131,6 +131,7 @@ func TestEachFieldOfARegistrationHasATwin(t *testing.T) {
 	without := map[string]string{
 		"IQ.Inline":            "elsewhere nothing runs inline",
 		"Components.IQ.Inline": "elsewhere nothing runs inline",
+		"Forget":               "Reset",
 		"Start":                "Activate",
 		"Stop":                 "Shutdown",
 	}

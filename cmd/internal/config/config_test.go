@@ -128,8 +128,6 @@ func TestErrors(t *testing.T) {
 			`c.yaml:3: plugins.announce: announce.a.test is a hosted domain; a plugin has domains of its own`}},
 		{"options that JSON can't have", "plugins:\n  a:\n    command: /a\n    options: {x: .nan}\n", []string{
 			`c.yaml:4: plugins.a.options: something in it is neither text nor a number, a truth value, a list, or a mapping from text`}},
-		{"rooms inside", "domains: [a.test]\nplugins:\n  muc:\n    run: inside\n", []string{
-			`c.yaml:4: plugins.muc.run: muc runs in a process of its own only`}},
 		{"more history than there may be", "domains: [a.test]\nplugins:\n  muc:\n    options: {history: 20, max-history: 10}\n", []string{
 			`c.yaml:4: plugins.muc.options.history: it is more than max-history, 10`}},
 		{"options of a bundled plugin", "domains: [a.test]\nplugins:\n  announce:\n    options:\n      max-byte: 1KiB\n", []string{

@@ -81,16 +81,15 @@ type Announce struct {
 // BundledPlugin is a plugin that is part of hexmpp: what it is for, the domains that it has
 // unless it is told others, and the options of its own.
 type BundledPlugin struct {
-	Name, Doc   string
-	Domains     string
-	ProcessOnly bool // it can't run inside the server
-	options     func(c *Config) []option
+	Name, Doc string
+	Domains   string
+	options   func(c *Config) []option
 }
 
 // Bundled lists the plugins that are part of hexmpp.
 var Bundled = []BundledPlugin{
-	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", false, announceOptions},
-	{"muc", "Chat rooms (XEP-0045).", "conference.$domain", true, mucOptions},
+	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", announceOptions},
+	{"muc", "Chat rooms (XEP-0045).", "conference.$domain", mucOptions},
 }
 
 // Muc has the options of the plugin muc.
@@ -310,8 +309,6 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 			bad(at, "no plugin of this name is part of hexmpp%s: give the command that starts it", suggestPlugin(name))
 		case !p.Bundled && p.Run == RunInside:
 			bad(at+".run", "only plugins that are part of hexmpp can run inside the server: %s", strings.Join(bundledNames(), ", "))
-		case p.Run == RunInside && Bundled[bundled(name)].ProcessOnly:
-			bad(at+".run", "%s runs in a process of its own only", name)
 		case p.Run == RunInside && len(p.Command) > 0:
 			bad(at+".command", "run is %s: there is nothing to start; leave one of the two out", RunInside)
 		case len(p.Command) > 0 && (p.Command[0] == "" || strings.ContainsRune(p.Command[0], 0)):

@@ -4,29 +4,17 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/hexmpp/hexmpp/api/plugin"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
-	"github.com/hexmpp/hexmpp/plugins/announce"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
 
-// bundled lists the plugins that are part of hexmpp, in the order in which they start
-// where they run inside.
-var bundled = []struct {
-	name string // the key in the configuration
-	make func(options []byte) (extension.Registration, error)
-}{
-	{"announce", func(options []byte) (extension.Registration, error) {
-		p := announce.New()
-		err := p.Configure(options)
-		return p.Registration(), err
-	}},
-}
-
-// pluginsInside returns the registrations of plugins that run inside the server.
+// pluginsInside returns the registrations of plugins that run inside the server, in the order in
+// which they start.
 func pluginsInside(c *config.Config) ([]extension.Registration, error) {
 	var list []extension.Registration
-	for _, b := range bundled {
-		p := c.Plugins[b.name]
+	for _, b := range config.Bundled {
+		p := c.Plugins[b.Name]
 		if p == nil || !p.Enabled || p.Run != config.RunInside {
 			continue
 		}
@@ -34,11 +22,15 @@ func pluginsInside(c *config.Config) ([]extension.Registration, error) {
 		if err != nil {
 			return nil, err
 		}
-		reg, err := b.make(options)
+		reg, err := served[b.Name].New(options)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, named(reg, p.Domains))
+		reg = named(reg, p.Domains)
+		if reg.Forget != nil { // it goes by what is promised of ordering keys
+			reg = plugin.Inside(reg)
+		}
+		list = append(list, reg)
 	}
 	return list, nil
 }

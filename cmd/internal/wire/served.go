@@ -3,7 +3,6 @@ package wire
 import (
 	"maps"
 	"slices"
-	"sync/atomic"
 
 	"github.com/hexmpp/hexmpp/adapters/extension/blocking"
 	"github.com/hexmpp/hexmpp/adapters/extension/ping"
@@ -56,26 +55,13 @@ var served = map[string]plugin.Plugin{
 			return p.Registration(), err
 		},
 	},
-	"muc": rooms(),
-}
-
-// rooms is the plugin muc: what a process knows by heart of rooms is of the Service that New made last.
-func rooms() plugin.Plugin {
-	var service atomic.Pointer[muc.Service]
-	p := plugin.Of(muc.Defaults, func(o muc.Options) (extension.Registration, error) {
+	"muc": plugin.Of(muc.Defaults, func(o muc.Options) (extension.Registration, error) {
 		s, err := muc.New(o)
 		if err != nil {
 			return extension.Registration{}, err
 		}
-		service.Store(s)
 		return s.Registration(), nil
-	})
-	p.Forget = func(key string) {
-		if s := service.Load(); s != nil {
-			s.Forget(key)
-		}
-	}
-	return p
+	}),
 }
 
 func isServed(name string) bool { _, ok := served[name]; return ok }
