@@ -85,7 +85,7 @@ func TestPlugins(t *testing.T) {
 			}
 		})
 	}
-	watch := watchQueues(s, over)
+	watch := watchQueues(s, over, "echo", "filter")
 	var strikers sync.WaitGroup
 	for _, v := range victims {
 		strikers.Go(func() {
@@ -265,8 +265,8 @@ func check(t *testing.T, all []*speaker) {
 }
 
 // watchQueues looks at the metrics until it is over, and then gives the highest depth of
-// each plugin's queue.
-func watchQueues(s *harness.Server, over <-chan struct{}) <-chan map[string]int {
+// the queues of these plugins.
+func watchQueues(s *harness.Server, over <-chan struct{}, names ...string) <-chan map[string]int {
 	result := make(chan map[string]int, 1)
 	go func() {
 		highest := map[string]int{}
@@ -283,7 +283,7 @@ func watchQueues(s *harness.Server, over <-chan struct{}) <-chan map[string]int 
 			if err != nil {
 				continue // a slow machine; the next look counts
 			}
-			for _, name := range []string{"echo", "filter"} {
+			for _, name := range names {
 				highest["queue "+name] = max(highest["queue "+name], int(values[fmt.Sprintf("hexmpp_plugin_queue{plugin=%q}", name)]))
 			}
 		}
