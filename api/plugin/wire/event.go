@@ -109,10 +109,10 @@ type key struct {
 	answer *event    // first one in flight: the next outcome is of it
 	send   *event    // first one to be sent
 	flight int
-	// applies is what was said and waits for its turn, applying what the caller was
-	// given and has not answered.
-	applies  fifo[*apply]
-	applying *apply
+	// applies is what was said and waits for its turn; open is how many the caller was
+	// given and has not answered: an Unasked, or the outcomes of a run.
+	applies fifo[*apply]
+	open    int
 	// said is how many there were of these, over how many are so no more.
 	said, over uint64
 	reads      fifo[read] // that wait for them

@@ -30,6 +30,9 @@ type KernelLimits struct {
 	// UnaskedBytes is what may wait to be applied of the Unasked of a Session; 16 MiB.
 	// More of them are answered with an error.
 	UnaskedBytes int
+	// Run is how many outcomes of one key are handed out at once, for one commit; 1. See
+	// Kernel.Done.
+	Run int
 	// Conflicts is how many times an outcome may be in conflict before its event
 	// fails; 5.
 	Conflicts int
@@ -62,6 +65,7 @@ func (l KernelLimits) withDefaults() KernelLimits {
 	or(&l.OutcomeBytes, 1<<20)
 	or(&l.ApplyBytes, 64<<20)
 	or(&l.UnaskedBytes, 16<<20)
+	or(&l.Run, 1)
 	or(&l.Conflicts, 5)
 	or(&l.Crashes, 3)
 	or(&l.Resets, 16_384)

@@ -35,7 +35,7 @@ type Kernel struct {
 	sent       int    // events that were sent and are still there
 	sentBytes  int
 	outcomes   int // bytes of those that are applied, or wait for it
-	applying   int // entries of key.applies and key.applying
+	applying   int // entries of key.applies and those that are open
 
 	down      bool // no process handles events
 	downSince time.Time
@@ -138,6 +138,9 @@ func (k *Kernel) act(a Action) { k.actions = append(k.actions, a) }
 // Done answers ApplyOutcome and ApplyUnasked as extension.Owner's done does: nil when
 // all is applied; ErrConflict and ErrUnavailable when nothing was and the event is to
 // be handled again; any other error when nothing was, and the event is at its end.
+// Outcomes of one key that were handed out together are answered in that order; once
+// one has an error nothing of those behind it was applied, and they are ErrConflict or
+// ErrUnavailable.
 func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	a := t.apply
 	if a == nil || !a.open || a.times != t.times {
@@ -145,7 +148,9 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	}
 	y := a.key
 	a.open = false
-	y.applying = nil
+	if y.open--; err != nil && y.open > 0 {
+		y.barrier = true // those behind it are given again first
+	}
 	k.end(y, 1)
 	switch {
 	case errors.Is(err, extension.ErrConflict):
@@ -262,7 +267,7 @@ func (k *Kernel) reset(y *key, keepAnswered bool, now time.Time) {
 	for e := y.events.head; e != nil; {
 		next := e.links[ofKey].next
 		switch {
-		case e.state == answered && (y.applying != nil && y.applying.event == e || keepAnswered):
+		case e.state == answered && (e.apply.open || keepAnswered):
 		case e.state == answered:
 			k.giveAgain(e)
 		case e.state == inFlight:
@@ -333,24 +338,35 @@ func (k *Kernel) land(e *event, now time.Time) {
 	}
 }
 
-// advance hands out what is next to be applied of a key.
+// advance hands out what is next to be applied of a key, when what was before is: an Unasked, or
+// a run of outcomes.
 func (k *Kernel) advance(y *key, now time.Time) {
-	for y.applying == nil && y.applies.len() > 0 {
-		a := y.applies.pop()
-		if e := a.event; e != nil && e.large {
+	if y.open > 0 {
+		return
+	}
+	for y.applies.len() > 0 && y.open < k.limits.Run {
+		a := *y.applies.front()
+		e := a.event
+		if y.open > 0 && (e == nil || e.large) {
+			return
+		}
+		y.applies.pop()
+		if e != nil && e.large {
 			k.end(y, 1)
 			k.fail(e, TooLarge, stanza.Err(stanza.InternalServerError, ""))
 			k.reset(y, false, now)
 			continue
 		}
-		y.applying = a
+		y.open++
 		a.open = true
 		a.times++
 		act := Action{Kind: ApplyUnasked, Ticket: Ticket{apply: a, times: a.times}, Conn: a.conn, Shard: a.shard, Unasked: a.unasked}
-		if e := a.event; e != nil {
+		if e != nil {
 			act.Kind, act.Item, act.Outcome, act.Attempt = ApplyOutcome, &e.item, e.outcome, e.attempts
 		}
-		k.act(act)
+		if k.act(act); e == nil {
+			return
+		}
 	}
 }
 
@@ -444,7 +460,7 @@ func (k *Kernel) key(name string) *key {
 
 // settle forgets a key of which nothing is left.
 func (k *Kernel) settle(y *key) {
-	if y.events.n == 0 && y.applying == nil && y.applies.len() == 0 && k.keys[y.name] == y {
+	if y.events.n == 0 && y.open == 0 && y.applies.len() == 0 && k.keys[y.name] == y {
 		if y.place_ != 0 {
 			k.retries.remove(y)
 		}
@@ -459,7 +475,7 @@ func (k *Kernel) schedule(y *key) {
 		return
 	}
 	list := noList
-	if y.barrier && y.applying == nil && y.applies.len() == 0 {
+	if y.barrier && y.open == 0 && y.applies.len() == 0 {
 		y.barrier = false
 	}
 	if y.send != nil && !y.barrier && y.place_ == 0 && y.flight < k.limits.KeyEvents {

@@ -26,7 +26,8 @@ type world struct {
 	items   map[string]*fate
 	order   int // of Enqueue
 	storage map[string]int
-	applied map[string]int // per key, the order of the last one
+	applied map[string]int  // per key, the order of the last one
+	doomed  map[string]bool // keys of which one that was handed out has failed, and others were not answered
 	acting  *process
 	standby *process
 	gone    []*process
@@ -71,12 +72,12 @@ type process struct {
 func newWorld(t *rapid.T) *world {
 	small := func(name string, to int) int { return rapid.IntRange(1, to).Draw(t, name) }
 	w := &world{
-		t: t, now: t0, items: map[string]*fate{}, storage: map[string]int{}, applied: map[string]int{},
+		t: t, now: t0, items: map[string]*fate{}, storage: map[string]int{}, applied: map[string]int{}, doomed: map[string]bool{},
 		limits: KernelLimits{
 			Events: small("events", 12), Bytes: 100 * small("bytes", 12),
 			Credit:    Credit{Events: small("credit", 6), Bytes: 100 * small("credit bytes", 6)},
 			KeyEvents: small("key events", 4), FrameEvents: small("frame events", 4),
-			OutcomeBytes: 1000, UnaskedBytes: 400, ApplyBytes: 1000 * small("apply bytes", 4), Conflicts: 3, Crashes: 3, Resets: 1000,
+			OutcomeBytes: 1000, UnaskedBytes: 400, ApplyBytes: 1000 * small("apply bytes", 4), Run: small("run", 4), Conflicts: 3, Crashes: 3, Resets: 1000,
 			Retry: time.Second, Grace: 20 * time.Second,
 		},
 	}
@@ -302,8 +303,17 @@ func (w *world) take() {
 	for _, a := range w.k.Take(nil) {
 		switch a.Kind {
 		case ApplyOutcome:
-			if slices.ContainsFunc(w.applies, func(b Action) bool { return keyOf(b) == keyOf(a) }) {
-				w.t.Fatalf("two applies of %s at once", keyOf(a))
+			n := 0
+			for _, b := range w.applies {
+				if keyOf(b) == keyOf(a) {
+					n++
+					if b.Kind != ApplyOutcome || w.doomed[keyOf(a)] {
+						w.t.Fatalf("%s: %v is handed out behind %v", keyOf(a), a.Item.Source, b)
+					}
+				}
+			}
+			if n >= w.limits.Run {
+				w.t.Fatalf("%d applies of %s at once", n+1, keyOf(a))
 			}
 			w.applies = append(w.applies, a)
 		case ApplyUnasked:
@@ -353,12 +363,20 @@ func (w *world) ended(a Action, why string) *fate {
 	return f
 }
 
+// applyWith ends the first of those that were handed out of the key of number i. Behind an error
+// those that are left of them are in conflict.
 func (w *world) applyWith(i int, err error) {
+	key := keyOf(w.applies[i])
+	ofKey := func(b Action) bool { return keyOf(b) == key }
+	i = slices.IndexFunc(w.applies, ofKey)
+	if w.doomed[key] {
+		err = extension.ErrConflict
+	}
+	w.doomed[key] = err != nil && slices.ContainsFunc(w.applies[i+1:], ofKey)
 	a := w.applies[i]
 	w.applies = slices.Delete(w.applies, i, i+1)
 	if a.Kind == ApplyOutcome && !errors.Is(err, extension.ErrConflict) && !errors.Is(err, extension.ErrUnavailable) {
 		f := w.ended(a, fmt.Sprint("applied: ", err))
-		key := a.Item.Key
 		var n int
 		made, _ := fmt.Sscan(a.Outcome.GetFailure(), &n)
 		if err == nil && made == 1 {
