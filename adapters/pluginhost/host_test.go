@@ -52,6 +52,23 @@ func (k *kernel) Apply(_ *transport.Batch, _ string, effects func(h *extension.H
 	done(effects(&extension.Host{}))
 }
 
+// ApplyRun applies one after the other, and nothing behind one that fails.
+func (k *kernel) ApplyRun(b *transport.Batch, run []extension.Applied) {
+	if len(run) == 0 {
+		return
+	}
+	run[0].Owner.Apply(b, run[0].Outcome, func(err error) {
+		run[0].Done(err)
+		if err == nil {
+			k.ApplyRun(b, run[1:])
+			return
+		}
+		for _, a := range run[1:] {
+			a.Done(extension.ErrConflict)
+		}
+	})
+}
+
 func (k *kernel) NewIDs(n int) []uint64    { return make([]uint64, n) }
 func (k *kernel) MemoryRevision() uint64   { return k.memory.Load() }
 func (k *kernel) Context() context.Context { return k.ctx }

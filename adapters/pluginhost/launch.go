@@ -78,13 +78,16 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 	p.mu.Lock()
 	p.machine = wire.NewKernel(wire.KernelLimits{
 		Events: l.Queue, Bytes: l.QueueBytes, Credit: wire.Credit{Events: max(1, l.InFlight/p.shards), Bytes: max(64<<10, l.InFlightBytes/p.shards)},
-		OutcomeBytes: maxOutcomeBytes, Grace: max(l.GraceTime, time.Millisecond),
+		OutcomeBytes: maxOutcomeBytes, Run: maxRun, Grace: max(l.GraceTime, time.Millisecond),
 	}, time.Now())
 	p.told.manifest = in.manifest
 	p.mu.Unlock()
 	p.reg, p.asked = reg, in.asked
 	return in.open(ctx)
 }
+
+// maxRun is how many outcomes of one key are applied together.
+const maxRun = 32
 
 // maxDecide bounds how long a plugin may have for a verdict on a stanza: the kernel takes no more.
 const maxDecide = 5 * time.Second

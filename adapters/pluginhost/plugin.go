@@ -261,8 +261,14 @@ func (p *plugin) settle(b *transport.Batch) {
 		p.todo, p.spare = p.spare, nil
 		r := &round{open: true}
 		p.mu.Unlock()
-		for i := range list {
-			p.do(b, r, &list[i])
+		for i := 0; i < len(list); {
+			n := run(list[i:])
+			if n > 1 {
+				p.applyRun(b, r, list[i:i+n])
+			} else {
+				p.do(b, r, &list[i])
+			}
+			i += n
 		}
 		clear(list)
 		r.mu.Lock()
@@ -340,6 +346,36 @@ func (p *plugin) apply(b *transport.Batch, r *round, a *wire.Action) {
 	// The plugin believes that it was done: its handler is to forget.
 	e.err = err
 	s.e.Owner.Apply(b, &extension.Outcome{Err: err}, func(error) { p.done(r, e) })
+}
+
+// run returns how many of the first actions are outcomes of one key; 1 if the first one is something else.
+func run(list []wire.Action) int {
+	n := 1
+	for n < len(list) && list[0].Kind == wire.ApplyOutcome && list[n].Kind == wire.ApplyOutcome && list[n].Item.Key == list[0].Item.Key {
+		n++
+	}
+	return n
+}
+
+// applyRun is apply for outcomes of one key, in order.
+func (p *plugin) applyRun(b *transport.Batch, r *round, list []wire.Action) {
+	all := make([]extension.Applied, len(list))
+	for i := range list {
+		a := &list[i]
+		s := a.Item.Source.(*source)
+		o, wrong := p.decode.Outcome(a.Outcome, s.e.Kind)
+		if wrong != nil {
+			o = &extension.Outcome{Err: wrong}
+		}
+		ticket := a.Ticket
+		all[i] = extension.Applied{Owner: s.e.Owner, Outcome: o, Done: func(err error) {
+			if wrong != nil && !errors.Is(err, extension.ErrConflict) && !errors.Is(err, extension.ErrUnavailable) {
+				err = wrong // the plugin believes that it was done
+			}
+			p.done(r, end{ticket: ticket, source: s, err: err})
+		}}
+	}
+	p.kernel.ApplyRun(b, all)
 }
 
 func (p *plugin) doneOf(r *round, e end) func(error) {

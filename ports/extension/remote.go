@@ -145,7 +145,7 @@ type Owner interface {
 	// times, ErrUnavailable for half a minute.
 	//
 	// Of one key, Apply is called for one event after the other, each behind the done
-	// of the one before. A stage handler's outcome is done when it was taken.
+	// of the one before; or see Kernel.ApplyRun. A stage handler's outcome is done when it was taken.
 	Apply(b *transport.Batch, o *Outcome, done func(err error))
 	// Fail says that there will be no outcome: ErrDown, ErrFull, or a *stanza.Error
 	// for the sender. It never waits. It is nothing at the end of an event.
@@ -167,12 +167,24 @@ type Outcome struct {
 	Effects func(h *Host) error
 }
 
+// Applied is an outcome for Kernel.ApplyRun: the Owner of its event, and what Owner.Apply is given.
+type Applied struct {
+	Owner   Owner
+	Outcome *Outcome
+	Done    func(err error)
+}
+
 // Kernel is what a Remote may ask of the kernel besides.
 type Kernel interface {
 	// Reader returns a Host for reading, on behalf of the extension: its effects are
 	// errors, or nothing where a call returns none. Calls may wait, as they do in
 	// handlers. What takes effect at once (Accounts, Archive.Expire) does so.
 	Reader() *Host
+	// ApplyRun is Owner.Apply for outcomes of one key that were said one after the other, in that
+	// order: those that write to archives alone are one commit. Each Done is called once, in order. Once
+	// one is given an error nothing of those behind it is applied, and they are given ErrConflict or
+	// ErrUnavailable.
+	ApplyRun(b *transport.Batch, run []Applied)
 	// Apply is Owner.Apply for effects that no event asked for, but of the key.
 	Apply(b *transport.Batch, key string, effects func(h *Host) error, done func(err error))
 	// NewIDs returns n IDs for rows of archives, in order. They are to be used soon: a

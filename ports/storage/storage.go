@@ -111,7 +111,9 @@ type Writes struct {
 }
 
 // Empty says that there is nothing to write.
-func (w *Writes) Empty() bool { return len(w.Ops) == 0 && len(w.Remove) == 0 && len(w.Rows) == 0 && len(w.Edits) == 0 }
+func (w *Writes) Empty() bool {
+	return len(w.Ops) == 0 && len(w.Remove) == 0 && len(w.Rows) == 0 && len(w.Edits) == 0
+}
 
 // Map is an ordered store of small values, by space, owner and key.
 type Map interface {

@@ -94,7 +94,7 @@ type tx struct {
 	removed []jid.JID // archives, in front of rows
 	rows    []storage.Row
 	edits   []storage.Edit // behind rows
-	first   []func() // in front of the answer
+	first   []func()       // in front of the answer
 	after   []func()
 	sends   int
 	err     error // of calls that return none
