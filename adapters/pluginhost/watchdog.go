@@ -42,6 +42,7 @@ func (p *plugin) look() {
 	p.mu.Unlock()
 	if t := p.trial; t != nil && now.After(t.until) {
 		p.trial = nil
+		p.sweep()
 	}
 }
 
