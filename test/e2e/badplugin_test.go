@@ -174,7 +174,7 @@ func TestBadPluginFloodsEffects(t *testing.T) {
 	s := withBad(t, "", "")
 	s.meanwhile(t, func() {
 		s.wantError(t, s.ask("bad", "flood of effects"), "resource-constraint")
-		wantLog(t, s.Server, `"bad"`, "an outcome was not applied", "a handler may send 1000 stanzas")
+		wantLog(t, s.Server, `"bad"`, "an outcome was not applied", "a handler may send 4000 stanzas")
 		s.wantEcho(t, "bad")
 		s.wantState(t, "bad", "ready")
 	})
