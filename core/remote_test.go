@@ -526,3 +526,35 @@ func TestRemoteTimersAndReplies(t *testing.T) {
 		x.none(t)
 	})
 }
+
+// Timers and requests may name the ordering key of what comes of them.
+func TestRemoteOrderingKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &elsewhere{}
+		w := newWorld(t, with(rooms(x)))
+		w.login("romeo@example.test/x", "").send(fmt.Sprintf(toRoom, 1))
+		ask := stanza.New(stanza.Header{Kind: stanza.IQ, Type: stanza.Get, From: jid.MustParse("rooms.example.test"), To: jid.MustParse("romeo@example.test/x")}, stanza.El("urn:y", "q"))
+		if err := apply(x.next(t), &extension.Outcome{Effects: func(h *extension.Host) error {
+			long := strings.Repeat("k", 8193)
+			for _, err := range []error{h.Timers.SetFor(long, "a", time.Second, nil), h.Stanzas.RequestFor(long, ask, time.Second, nil)} {
+				if !errors.Is(err, extension.ErrBound) {
+					t.Error(err)
+				}
+			}
+			return errors.Join(h.Timers.SetFor("one", "a", time.Second, nil), h.Timers.SetFor("", "b", 2*time.Second, nil), h.Stanzas.RequestFor("two", ask, 3*time.Second, nil))
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		for _, want := range []string{"one", "room@rooms.example.test", "two"} {
+			e := x.next(t)
+			if e.Key != want {
+				t.Errorf("%s, want %s: %+v", e.Key, want, e)
+			}
+			if err := apply(e, &extension.Outcome{}); err != nil {
+				t.Error(err)
+			}
+		}
+		x.none(t)
+	})
+}

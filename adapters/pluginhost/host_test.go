@@ -103,6 +103,9 @@ func (s *sends) Send(x *stanza.Stanza) error {
 func (s *sends) Precede(*stanza.Stanza) error                        { return nil }
 func (s *sends) SendAs(jid.JID, *stanza.Stanza) error                { return nil }
 func (s *sends) Request(*stanza.Stanza, time.Duration, []byte) error { return nil }
+func (s *sends) RequestFor(string, *stanza.Stanza, time.Duration, []byte) error {
+	return nil
+}
 
 // result is the end of an event.
 type result struct {

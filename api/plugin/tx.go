@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/api/plugin/codec"
+	"github.com/hexmpp/hexmpp/api/plugin/wire"
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/extension/overlay"
@@ -157,13 +158,28 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 }
 
 func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	return x.RequestFor("", s, timeout, state)
+}
+
+// checkOrder says whether something can be an ordering key.
+func checkOrder(order string) error {
+	if len(order) > wire.MaxKeyBytes {
+		return fmt.Errorf("%w: an ordering key has at most %d bytes, this one %d", extension.ErrBound, wire.MaxKeyBytes, len(order))
+	}
+	return nil
+}
+
+func (x stanzas) RequestFor(order string, s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	if err := checkOrder(order); err != nil {
+		return err
+	}
 	if s == nil || s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || x.t.p.reg.Reply == nil {
 		return errors.New("plugin: a request is an iq of type get or set, of an extension with a Reply handler")
 	}
 	if len(state) > maxState || timeout <= 0 || timeout > maxRequestTime {
 		return fmt.Errorf("%w: a request has at most %d bytes of state and waits at most %v", extension.ErrBound, maxState, maxRequestTime)
 	}
-	return x.count(func() error { return x.t.others.Request(s, timeout, slices.Clone(state)) })
+	return x.count(func() error { return x.t.others.RequestFor(order, s, timeout, slices.Clone(state)) })
 }
 
 // store implements extension.Store.
@@ -219,10 +235,17 @@ func (x store) Swap(owner jid.JID, key string, value []byte, revision uint64) {
 type timers struct{ t *tx }
 
 func (x timers) Set(key string, d time.Duration, state []byte) error {
+	return x.SetFor("", key, d, state)
+}
+
+func (x timers) SetFor(order, key string, d time.Duration, state []byte) error {
+	if err := checkOrder(order); err != nil {
+		return err
+	}
 	if len(state) > maxState {
 		return fmt.Errorf("%w: a timer has at most %d bytes of state", extension.ErrBound, maxState)
 	}
-	return x.t.others.Set(key, d, slices.Clone(state))
+	return x.t.others.SetFor(order, key, d, slices.Clone(state))
 }
 
 func (x timers) Cancel(key string) { x.t.others.Cancel(key) }

@@ -168,6 +168,14 @@ func (t *timer) stop() {
 }
 
 func (x timersOf) Set(key string, d time.Duration, state []byte) error {
+	return x.SetFor("", key, d, state)
+}
+
+func (x timersOf) SetFor(order, key string, d time.Duration, state []byte) error {
+	order, err := x.t.order(order)
+	if err != nil {
+		return err
+	}
 	if x.t.g.Reg.Timer == nil && !x.t.g.Elsewhere() {
 		return fmt.Errorf("host: %s has no Timer handler", x.t.g.Reg.Name)
 	}
@@ -179,7 +187,7 @@ func (x timersOf) Set(key string, d time.Duration, state []byte) error {
 	}
 	x.t.timers++
 	x.t.later(func(*transport.Batch) transport.Wait {
-		x.t.g.setTimer(timerKey{x.t.g, key}, max(0, d), state, x.t.key)
+		x.t.g.setTimer(timerKey{x.t.g, key}, max(0, d), state, order)
 		return nil
 	})
 	return nil

@@ -66,8 +66,12 @@ func (readOnly) Send(*stanza.Stanza) error                           { return er
 func (readOnly) Precede(*stanza.Stanza) error                        { return errReadOnly }
 func (readOnly) SendAs(jid.JID, *stanza.Stanza) error                { return errReadOnly }
 func (readOnly) Request(*stanza.Stanza, time.Duration, []byte) error { return errReadOnly }
-func (readOnly) Set(string, time.Duration, []byte) error             { return errReadOnly }
-func (readOnly) Cancel(string)                                       {}
+func (readOnly) RequestFor(string, *stanza.Stanza, time.Duration, []byte) error {
+	return errReadOnly
+}
+func (readOnly) SetFor(string, string, time.Duration, []byte) error { return errReadOnly }
+func (readOnly) Set(string, time.Duration, []byte) error            { return errReadOnly }
+func (readOnly) Cancel(string)                                      {}
 
 type readStore struct{ store }
 

@@ -142,8 +142,30 @@ func (x stanzas) SendAs(account jid.JID, s *stanza.Stanza) error {
 	return nil
 }
 
+// maxOrder bounds an ordering key.
+const maxOrder = 8192
+
+// order returns the ordering key of what comes of a handler's call that names one.
+func (t *tx) order(named string) (string, error) {
+	switch {
+	case named == "":
+		return t.key, nil
+	case len(named) > maxOrder:
+		return "", fmt.Errorf("%w: an ordering key has at most %d bytes, this one %d", extension.ErrBound, maxOrder, len(named))
+	}
+	return named, nil
+}
+
 func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	return x.RequestFor("", s, timeout, state)
+}
+
+func (x stanzas) RequestFor(order string, s *stanza.Stanza, timeout time.Duration, state []byte) error {
 	t, g := x.t, x.t.g
+	order, err := t.order(order)
+	if err != nil {
+		return err
+	}
 	if s == nil || s.Kind != stanza.IQ || s.Type != stanza.Get && s.Type != stanza.Set || g.Reg.Reply == nil && !g.Elsewhere() {
 		return errors.New("host: a request is an iq of type get or set, of an extension with a Reply handler")
 	}
@@ -167,7 +189,7 @@ func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) 
 		return fmt.Errorf("%w: an extension has at most %d requests under way", extension.ErrBound, maxRequests)
 	}
 	t.requests++
-	t.later(func(b *transport.Batch) transport.Wait { return g.request(b, s, timeout, state, t.key) })
+	t.later(func(b *transport.Batch) transport.Wait { return g.request(b, s, timeout, state, order) })
 	return nil
 }
 

@@ -61,6 +61,10 @@ type Stanzas interface {
 	// state (at most 4 KiB). ErrBound when too many are under way (10,000). What is under
 	// way when the server stops has no Reply.
 	Request(s *stanza.Stanza, timeout time.Duration, state []byte) error
+	// RequestFor is a Request whose Reply is an event of another ordering key (at most 8,192
+	// bytes) than the handler's; "" is the handler's. It matters where handlers run by
+	// ordering keys, see Registration.Forget.
+	RequestFor(order string, s *stanza.Stanza, timeout time.Duration, state []byte) error
 }
 
 // Reply is the answer to a Request.
@@ -143,6 +147,9 @@ type Timers interface {
 	// Set makes a Timer event of this key after d; it replaces one of the same
 	// key. ErrBound when too many are set (100,000).
 	Set(key string, d time.Duration, state []byte) error
+	// SetFor is a Set whose Timer is an event of another ordering key than the handler's, see
+	// RequestFor.
+	SetFor(order, key string, d time.Duration, state []byte) error
 	Cancel(key string)
 }
 

@@ -163,7 +163,7 @@ type Outcome struct {
 	// Effects asks a Host for what the handler asked for, in its order, and returns
 	// the first error. It waits for nothing, and reads nothing: the Host has nothing to
 	// read. nil: it asked for nothing. Answers to its requests, and its timers, are
-	// events of the same key.
+	// events of the same key, unless it named another.
 	Effects func(h *Host) error
 }
 

@@ -77,9 +77,17 @@ func (x *Effects) SendAs(account jid.JID, s *stanza.Stanza) error {
 
 // Request is extension.Stanzas.Request.
 func (x *Effects) Request(s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	return x.RequestFor("", s, timeout, state)
+}
+
+// RequestFor is extension.Stanzas.RequestFor.
+func (x *Effects) RequestFor(order string, s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	if err := text("request.key", order); err != nil {
+		return err
+	}
 	m, err := needStanza(s)
 	if err == nil {
-		x.add(&pluginv1.Effect{What: &pluginv1.Effect_Request{Request: &pluginv1.SendRequest{Stanza: m, TimeoutMs: millis(timeout), State: state}}})
+		x.add(&pluginv1.Effect{What: &pluginv1.Effect_Request{Request: &pluginv1.SendRequest{Stanza: m, TimeoutMs: millis(timeout), State: state, Key: order}}})
 	}
 	return in("request.stanza", err)
 }
@@ -141,10 +149,15 @@ func (x *Effects) Replace(owner jid.JID, id uint64, xml string) {
 
 // Set is extension.Timers.Set.
 func (x *Effects) Set(key string, d time.Duration, state []byte) error {
-	if err := text("set_timer.key", key); err != nil {
+	return x.SetFor("", key, d, state)
+}
+
+// SetFor is extension.Timers.SetFor.
+func (x *Effects) SetFor(order, key string, d time.Duration, state []byte) error {
+	if err := texts("set_timer", []string{order, key}); err != nil {
 		return err
 	}
-	x.add(&pluginv1.Effect{What: &pluginv1.Effect_SetTimer{SetTimer: &pluginv1.SetTimer{Key: key, AfterMs: millis(d), State: state}}})
+	x.add(&pluginv1.Effect{What: &pluginv1.Effect_SetTimer{SetTimer: &pluginv1.SetTimer{Key: key, AfterMs: millis(d), State: state, OrderingKey: order}}})
 	return nil
 }
 
@@ -333,10 +346,10 @@ func (l *Limits) sendRequest(m *pluginv1.SendRequest) (effect, error) {
 		return nil, in("stanza", err)
 	}
 	timeout, err := duration("timeout_ms", m.GetTimeoutMs())
-	if err == nil && m.Key != "" {
-		err = in("key", ErrNotYet)
-	}
 	state := m.GetState()
+	if order := m.GetKey(); order != "" {
+		return func(h *extension.Host) error { return h.Stanzas.RequestFor(order, s, timeout, state) }, err
+	}
 	return func(h *extension.Host) error { return h.Stanzas.Request(s, timeout, state) }, err
 }
 
@@ -368,10 +381,10 @@ func write(m *pluginv1.Write) (effect, error) {
 
 func setTimer(m *pluginv1.SetTimer) (effect, error) {
 	d, err := duration("after_ms", m.GetAfterMs())
-	if err == nil && m.GetOrderingKey() != "" {
-		err = in("ordering_key", ErrNotYet)
-	}
 	key, state := m.GetKey(), m.GetState()
+	if order := m.GetOrderingKey(); order != "" {
+		return func(h *extension.Host) error { return h.Timers.SetFor(order, key, d, state) }, err
+	}
 	return func(h *extension.Host) error { return h.Timers.Set(key, d, state) }, err
 }
 

@@ -20,6 +20,10 @@ func (r recStanzas) Request(s *stanza.Stanza, d time.Duration, state []byte) err
 	return r.note("Request", s, d, string(state))
 }
 
+func (r recStanzas) RequestFor(order string, s *stanza.Stanza, d time.Duration, state []byte) error {
+	return r.note("RequestFor", order, s, d, string(state))
+}
+
 func (r recStore) Get(_ context.Context, owner jid.JID, key string) (extension.Entry, bool, error) {
 	err := r.note("Get", owner, key)
 	e, ok := got(r.entries, key)
@@ -87,6 +91,9 @@ func (r recArchive) Expire(_ context.Context, before time.Time, limit int) (int,
 
 func (r recTimers) Set(k string, d time.Duration, state []byte) error {
 	return r.note("Set", k, d, string(state))
+}
+func (r recTimers) SetFor(order, k string, d time.Duration, state []byte) error {
+	return r.note("SetFor", order, k, d, string(state))
 }
 func (r recTimers) Cancel(k string) { _ = r.note("Cancel", k) }
 

@@ -204,7 +204,13 @@ var calls = map[string]func(h *extension.Host) error{
 		h.Archive.Replace(room, 7, "<message xmlns='jabber:client'/>")
 		return nil
 	},
-	"Timers.Set":    func(h *extension.Host) error { return h.Timers.Set("t", 1500*time.Millisecond, []byte("s")) },
+	"Timers.Set": func(h *extension.Host) error { return h.Timers.Set("t", 1500*time.Millisecond, []byte("s")) },
+	"Timers.SetFor": func(h *extension.Host) error {
+		return h.Timers.SetFor("room", "t", 1500*time.Millisecond, []byte("s"))
+	},
+	"Stanzas.RequestFor": func(h *extension.Host) error {
+		return h.Stanzas.RequestFor("room", ask(), 30*time.Second, []byte{0, 1})
+	},
 	"Timers.Cancel": func(h *extension.Host) error { h.Timers.Cancel("t"); return nil },
 	"Memory.Put":    func(h *extension.Host) error { return h.Memory.Put("m", []byte("v")) },
 	"Memory.Delete": func(h *extension.Host) error { h.Memory.Delete("m"); return nil },

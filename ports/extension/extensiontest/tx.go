@@ -218,6 +218,11 @@ func (x stanzas) Request(s *stanza.Stanza, timeout time.Duration, state []byte) 
 	return nil
 }
 
+// RequestFor is Request: events come one after the other here.
+func (x stanzas) RequestFor(_ string, s *stanza.Stanza, timeout time.Duration, state []byte) error {
+	return x.Request(s, timeout, state)
+}
+
 // timers implements extension.Timers.
 type timers struct{ t *tx }
 
@@ -235,6 +240,11 @@ func (x timers) Set(key string, d time.Duration, state []byte) error {
 		h.timers[key] = timer{h.now.Add(max(0, d)), state}
 	})
 	return nil
+}
+
+// SetFor is Set, see RequestFor.
+func (x timers) SetFor(_, key string, d time.Duration, state []byte) error {
+	return x.Set(key, d, state)
 }
 
 func (x timers) Cancel(key string) {
