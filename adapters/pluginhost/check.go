@@ -40,7 +40,7 @@ const maxChecks = 4
 func (p *plugin) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.conf.Limits.StartTime)
 	defer cancel()
-	in, err := p.start(ctx, p.conf.Command)
+	in, err := p.start(ctx, p.configured())
 	if err == nil {
 		in.kill()
 		return nil

@@ -39,6 +39,10 @@ type Options struct {
 	// be sent on.
 	XML     xmlstream.Limits
 	Plugins []Plugin
+	// Files returns what holds now in the place of Plugin.Files: it is called at a reload, so that
+	// a program whose SHA-256 is configured can be replaced while the server runs. nil: what held at
+	// the start.
+	Files func(name string) (map[string]string, error)
 }
 
 // Plugin is what the configuration says of a plugin.

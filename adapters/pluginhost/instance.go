@@ -39,6 +39,7 @@ type instance struct {
 	manifest *pluginv1.Manifest
 	reg      *extension.Registration // what the manifest claims
 	asked    []int                   // for each of reg.Components, which one of the manifest it is
+	files    map[string]string       // that were configured when it was started
 	shards   int
 	wake     []chan struct{} // of the writers
 
@@ -68,10 +69,10 @@ func (in *instance) fail(err error) {
 
 // start starts a process and asks it what it is. What the process is given, and for how
 // long it may take, ends with ctx.
-func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, error) {
+func (p *plugin) start(ctx context.Context, v version) (*instance, error) {
 	l := p.conf.Limits
 	proc, err := p.host.runner.Start(ctx, runner.Spec{
-		Name: p.conf.Name, Command: command, Folder: p.conf.Folder, Files: p.conf.Files,
+		Name: p.conf.Name, Command: v.command, Folder: p.conf.Folder, Files: v.files,
 		Memory: l.Memory, MemoryKey: p.conf.MemoryKey,
 		Handshake: cookie, Versions: []int{handshake.Version}, StartTimeout: l.StartTime, Lines: l.LogLines, Log: p.ring,
 		DialOptions: []grpc.DialOption{
@@ -91,7 +92,7 @@ func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, 
 		}
 		p.mu.Unlock()
 	}
-	in := &instance{p: p, proc: proc, client: pluginv1.NewPluginClient(proc.Conn()), failed: make(chan struct{}), alive: make(chan struct{})}
+	in := &instance{p: p, proc: proc, files: v.files, client: pluginv1.NewPluginClient(proc.Conn()), failed: make(chan struct{}), alive: make(chan struct{})}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	if err := in.describe(ctx); err != nil {
 		in.kill()
@@ -103,7 +104,7 @@ func (p *plugin) start(ctx context.Context, command runner.Command) (*instance, 
 // version is what it runs.
 func (in *instance) version() version {
 	command, exact := in.proc.Again()
-	return version{command, exact, in.manifest.Version}
+	return version{command, exact, in.manifest.Version, in.files}
 }
 
 // describe asks for the manifest and checks it.

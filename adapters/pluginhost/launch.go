@@ -23,7 +23,7 @@ import (
 func (p *plugin) first(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.conf.Limits.StartTime)
 	defer cancel()
-	in, err := p.start(ctx, p.conf.Command)
+	in, err := p.start(ctx, p.configured())
 	if err == nil {
 		err = p.firstConfigure(ctx, in)
 	}
@@ -153,11 +153,16 @@ func (p *plugin) stranger(domain string) string {
 	return ""
 }
 
+// configured is what the server is started with.
+func (p *plugin) configured() version {
+	return version{command: p.conf.Command, files: p.conf.Files}
+}
+
 // onDisk is the program that is there now.
-func (p *plugin) onDisk() runner.Command {
+func (p *plugin) onDisk(files map[string]string) version {
 	c := p.conf.Command
 	c.OnDisk = c.Self
-	return c
+	return version{command: c, files: files}
 }
 
 // sweep lets go of the programs that won't be started again.
@@ -184,23 +189,30 @@ func (p *plugin) launch(fresh bool, reply chan error) {
 	if reply != nil {
 		p.pending.reply = append(p.pending.reply, reply)
 	}
-	program := p.runs.command
-	if fresh {
-		program = p.onDisk()
-	}
+	program := p.runs
 	p.work.Go(func() {
 		defer cancel()
-		in, err := p.prepare(ctx, program)
+		in, err := p.prepare(ctx, program, fresh)
 		p.launched <- launched{in, err}
 	})
 }
 
 // prepare starts a process that can take over: on standby, configured, and well.
-func (p *plugin) prepare(ctx context.Context, program runner.Command) (*instance, error) {
+func (p *plugin) prepare(ctx context.Context, program version, fresh bool) (*instance, error) {
+	if fresh {
+		files := p.conf.Files
+		if read := p.host.options.Files; read != nil {
+			var err error
+			if files, err = read(p.conf.Name); err != nil {
+				return nil, err
+			}
+		}
+		program = p.onDisk(files)
+	}
 	in, err := p.start(ctx, program)
 	if errors.Is(err, runner.ErrChanged) {
 		p.log.Warn("the plugin is started from what is on the disk now", zap.Error(err))
-		in, err = p.start(ctx, p.onDisk())
+		in, err = p.start(ctx, p.onDisk(program.files))
 	}
 	if err != nil {
 		return nil, err

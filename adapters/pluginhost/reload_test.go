@@ -4,6 +4,7 @@ package pluginhost
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -467,4 +468,51 @@ func TestMemoryRevision(t *testing.T) {
 			return slices.ContainsFunc(r.host.plugins[0].ring.Last(200), func(e runner.Entry) bool { return e.Message == want })
 		})
 	}
+}
+
+// TestPinnedReload: a program whose digest is configured is replaced by one whose digest is
+// configured now; the version of before has its own, also when it is back.
+func TestPinnedReload(t *testing.T) {
+	r := newRig(t, "")
+	r.times.backoff = time.Millisecond
+	install := r.outsider()
+	program := r.conf.Command.Path
+	digest := func() map[string]string {
+		t.Helper()
+		b, err := os.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string]string{program: fmt.Sprintf("%x", sha256.Sum256(b))}
+	}
+	install("1")
+	r.conf.Files = digest()
+	configured := r.conf.Files
+	var wrong error
+	r.opts.Files = func(name string) (map[string]string, error) {
+		if name != "raw" {
+			t.Error(name)
+		}
+		return configured, wrong
+	}
+	r.start()
+	install("2")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err == nil || !strings.Contains(err.Error(), "has SHA-256") {
+		t.Error(err)
+	}
+	wrong = errors.New("line 7 is wrong")
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); !errors.Is(err, wrong) {
+		t.Error(err)
+	}
+	r.again() // what ran, and is pinned
+	r.expect("version", "1")
+	configured, wrong = digest(), nil
+	if err := r.host.ReloadPlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	for range trialCrashes {
+		r.expect("version", "2")
+		r.again()
+	}
+	r.expect("version", "1")
 }

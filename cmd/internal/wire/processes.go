@@ -55,7 +55,29 @@ func hostOptions(c *config.Config, version string, list []pluginhost.Plugin) plu
 	return pluginhost.Options{
 		Domains: c.Domains, Version: version, Data: filepath.Join(c.Data, "plugins"), Plugins: list,
 		Guard: runner.Command{Self: true, Args: []string{GuardCommand}}, XML: pluginXML(c.Limits),
+		Files: func(name string) (map[string]string, error) { return filesNow(c, name) },
 	}
+}
+
+// filesNow reads the file of the configuration again, for the files of a plugin that has a
+// program of its own.
+func filesNow(c *config.Config, name string) (map[string]string, error) {
+	was := c.Plugins[name]
+	if was == nil { // it is an extension
+		return nil, nil
+	}
+	if c.File == "" || len(was.Command) == 0 {
+		return was.Files, nil
+	}
+	now, err := config.Load(c.File)
+	if err != nil {
+		return nil, fmt.Errorf("its files are read from the configuration, which can't be: %w", err)
+	}
+	p := now.Plugins[name]
+	if p == nil {
+		return nil, fmt.Errorf("the configuration %s has no plugin %s any more: disable it, or restart the server", c.File, name)
+	}
+	return p.Files, nil
 }
 
 // CheckProcesses starts what is configured to run in a process of its own, asks it what it is,

@@ -411,6 +411,37 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
+// TestFilesNow: digests of a plugin's files are read again from the file of the configuration.
+func TestFilesNow(t *testing.T) {
+	text := func(digit, more string) string {
+		return "plugins:\n  x: {command: ./x, files: {./x: " + strings.Repeat(digit, 64) + "}}\n" + more
+	}
+	o, _, _ := setup(t, text("0", ""))
+	x := filepath.Join(filepath.Dir(o.Config.File), "x")
+	write := func(text string) {
+		if err := os.WriteFile(o.Config.File, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text("1", ""))
+	if files, err := filesNow(o.Config, "x"); err != nil || files[x] != strings.Repeat("1", 64) {
+		t.Errorf("%v, %v", files, err)
+	}
+	write(text("1", "nonsense: 1\n"))
+	if _, err := filesNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), ":3: ") {
+		t.Error(err)
+	}
+	write("plugins: {}\n")
+	if _, err := filesNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), "no plugin x any more") {
+		t.Error(err)
+	}
+	for _, name := range []string{"announce", "vcard"} { // these are of the server's program
+		if files, err := filesNow(o.Config, name); err != nil || len(files) > 0 {
+			t.Errorf("%v, %v", files, err)
+		}
+	}
+}
+
 // TestLocated: what a plugin finds wrong in its configuration has the line of the file.
 func TestLocated(t *testing.T) {
 	o, _, _ := setup(t, "plugins:\n  x:\n    command: /x\n    options:\n      rooms:\n        max: many\n")
