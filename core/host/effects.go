@@ -68,7 +68,7 @@ type verdict struct {
 // time.
 func (fx *Effects) Consult(ctx context.Context, g *Guest, e *Event, most time.Duration, check func(*extension.Verdict) error) (taken bool, v extension.Verdict, err error) {
 	decided := make(chan verdict, 1)
-	e.verdict = decided
+	e.verdict = func(d verdict) { decided <- d }
 	if err := g.Dispatch(e, e.Envelope.Origin); err != nil {
 		return false, v, err
 	}
@@ -82,18 +82,70 @@ func (fx *Effects) Consult(ctx context.Context, g *Guest, e *Event, most time.Du
 	case <-ctx.Done():
 		d = e.giveUp(decided)
 	}
+	v, err = fx.keep(e, &d, check)
+	return true, v, err
+}
+
+// keep keeps what comes with a verdict.
+func (fx *Effects) keep(e *Event, d *verdict, check func(*extension.Verdict) error) (v extension.Verdict, err error) {
 	if d.err != nil {
-		return true, v, d.err
+		return v, d.err
 	}
 	v = d.outcome.Verdict
 	if err := check(&v); err != nil {
-		g.Reg.Remote.Reset(e.Key)
-		return true, v, err
+		e.g.Reg.Remote.Reset(e.Key)
+		return v, err
 	}
-	if !d.tx.empty() || len(d.tx.after) > 0 {
+	if d.asks() {
 		fx.txs = append(fx.txs, &staged{tx: d.tx})
 	}
-	return true, v, nil
+	return v, nil
+}
+
+// asks says that the handler asked for something besides its verdict.
+func (d *verdict) asks() bool { return d.tx != nil && (!d.tx.empty() || len(d.tx.after) > 0) }
+
+// errNoVerdict is what becomes of an event whose verdict is not waited for any longer.
+var errNoVerdict = fmt.Errorf("%w: no verdict in time", extension.ErrLate)
+
+// Question asks a stage handler that runs elsewhere for its verdict, and holds no
+// goroutine meanwhile.
+type Question struct {
+	Event Event
+	d     verdict
+}
+
+// Put dispatches the event. Behind most, at the latest, decided is called, once, by any
+// goroutine: it must not wait. It is not called after an error: the guest has not taken
+// the event.
+func (q *Question) Put(g *Guest, most time.Duration, decided func()) error {
+	q.Event.verdict = func(d verdict) {
+		q.d = d
+		decided()
+	}
+	if err := g.Dispatch(&q.Event, q.Event.Envelope.Origin); err != nil {
+		return err
+	}
+	q.Event.Within(most)
+	return nil
+}
+
+// Err says why there is no verdict, when decided was called.
+func (q *Question) Err() error { return q.d.err }
+
+// Asks says, then, that the handler asked for something besides its verdict.
+func (q *Question) Asks() bool { return q.d.asks() }
+
+// Void says that the verdict is not used, nor is what was asked for with it.
+func (q *Question) Void() {
+	if q.Asks() {
+		q.Event.g.Reg.Remote.Reset(q.Event.Key)
+	}
+}
+
+// Decided is what Consult returns of a verdict, when decided was called.
+func (fx *Effects) Decided(q *Question, check func(*extension.Verdict) error) (extension.Verdict, error) {
+	return fx.keep(&q.Event, &q.d, check)
 }
 
 // giveUp waits no longer for a verdict, unless it is there.
@@ -102,10 +154,9 @@ func (e *Event) giveUp(decided <-chan verdict) verdict {
 		return <-decided
 	}
 	h := e.g.hosts
-	err := fmt.Errorf("%w: no verdict in time", extension.ErrLate)
-	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), err)
+	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), errNoVerdict)
 	e.ended(new(transport.Batch)) // nobody is told of that
-	return verdict{err: err}
+	return verdict{err: errNoVerdict}
 }
 
 // Void says that what was asked for is not done. Handlers that run elsewhere are

@@ -52,7 +52,7 @@ type Event struct {
 
 	g       *Guest
 	view    view
-	verdict chan<- verdict // of a stage handler: takes the outcome instead
+	verdict func(verdict) // of a stage handler: takes the outcome instead
 
 	mu        sync.Mutex // guards what follows
 	state     eventState
@@ -136,9 +136,13 @@ func (e *Event) Expire() {
 	}
 	e.state = over
 	e.mu.Unlock()
-	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), errTimeout)
+	err := error(errTimeout)
+	if e.verdict != nil {
+		err = errNoVerdict
+	}
+	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
 	var b transport.Batch
-	e.tell(&b, true, errTimeout, nil)
+	e.tell(&b, true, err, nil)
 }
 
 // errTimeout is the answer to what takes too long.
@@ -192,7 +196,7 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 		}
 		e.fail(b, false, fmt.Errorf("%w: %w", told, err), done)
 	case e.verdict != nil:
-		e.verdict <- verdict{o, t, nil}
+		e.verdict(verdict{o, t, nil})
 		e.concluded(b)
 		done(nil)
 	case t.empty():
@@ -291,7 +295,7 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	var w transport.Wait
 	switch {
 	case e.verdict != nil:
-		e.verdict <- verdict{err: err}
+		e.verdict(verdict{err: err})
 	case e.Answer != nil && !e.unanswered(err):
 		w = e.Answer(b, nil, senderError(err))
 	case e.Answer == nil && e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):

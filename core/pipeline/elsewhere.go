@@ -40,15 +40,18 @@ func (h *handler) tell(w *Passage, place int) {
 
 // event is the stanza as it is by now.
 func (h *handler) event(w *Passage, key string) *host.Event {
-	e := &host.Event{RemoteEvent: extension.RemoteEvent{
-		Kind: extension.Staged, Handler: h.index, Key: key, Envelope: w.Envelope,
-	}}
+	e := &host.Event{}
+	h.fill(w, e, key)
+	return e
+}
+
+func (h *handler) fill(w *Passage, e *host.Event, key string) {
+	e.RemoteEvent = extension.RemoteEvent{Kind: extension.Staged, Handler: h.index, Key: key, Envelope: w.Envelope}
 	for _, key := range h.guest.Reg.Residents {
 		if entry, ok := w.Resident.Get(h.guest.Reg.Name, key); ok {
 			e.Residents = append(e.Residents, entry)
 		}
 	}
-	return e
 }
 
 // errNoVerdict: the handler's policy says what becomes of the stanza. It is in no log:
@@ -57,18 +60,20 @@ var errNoVerdict = stanza.Err(stanza.InternalServerError, "")
 
 // consult waits for a handler's verdict, and returns it as call does.
 func (h *handler) consult(ctx context.Context, w *Passage) (v extension.Verdict, changed *stanza.Stanza, err error) {
+	if a := w.Asked; a != nil {
+		if w.answered(h) {
+			w.Asked = nil
+			return h.use(w, a)
+		}
+		w.Asked = nil
+		a.question.Void()
+	}
 	if !h.breaker.Enter(h.guest.Now()) {
 		h.guest.Skipped()
 		return v, nil, errNoVerdict
 	}
-	e := h.event(w, host.VerdictKey(w.Envelope.Account))
-	if e.Deadline = h.Deadline; e.Deadline == 0 {
-		e.Deadline = usualDeadline
-	}
-	most := e.Deadline + grace
-	if h.Policy == extension.Open {
-		e.AtOnce, most = true, 2*e.Deadline+time.Second // it may wait behind others of its key
-	}
+	e := &host.Event{}
+	most := h.pose(w, e)
 	taken, v, err := w.Effects.Consult(ctx, h.guest, e, most, func(v *extension.Verdict) error {
 		changed = change(w.Envelope.Stanza, v)
 		return h.check(w, v, changed)
@@ -77,18 +82,42 @@ func (h *handler) consult(ctx context.Context, w *Passage) (v extension.Verdict,
 		h.breaker.Quit()
 		return v, nil, errNoVerdict
 	}
-	missed := errors.Is(err, extension.ErrDown)
+	h.note(err)
+	if unanswered(err) {
+		return v, nil, errNoVerdict
+	}
+	return v, changed, err
+}
+
+// pose makes the event by which the handler is asked, and returns how long its verdict is
+// waited for at most.
+func (h *handler) pose(w *Passage, e *host.Event) (most time.Duration) {
+	h.fill(w, e, host.VerdictKey(w.Envelope.Account))
+	if e.Deadline = h.Deadline; e.Deadline == 0 {
+		e.Deadline = usualDeadline
+	}
+	if h.Policy == extension.Open {
+		e.AtOnce = true
+		return 2*e.Deadline + time.Second // it may wait behind others of its key
+	}
+	return e.Deadline + grace
+}
+
+// note notes whether there was a verdict, or why not.
+func (h *handler) note(err error) {
+	missed, late := errors.Is(err, extension.ErrDown), errors.Is(err, extension.ErrLate)
 	if missed {
 		h.guest.Missed()
 	}
-	switch late := errors.Is(err, extension.ErrLate); {
+	switch {
 	case missed && !late: // its process died: nobody waited, and nobody waits for the next one
 		h.breaker.Quit()
 	case h.breaker.Leave(h.guest.Now(), late):
 		h.guest.Broke(late)
 	}
-	if missed || errors.Is(err, extension.ErrFull) {
-		return v, nil, errNoVerdict
-	}
-	return v, changed, err
+}
+
+// unanswered says that there is no verdict, and that this is counted, not logged.
+func unanswered(err error) bool {
+	return errors.Is(err, extension.ErrDown) || errors.Is(err, extension.ErrFull)
 }

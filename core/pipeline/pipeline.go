@@ -21,6 +21,7 @@ import (
 type Pipeline struct {
 	table    [Fanout + 1][stanza.IQ + 1][]handler
 	resident [Fanout + 1][stanza.IQ + 1]bool // some handler may read what is resident
+	deciders [Fanout + 1][stanza.IQ + 1]int  // how many handlers decide elsewhere
 	memory   Memory
 }
 
@@ -44,6 +45,7 @@ type handler struct {
 	mark    string        // full name of Match.Mark
 	index   int           // in the list of its registration
 	breaker *host.Breaker // of a handler that decides elsewhere
+	ahead   *ahead        // of it: see Ask
 }
 
 // New compiles the stage handlers of guests in the given order. Every handler
@@ -81,7 +83,7 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 		any = true
 		entry := handler{guest: g, StageHandler: h, index: i}
 		if g.Elsewhere() && h.Class == extension.Decide {
-			entry.breaker = &host.Breaker{}
+			entry.breaker, entry.ahead = &host.Breaker{}, newAhead()
 		}
 		if h.Match.Mark != "" {
 			entry.mark = g.MarkName(h.Match.Mark)
@@ -100,6 +102,9 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 
 func (p *Pipeline) enter(stage extension.Stage, kind stanza.Kind, h handler) {
 	p.table[stage][kind] = append(p.table[stage][kind], h)
+	if h.breaker != nil {
+		p.deciders[stage][kind]++
+	}
 	p.resident[stage][kind] = p.resident[stage][kind] || stage != extension.Write && len(h.guest.Reg.Residents) > 0
 }
 
@@ -153,6 +158,7 @@ type Passage struct {
 	Resident *host.Resident     // of Envelope.Account; nil: see Missing
 	Marks    []string           // Write: of the session
 	Told     Told               // who observes elsewhere, and was told; it outlives a Run
+	Asked    *Asked             // of whom was asked ahead, until Run has used the verdict; it outlives a Run that has not
 
 	// What comes of it.
 	Outcome Outcome
@@ -193,7 +199,7 @@ func (p *Pipeline) run(ctx context.Context, w *Passage, waits bool) {
 		case h.Class == extension.Observe:
 			h.tell(w, i)
 			continue
-		case !waits && !h.breaker.Open(h.guest.Now()):
+		case !waits && !w.answered(h) && !h.breaker.Open(h.guest.Now()):
 			w.Outcome = Waits
 			return
 		default:

@@ -88,6 +88,15 @@ type ended func(b *transport.Batch, err error) transport.Wait
 
 func (r *Router) pass(b *transport.Batch, p *passage) transport.Wait {
 	p.original = p.Envelope.Stanza
+	if p.way.ours() && !p.unwanted {
+		if out := p.way.ahead(); r.mayAsk(p, out) {
+			return r.askAhead(b, p)
+		} else if out > 0 { // its handlers run behind those of what is before it
+			return r.alone(p, r.Hosts.Own(func(ctx context.Context) {
+				transport.Run(ctx, func(b *transport.Batch) transport.Wait { return r.pass(b, p) })
+			}))
+		}
+	}
 	if !p.unwanted {
 		r.Pipeline.Run(&p.Passage)
 	}

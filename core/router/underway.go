@@ -31,6 +31,15 @@ func (x *Way) ours() bool { return x != nil && x.Session != nil }
 // busy says whether others of the same session have to go on first.
 func (x *Way) busy() bool { return x.ours() && x.m == nil && x.Session.Busy() }
 
+// ahead returns how many messages of the same session are before it whose handlers have
+// still to run.
+func (x *Way) ahead() int {
+	if x.m != nil {
+		return 0
+	}
+	return x.Session.Asked()
+}
+
 // number is that of the message among the stanzas of its session.
 func (x *Way) number() uint32 {
 	if x.m != nil {
@@ -122,11 +131,55 @@ func (r *Router) alone(p *passage, w transport.Wait) transport.Wait {
 
 // expect queues what the handlers wrote; the message is under way then.
 func (r *Router) expect(p *passage) error {
-	m := p.way.message(p.Envelope.Stanza, func(b *transport.Batch, err error) transport.Wait { return r.take(b, p, err) })
+	take := func(b *transport.Batch, err error) transport.Wait { return r.take(b, p, err) }
+	if m := p.way.m; m != nil { // it had joined before its handlers ran
+		return p.Effects.QueueFor(m, func() { m.Commit(take) })
+	}
+	m := p.way.message(p.Envelope.Stanza, take)
 	return p.Effects.QueueFor(m, func() {
 		p.way.m = m
 		p.way.Session.Line().Expect(m)
 	})
+}
+
+// mayAsk says whether the verdict of a handler elsewhere can be asked for ahead, of a
+// message that has out ones before it whose handlers have still to run.
+func (r *Router) mayAsk(p *passage, out int) bool {
+	return p.Envelope.Stanza.Kind == stanza.Message && !p.way.waits && (p.sent == nil || p.sent.Effects.Empty()) && r.Pipeline.Asks(&p.Passage, out)
+}
+
+// askAhead asks for that verdict. The message is under way then, its stream may go on, and its
+// handlers run when it is its turn.
+func (r *Router) askAhead(b *transport.Batch, p *passage) transport.Wait {
+	take := func(b *transport.Batch, _ error) transport.Wait { return r.decided(b, p) }
+	m, line := p.way.m, p.way.Session.Line()
+	if m == nil {
+		m = p.way.message(p.Envelope.Stanza, take)
+		p.way.m = m
+		line.Ask(m)
+	} else {
+		m.Again(take)
+	}
+	if !r.Pipeline.Ask(&p.Passage, func() { r.Hosts.Underway().Finish([]underway.Finished{{Message: m}}) }) {
+		line.Ready(b, m)
+	}
+	return nil
+}
+
+// decided goes on with a message whose verdict was asked for ahead: its handlers run, and
+// what they write is committed.
+func (r *Router) decided(b *transport.Batch, p *passage) transport.Wait {
+	if p.way.m.Behind() { // what handlers see of the account is what the one before left
+		p.way.m.Later()
+		return nil
+	}
+	if r.reset(p) {
+		if r.Pipeline.Run(&p.Passage); p.Outcome != pipeline.Waits {
+			p.carry()
+			return r.passed(b, p)
+		}
+	}
+	return r.consult(p)
 }
 
 // follow has a message wait for those before it, and for nothing else. err is why it is
@@ -196,7 +249,7 @@ func (r *Router) anew(p *passage) bool {
 func (r *Router) reset(p *passage) bool {
 	p.Effects.Void()
 	p.Envelope.Stanza, p.Envelope.ArchiveID = p.original, ""
-	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope, Told: p.Told}
+	p.Passage = pipeline.Passage{Stage: p.Stage, Envelope: p.Envelope, Told: p.Told, Asked: p.Asked}
 	return p.unwanted || !r.Pipeline.Missing(&p.Passage)
 }
 

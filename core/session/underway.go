@@ -21,6 +21,15 @@ func (s *Session) Busy() bool {
 	return l != nil && !l.Idle()
 }
 
+// Asked returns how many of them have handlers that have still to run: see underway.Line.
+func (s *Session) Asked() int {
+	l := s.line.Load()
+	if l == nil {
+		return 0
+	}
+	return l.Asked()
+}
+
 // LineFull says that so many are that no more may follow: see LineRoom.
 func (s *Session) LineFull() bool {
 	l := s.line.Load()

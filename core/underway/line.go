@@ -33,6 +33,7 @@ type Line struct {
 	list  []*Message // from the first on that is under way
 	open  int        // of list: those that are
 	bytes int        // of them
+	asked int        // of list: those for which Ask was called, and Commit not
 	taken *Message   // the one that is being taken
 	idle  chan struct{}
 	room  chan struct{}
@@ -44,7 +45,7 @@ func (u *Underway) NewLine(o Owner) *Line { return &Line{all: u, owner: o} }
 type state uint8
 
 const (
-	committing state = iota // what has to be written before it goes on is queued
+	committing state = iota // what has to be written before it goes on is queued, or a verdict is out
 	ready                   // it can be taken
 	taken                   // it is on its way to recipients
 	storing                 // nobody has taken it: it is being stored
@@ -55,7 +56,8 @@ const (
 // Wait that it returns.
 type Take func(b *transport.Batch, err error) transport.Wait
 
-// Message is one message. Its fields do not change once it has joined a Line.
+// Message is one message. Its fields do not change once it has joined a Line, but by Again
+// and Commit.
 type Message struct {
 	// N is its number among the stanzas of its session (XEP-0198 4).
 	N uint32
@@ -70,6 +72,7 @@ type Message struct {
 	state  state
 	err    error // of the commit
 	later  bool  // see Later
+	asked  bool  // see Ask
 	stored Take  // see Store
 	kept   bool  // Store was called
 }
@@ -91,9 +94,64 @@ func (l *Line) Store(m *Message, stored Take) {
 	l.join(m, storing)
 }
 
+// Ask has a message join whose handlers have still to run, since one of them, elsewhere, is
+// to decide about it first. It is taken behind Underway.Finish, or Ready.
+func (l *Line) Ask(m *Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.asked = true
+	l.asked++
+	l.add(m, committing)
+}
+
+// Ready has a message taken when it is its turn: nothing is out of what it waited for.
+func (l *Line) Ready(b *transport.Batch, m *Message) {
+	l.mu.Lock()
+	m.state = ready
+	l.mu.Unlock()
+	l.advance(b)
+}
+
+// Asked returns how many messages there are whose handlers have still to run. Handlers
+// see messages of a session in their order: those of the next one must not run before.
+func (l *Line) Asked() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
+}
+
+// Again is called while a message is taken: it waits once more, until Underway.Finish or
+// Ready, and keeps its place. Then take is called.
+func (m *Message) Again(take Take) {
+	m.line.mu.Lock()
+	defer m.line.mu.Unlock()
+	m.Take, m.state = take, committing
+}
+
+// Commit is Again for a message whose handlers have run, and whose commit is being queued.
+func (m *Message) Commit(take Take) {
+	m.line.mu.Lock()
+	defer m.line.mu.Unlock()
+	m.handled()
+	m.Take, m.state = take, committing
+}
+
+// handled notes that the handlers have run; Line.mu is held.
+func (m *Message) handled() {
+	if m.asked {
+		m.asked = false
+		m.line.asked--
+	}
+}
+
 func (l *Line) join(m *Message, s state) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.add(m, s)
+}
+
+// add has a message join; l.mu is held.
+func (l *Line) add(m *Message, s state) {
 	m.line, m.state = l, s
 	l.list = append(l.list, m)
 	l.open++
@@ -291,6 +349,7 @@ func (l *Line) end(m *Message) {
 // leave takes a message out of the Line; l.mu is held.
 func (l *Line) leave(m *Message) {
 	m.state = over
+	m.handled()
 	l.open--
 	l.bytes -= m.Size
 	l.all.leave(m.Size)
