@@ -4,9 +4,8 @@ package config
 
 // The plugin of package wire that plugins are measured with.
 func init() {
-	Bundled = append(Bundled, struct {
-		Name, Doc string
-		Domains   string
-		options   func(c *Config) []option
-	}{"cost", "For measurements: what plugins cost.", "cost.$domain", func(*Config) []option { return nil }})
+	Bundled = append(Bundled, BundledPlugin{
+		Name: "cost", Doc: "For measurements: what plugins cost.", Domains: "cost.$domain",
+		options: func(*Config) []option { return nil },
+	})
 }
