@@ -4,7 +4,7 @@
 // A method that returns a transport.Wait has finished if it is nil; otherwise
 // the rest of the stanza's way is in it, and whoever called runs it before it
 // lets the next stanza of the same sender follow (RFC 6120 10.1). Messages of clients
-// that wait for nothing but a commit are not waited for (underway.go). What was
+// that wait for nothing but a commit or a verdict are not waited for (underway.go). What was
 // taken does not end with its sender's connection: handlers and writes have the
 // kernel's time (host.Hosts.Own).
 package router

@@ -1,7 +1,7 @@
-// Package underway keeps messages of clients that are accepted and wait for a commit
-// before they go on: those of each session in a Line, in the order in which they came.
-// Their stream reads on meanwhile, so that one commit takes many messages of one
-// stream.
+// Package underway keeps messages of clients that are accepted and wait for a commit, or
+// for the verdict of a handler elsewhere, before they go on: those of each session in a
+// Line, in the order in which they came. Their stream reads on meanwhile, so that one
+// commit takes many messages of one stream, and many verdicts are out at once.
 //
 // # The way of a message
 //
@@ -9,6 +9,9 @@
 // queued. When that is committed, or has failed, it is taken: it goes to sessions, or
 // back to its sender. Messages of a Line are taken strictly in order, one after the
 // other to its end: one whose commit is done waits for those before it.
+//
+// One on which a verdict is asked for ahead joins before its handlers run: see Line.Ask. They
+// run when it is taken, and it may wait once more then, in its place, for its commit.
 //
 // A message that nobody takes is stored (XEP-0160), by a second commit. It is kept in
 // the Line until then, and those behind it are taken meanwhile, unless they could
@@ -69,7 +72,7 @@ func (u *Underway) Len() int { return int(u.count.Load()) }
 // full says that there is no room for a second message of anybody.
 func (u *Underway) full() bool { return u.count.Load() >= maxAll || u.bytes.Load() >= maxAllBytes }
 
-// Finished is a commit that was waited for: see Message.Expect.
+// Finished is a commit that was waited for, or a verdict: see Line.Expect and Line.Ask.
 type Finished struct {
 	Message *Message
 	Err     error
