@@ -39,7 +39,11 @@ func (t *turn) presence() error {
 		return t.joins(nick)
 	case !t.r.hasRoomFor(t.in, s):
 		return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "The presences in this room are too long together.")
-	case joins && nick == s.of.Nick:
+	}
+	if err := t.mayTalk(s, false); err != nil { // everybody is told of each
+		return err
+	}
+	if joins && nick == s.of.Nick {
 		return t.rejoins(s)
 	}
 	return t.changes(s, nick)
@@ -128,6 +132,9 @@ func (t *turn) rejoins(s *session) error {
 func (t *turn) welcome(s *session, f facts, x *stanza.Element) error {
 	if err := t.announceSelf(s, s.show, f, s); err != nil {
 		return err
+	}
+	if t.r.Config.Archive { // 7.2.12
+		f.self = append([]string{statusLogged}, f.self...)
 	}
 	if t.r.Config.FullJIDs {
 		f.self = append([]string{statusFullJIDs}, f.self...)

@@ -72,7 +72,7 @@ func TestArchive(t *testing.T) {
 	if len(out) != 8 || strings.Contains(out[0], "jid=") || !strings.Contains(out[6], "jid='"+hag+"'") || strings.Contains(out[6], "status") {
 		t.Errorf("what was said while all saw addresses: %q", out)
 	}
-	w.says(crone, submit("enablearchiving", "0"))
+	w.want("10.2.1: 171", w.says(crone, submit("enablearchiving", "0")), crone+": | result", crone+": | 171 | !104", hag+": | 171")
 	w.error("no archive", hag, archiveQuery(""), "service-unavailable")
 	w.want("not advertised", w.says(hag, info("")), hag+": | !urn:xmpp:mam:2")
 }
@@ -178,6 +178,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("%d: %q", i, out)
 		}
 	}
+	w.error("presence counts, too", wicca, "<presence to='"+coven+"/secondwitch'/>", "policy-violation")
 	w.Advance(time.Second)
 	for i := range 3 {
 		if out := w.says(wicca, say("x")); strings.Contains(out[0], "policy-violation") != (i == 2) {

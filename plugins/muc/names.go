@@ -33,6 +33,8 @@ const (
 	statusFullJIDs       = "100" // everybody sees real addresses
 	statusConfig         = "104" // a setting that has no code of its own
 	statusSelf           = "110"
+	statusLogged         = "170" // the room has an archive
+	statusNotLogged      = "171"
 	statusNonAnonymous   = "172"
 	statusSemiAnonymous  = "173"
 	statusForMembers     = "322" // the room is for members now

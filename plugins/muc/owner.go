@@ -213,6 +213,10 @@ func (t *turn) configured(old, next Config) error {
 		codes = append(codes, map[bool]string{true: statusNonAnonymous, false: statusSemiAnonymous}[next.FullJIDs])
 		old.FullJIDs = next.FullJIDs
 	}
+	if old.Archive != next.Archive {
+		codes = append(codes, map[bool]string{true: statusLogged, false: statusNotLogged}[next.Archive])
+		old.Archive = next.Archive
+	}
 	if !reflect.DeepEqual(old, next) {
 		codes = append(codes, statusConfig)
 	}
