@@ -121,3 +121,46 @@ func testRooms(t *testing.T, run string) {
 		t.Errorf("got %s", e.Raw)
 	}
 }
+
+// TestRoomsOverARestart: who is in a room still is when the server was stopped and started in good order, and his
+// session was resumed; so is a room that does not stay.
+func TestRoomsOverARestart(t *testing.T) {
+	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain}, Extra: "plugins: {muc: {options: {lock-new-rooms: false}}}\n"})
+	var ids [2]string
+	var both [2]*xmppc.Conn
+	for i, name := range []string{"crone", "hag"} {
+		c := im(t, s, account(t, s, name), "r")
+		ids[i], both[i] = c.Enable(), c
+		enter(t, c, name)
+	}
+	if e := both[0].Next(); e.Attr("from") != coven+"/hag" {
+		t.Fatalf("got %s", e.Raw)
+	}
+	for n := range 2 {
+		restarted(t, s, nil, both[:]...)
+		for i := range both {
+			c, e := back(t, s, both[i], ids[i])
+			if !e.Is(xmppc.NSSM, "resumed") {
+				t.Fatalf("got %s", e.Raw)
+			}
+			both[i] = c
+		}
+		body := fmt.Sprint("still here ", n)
+		both[1].Sendf("<message to='%s' type='groupchat' id='m%d'><body>%s</body></message>", coven, n, body)
+		for _, c := range both {
+			for {
+				e := c.Next()
+				if e.Is(xmppc.NSClient, "presence") {
+					t.Fatalf("presence: %s", e.Raw)
+				}
+				if e.Is(xmppc.NSClient, "message") {
+					if e.Body() != body || e.Attr("from") != coven+"/hag" {
+						t.Fatalf("got %s", e.Raw)
+					}
+					break
+				}
+			}
+		}
+		both[0].IQ("get", coven+"/crone", "<ping xmlns='urn:xmpp:ping'/>")
+	}
+}
