@@ -28,10 +28,6 @@ import (
 // seconds='N'/> is answered with nothing; a profile of the CPU time of the process that
 // the plugin runs in is written meanwhile.
 func init() {
-	bundled = append(bundled, struct {
-		name string
-		make func(options []byte) (extension.Registration, error)
-	}{"cost", func([]byte) (extension.Registration, error) { return cost(), nil }})
 	served["cost"] = plugin.Of(struct{}{}, func(struct{}) (extension.Registration, error) { return cost(), nil })
 }
 
