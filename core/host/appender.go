@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"github.com/hexmpp/hexmpp/core/underway"
 	"github.com/hexmpp/hexmpp/ports/extension/overlay"
 	"github.com/hexmpp/hexmpp/ports/storage"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // Bounds of one commit of rows.
@@ -50,8 +50,8 @@ type appender struct {
 	ctx    context.Context           // of the kernel
 	seed   maphash.Seed
 
-	mu       sync.Mutex
-	last     [4096]uint64 // greatest ID that was queued, by hash of the archive's owner
+	mu       sync.Mutex // guards what follows
+	last     lastIDs
 	queue    []*pending
 	bytes    int           // of what is in the queue
 	done     chan struct{} // closed when the goroutine ends; nil if there is none
@@ -139,8 +139,40 @@ func newAppender(ctx context.Context, commit func(context.Context, writes) error
 	return &appender{commit: commit, told: told, finish: finish, ctx: ctx, seed: maphash.MakeSeed()}
 }
 
-func (a *appender) place(owner jid.JID) *uint64 {
-	return &a.last[maphash.String(a.seed, owner.String())%uint64(len(a.last))]
+// maxRecent is how many archives one generation of lastIDs has.
+const maxRecent = 16_384
+
+// lastIDs are the greatest IDs that were queued, by a hash of 64 bits of the archive: those
+// of the last 16,384 archives, at least. A row that is too late for another one is found
+// by storage, which costs a look. The zero value knows of none.
+type lastIDs struct{ recent, before map[uint64]uint64 }
+
+// of returns 0 for what is not known.
+func (l *lastIDs) of(archive uint64) uint64 {
+	if id, there := l.recent[archive]; there {
+		return id
+	}
+	return l.before[archive]
+}
+
+func (l *lastIDs) note(archive, id uint64) {
+	if _, there := l.recent[archive]; !there && len(l.recent) >= maxRecent {
+		l.before, l.recent = l.recent, l.before // the older ones are forgotten
+		clear(l.recent)
+	}
+	if l.recent == nil {
+		l.recent = map[uint64]uint64{}
+	}
+	l.recent[archive] = id
+}
+
+// hash names an archive.
+func (a *appender) hash(r *storage.Row) uint64 {
+	h := maphash.String(a.seed, r.Owner.String()) ^ bits.RotateLeft64(maphash.String(a.seed, r.Space), 1)
+	if r.Own {
+		h = ^h
+	}
+	return h
 }
 
 // add queues writes: errLate if a row has no place any more, errBehind if there is no
@@ -170,7 +202,7 @@ func (a *appender) queueUp(p *pending, join func()) error {
 		return errBehind
 	}
 	for i := range w.rows {
-		if w.rows[i].ID <= *a.place(w.rows[i].Owner) {
+		if w.rows[i].ID <= a.last.of(a.hash(&w.rows[i])) {
 			return errLate
 		}
 	}
@@ -178,8 +210,8 @@ func (a *appender) queueUp(p *pending, join func()) error {
 		join()
 	}
 	for i := range w.rows {
-		last := a.place(w.rows[i].Owner)
-		*last = max(*last, w.rows[i].ID)
+		archive := a.hash(&w.rows[i])
+		a.last.note(archive, max(a.last.of(archive), w.rows[i].ID))
 	}
 	a.queue = append(a.queue, p)
 	a.bytes += p.bytes

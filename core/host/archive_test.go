@@ -291,6 +291,57 @@ func TestTooLateForAMessage(t *testing.T) {
 	})
 }
 
+// Only rows of one archive are too late for each other, however many archives there are:
+// other owners, other extensions, and an own archive of the same name.
+func TestTooLateForOneArchiveOnly(t *testing.T) {
+	a := newAppender(t.Context(), func(context.Context, writes) error { return nil }, nil, nil)
+	defer a.stop()
+	add := func(r storage.Row) error {
+		p, err := a.add(writes{rows: []storage.Row{r}})
+		if err == nil {
+			err = p.wait(t.Context())
+		}
+		return err
+	}
+	const rooms = 10_000 // of 4,096 slots each would have several
+	for i := range uint64(rooms) {
+		r := archiveRow(jid.MustParse(fmt.Sprintf("room%d@rooms.example.test", i)), 2*rooms-i)
+		if err := add(r); err != nil {
+			t.Fatalf("room %d: %v", i, err)
+		}
+		if err := add(r); !Late(err) {
+			t.Fatalf("room %d, the same ID: %v", i, err)
+		}
+	}
+	r := archiveRow(jid.MustParse("room0@rooms.example.test"), 1)
+	if err := add(r); !Late(err) {
+		t.Errorf("room 0, an older ID: %v", err)
+	}
+	other, own := r, r
+	other.Space += "x"
+	own.Own = !own.Own
+	if err := errors.Join(add(other), add(own)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is known of archives is bounded, and the last of them are.
+func TestLastIDsAreBounded(t *testing.T) {
+	var l lastIDs
+	for i := uint64(1); i <= 5*maxRecent; i++ {
+		l.note(i, i)
+		if n := len(l.recent) + len(l.before); n > 2*maxRecent {
+			t.Fatalf("%d are known", n)
+		}
+		if old := i - min(i, maxRecent-1); old > 0 && l.of(old) != old {
+			t.Fatalf("behind %d, %d is not known", i, old)
+		}
+	}
+	if l.of(1) != 0 {
+		t.Error("the first one is still known")
+	}
+}
+
 // Who waits for a storage that hangs, and gives up, is told so, and what was given up is
 // never written.
 func TestGivenUp(t *testing.T) {
