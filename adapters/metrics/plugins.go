@@ -31,7 +31,7 @@ var pluginValues = []struct {
 }{
 	{pluginDesc("generation", "Processes of the plugin that acted."), prometheus.GaugeValue, func(p *observe.Plugin) float64 { return float64(p.Generation) }},
 	{pluginDesc("restarts_total", "Starts of a new process after a crash."), prometheus.CounterValue, func(p *observe.Plugin) float64 { return float64(p.Restarts) }},
-	{pluginDesc("reloads_total", "Processes that took over from one that ran."), prometheus.CounterValue, func(p *observe.Plugin) float64 { return float64(p.Reloads) }},
+	{pluginDesc("reloads_total", "Processes that a reload put in place."), prometheus.CounterValue, func(p *observe.Plugin) float64 { return float64(p.Reloads) }},
 	{pluginDesc("queue", "Events that wait for the plugin."), prometheus.GaugeValue, func(p *observe.Plugin) float64 { return float64(p.Queue) }},
 	{pluginDesc("in_flight", "Events that the plugin was given and has not answered."), prometheus.GaugeValue, func(p *observe.Plugin) float64 { return float64(p.InFlight) }},
 	{pluginDesc("events_total", "Events that the plugin answered."), prometheus.CounterValue, func(p *observe.Plugin) float64 { return float64(p.Events) }},

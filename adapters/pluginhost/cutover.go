@@ -87,7 +87,7 @@ func (p *plugin) activate(in *instance) error {
 	p.mu.Unlock()
 	if applying > 0 {
 		p.say(admin.PluginStarting, "it waits for storage, where what the process before it asked for is still being written")
-		if !p.await(p.ctx, in, p.host.times.activate) {
+		if !p.await(p.ctx, in, p.host.times.storage) {
 			p.log.Warn("a process of the plugin starts to act though what the one before asked for is not written yet: storage is slow")
 		}
 	}
@@ -101,7 +101,7 @@ func (p *plugin) activate(in *instance) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, p.host.times.activate)
+	ctx, cancel := context.WithTimeout(p.ctx, p.conf.Limits.StartTime)
 	defer cancel()
 	if _, err := in.client.Activate(ctx, &pluginv1.ActivateRequest{Generation: in.generation, MemoryRevision: p.kernel.MemoryRevision()}); err != nil {
 		select {

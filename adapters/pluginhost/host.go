@@ -72,7 +72,7 @@ type Limits struct {
 	InFlight      int           // events that it was given and has not answered; 1,000
 	InFlightBytes int           // 4 MiB
 	GraceTime     time.Duration // that events wait while it is down; 10 s, negative for none
-	StartTime     time.Duration // until it is ready; 10 s
+	StartTime     time.Duration // until it is ready to act, and as long for Activate; 10 s
 	DecideTime    time.Duration // for a verdict; 250 ms
 	DrainTime     time.Duration // behind a cut-over, for a process that drains; 1 hour, negative for none
 	LogLines      int           // a second; 100
@@ -101,7 +101,7 @@ func (l Limits) complete() Limits {
 // times are those that are no option; tests change them.
 type times struct {
 	quiet      time.Duration // that a cut-over, and a stop, wait for outstanding outcomes
-	activate   time.Duration // that Activate may take
+	storage    time.Duration // that a process waits, before it begins to act, for what the one before asked for to be written
 	shutdown   time.Duration // that Shutdown may take
 	term       time.Duration // between SIGTERM and SIGKILL
 	watch      time.Duration // between two looks of the watchdog
@@ -118,7 +118,7 @@ type times struct {
 }
 
 var usual = times{
-	quiet: time.Second, activate: 10 * time.Second, shutdown: 2 * time.Second, term: 3 * time.Second,
+	quiet: time.Second, storage: 10 * time.Second, shutdown: 2 * time.Second, term: 3 * time.Second,
 	watch: time.Second, beat: 5 * time.Second, late: 4 * time.Second, beatLimit: 10 * time.Second, eventLimit: 45 * time.Second,
 	steady: 15 * time.Second, window: time.Minute, backoff: 100 * time.Millisecond, backoffMax: 30 * time.Second,
 	failed: 5 * time.Minute, request: 10 * time.Second,

@@ -168,7 +168,7 @@ func TestDiesAtActivate(t *testing.T) {
 	for _, words := range []string{"die-at-activate", "refuse-at-activate", "hang-at-activate"} {
 		t.Run(words, func(t *testing.T) {
 			r := newRig(t, words)
-			r.times.activate = 2 * time.Second
+			r.conf.Limits.StartTime = 3 * time.Second
 			if err := r.prepare(); err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +176,7 @@ func TestDiesAtActivate(t *testing.T) {
 				t.Error("no error")
 			}
 			r = newRig(t, words)
-			r.times.activate = time.Second
+			r.conf.Limits.StartTime = 3 * time.Second
 			r.conf.Bundled = false
 			if err := r.prepare(); err != nil {
 				t.Fatal(err)

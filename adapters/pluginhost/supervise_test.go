@@ -272,7 +272,7 @@ func (o *slow) Fail(_ *transport.Batch, err error) { o.applied <- err.Error() }
 // for is still being written: it would read what was there before.
 func TestNextWaitsForStorage(t *testing.T) {
 	r := newRig(t, "")
-	r.times.activate = time.Minute
+	r.times.storage = time.Minute
 	r.start()
 	o := &slow{applied: make(chan string, 1), release: make(chan struct{})}
 	s := stanza.Raw(stanza.Header{Kind: stanza.Message, Type: "chat", ID: "1", From: romeo, To: jid.MustParse("raw.a.test")}, "", "<body>hello</body>", nil)
