@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -79,8 +80,11 @@ func (t *turn) past(s *session, w window) ([]*stanza.Stanza, error) {
 	f := storage.Filter{Start: w.since}
 	f.After, _ = t.Archive.Between(w.since, time.Time{})
 	// there is more in an archive than what is read
-	rows, _, err := t.Archive.Rows(t, t.addr, f, storage.Page{Backwards: true, Limit: min(2*w.stanzas, mostRows), Bytes: 2 * w.chars})
-	if err != nil {
+	var rows []storage.Row
+	if err := t.look(func(ctx context.Context) (err error) {
+		rows, _, err = t.Archive.Rows(ctx, t.addr, f, storage.Page{Backwards: true, Limit: min(2*w.stanzas, mostRows), Bytes: 2 * w.chars})
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("muc: read the history: %w", err)
 	}
 	var list []*stanza.Stanza

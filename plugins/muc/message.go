@@ -44,16 +44,26 @@ func (t *turn) toAll() error {
 	if err := t.mayTalk(s, keeps(t.in)); err != nil {
 		return err
 	}
-	if err := t.retracts(s); err != nil {
+	row, said, err := t.retracts(s)
+	if err != nil {
 		return err
 	}
-	return t.say(s, t.heard(s.of))
+	id := t.Archive.NewID()
+	st := t.heard(s.of, id)
+	if err := t.say(s, id, st, row != nil); err != nil || row == nil {
+		return err
+	}
+	return t.bury(row, said, stanza.El(nsRetract, "retracted", stanza.At("stamp", stamp(t.Now())), stanza.At("id", st.ID)))
 }
 
-// heard returns the message of the turn as it goes to everybody.
-func (t *turn) heard(o *occupant) *stanza.Stanza {
+// heard returns the message of the turn as it goes to everybody. The id of the archive is its own if
+// its sender gave it none.
+func (t *turn) heard(o *occupant, id uint64) *stanza.Stanza {
 	st := t.in.Patch(func(c stanza.Child) bool { return t.forged(c) }, occupantID(o.id))
 	h := stanza.Header{Kind: stanza.Message, Type: stanza.GroupChat, ID: t.in.ID, Lang: t.in.Lang, From: o.addr}
+	if h.ID == "" {
+		h.ID = t.keys.ids.Write(id)
+	}
 	return st.With(h)
 }
 
@@ -64,20 +74,15 @@ func (t *turn) forged(c stanza.Child) bool {
 		j, err := jid.Parse(by)
 		return err != nil || j.Bare() == t.addr
 	}
-	return reservedChild(c)
+	// XEP-0425 5: what looks like a tombstone could not be moderated any more
+	return reservedChild(c) || c.Space == nsModerate || c.Space == nsRetract && c.Local == "retracted"
 }
 
-// say sends a message to everybody. What is kept gets an id (XEP-0359).
-func (t *turn) say(s *session, st *stanza.Stanza) error {
-	id := t.Archive.NewID()
-	name := t.keys.ids.Write(id)
-	st = st.Patch(func(stanza.Child) bool { return false }, mam.StanzaID(t.addr.String(), name))
-	if t.in.ID == "" {
-		h := st.Header
-		h.ID = name
-		st = st.With(h)
-	}
-	if t.r.Config.Archive && mam.Keeps(st) {
+// say sends a message to everybody, with an id of the archive (XEP-0359). It is kept if it means something,
+// or has to be.
+func (t *turn) say(s *session, id uint64, st *stanza.Stanza, keep bool) error {
+	st = st.Patch(func(stanza.Child) bool { return false }, mam.StanzaID(t.addr.String(), t.keys.ids.Write(id)))
+	if t.r.Config.Archive && (keep || mam.Keeps(st)) {
 		t.Archive.Append(storage.Row{Owner: t.addr, ID: id, Stamp: t.Now(), With: s.of.addr, XML: t.signed(s, st).XML(xmpp.NSClient)})
 	}
 	return t.Groups.Send(t.group(), extension.Cast{Stanza: st})
@@ -105,12 +110,13 @@ func (t *turn) changeSubject(s *session) error {
 	if err := t.mayTalk(s, false); err != nil {
 		return err
 	}
-	st := t.heard(s.of)
-	t.r.Subject = &subject{Nick: s.of.Nick, XML: st.Content(), ID: t.in.ID, At: t.Now().UTC()}
+	id := t.Archive.NewID()
+	st := t.heard(s.of, id)
+	t.r.Subject = &subject{Nick: s.of.Nick, XML: st.Content(), ID: t.in.ID, At: t.Now().UTC(), Row: id}
 	if err := t.saveRoom(); err != nil {
 		return err
 	}
-	return t.say(s, st)
+	return t.say(s, id, st, false)
 }
 
 // sendSubject tells who enters of the subject, empty if there is none (7.2.15).

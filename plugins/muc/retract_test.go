@@ -35,10 +35,41 @@ func TestModerate(t *testing.T) {
 		t.Fatalf("%+v", rows)
 	}
 	w.want("example 8", w.says(wicca, archiveQuery("")),
-		wicca+": | from='"+coven+"/thirdwitch' | id='potions' | <retracted xmlns='urn:xmpp:message-retract:1' stamp='2026-01-02T03:05:05.000Z'><moderated xmlns='urn:xmpp:message-moderate:1' by='"+coven+"/firstwitch'> | <reason>bad | <stanza-id | !<body | !jid=",
+		wicca+": | from='"+coven+"/thirdwitch' | id='potions' | <retracted xmlns='urn:xmpp:message-retract:1' stamp='2026-01-02T03:05:05.000Z' id='"+stanzaID(out[1])+"'><moderated xmlns='urn:xmpp:message-moderate:1' by='"+coven+"/firstwitch'> | <reason>bad | <stanza-id | !<body | !jid=",
 		wicca+": | <retract ", wicca+": | <fin")
 	w.error("twice", crone, moderate(id, ""), "item-not-found")
 	w.want("not in the history", w.joins("x@example.org/x", "x"), "x@example.org/x: ", "x@example.org/x: ", "x@example.org/x: ", crone+": ", hag+": ", wicca+": ", "x@example.org/x: | 110", "x@example.org/x: | <subject")
+}
+
+// What nobody can make to look like a tombstone, what its sender did not want to be kept, and the subject.
+func TestModerateAll(t *testing.T) {
+	w := witches(t, persistent)
+	w.reads(crone, hag, wicca)
+	all := func(line string) []string {
+		return []string{crone + ": | " + line, hag + ": | " + line, wicca + ": | " + line}
+	}
+	moderated := append([]string{crone + ": | result"}, all("<retract ")...)
+	out := w.says(hag, "<message type='groupchat' to='"+coven+"'><body>spam</body><retracted xmlns='urn:xmpp:message-retract:1'/><moderated xmlns='urn:xmpp:message-moderate:1'/></message>")
+	w.want("XEP-0425 5: as if it were a tombstone", out, all("<body>spam | !<retracted | !<moderated")...)
+	w.want("it is moderated", w.says(crone, moderate(stanzaID(out[0]), "")), moderated...)
+	out = w.says(hag, "<message type='groupchat' to='"+coven+"'><body>spam</body><no-store xmlns='urn:xmpp:hints'/></message>")
+	w.want("not kept", w.says(crone, moderate(stanzaID(out[0]), "")), moderated...)
+	out = w.says(crone, "<message type='groupchat' to='"+coven+"'><subject>spam</subject></message>")
+	w.want("the subject", w.says(crone, moderate(stanzaID(out[0]), "")), append(moderated, all("from='"+coven+"' | <subject/> | <stanza-id")...)...)
+	for _, row := range w.Rows(jid.MustParse(coven)) {
+		if strings.Contains(row.XML, "spam") {
+			t.Errorf("kept: %s", row.XML)
+		}
+	}
+	w.service.Forget(coven)
+	out = w.joins("x@example.org/x", "x")
+	w.want("who enters", out[len(out)-1:], "x@example.org/x: | <subject/>")
+	w.error("two at a time", hag, "<message type='groupchat' to='"+coven+"'><retract xmlns='urn:xmpp:message-retract:1' id='a'/><retract xmlns='urn:xmpp:message-retract:1' id='b'/></message>", "bad-request")
+	id := stanzaID(w.says(hag, say("oops"))[0])
+	w.says(hag, "<message type='groupchat' to='"+coven+"'><retract xmlns='urn:xmpp:message-retract:1' id='"+id+"'/><no-store xmlns='urn:xmpp:hints'/></message>")
+	rows := w.Rows(jid.MustParse(coven))
+	last := rows[len(rows)-1].XML
+	w.want("XEP-0424 4, 5: a retraction is kept, and the tombstone has its id", []string{rows[len(rows)-2].XML, last}, "id='oops' | <retracted | id='"+between(last, " id='", "'")+"'/>", "<retract ")
 }
 
 // XEP-0424

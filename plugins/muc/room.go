@@ -43,6 +43,7 @@ type subject struct {
 	XML  string // content of the message
 	ID   string
 	At   time.Time
+	Row  uint64 `json:",omitempty"` // in the archive
 }
 
 // occupant is somebody in the room: a nickname, with one session or more of one account.
