@@ -256,7 +256,7 @@ func (t *turn) changeAffiliation(item *stanza.Element, next Affiliation, why str
 	old := t.r.affiliates[who]
 	if next > None {
 		if old != nil {
-			a.Nick, a.Left = old.Nick, old.Left
+			a.Nick, a.Seen = old.Nick, old.Seen
 		}
 		if nick, given := attr(item, "nick"); given && item.Attr("jid") != "" {
 			if a.Nick, err = t.mayReserve(nick, who); err != nil {

@@ -1,10 +1,6 @@
 package muc
 
-import (
-	"time"
-
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
-)
+import "github.com/hexmpp/hexmpp/ports/xmpp/jid"
 
 // Affiliation is what an account is to a room for longer (5.2), in the order of what it may do.
 type Affiliation uint8
@@ -41,8 +37,8 @@ type affiliate struct {
 	Is   Affiliation
 	Nick string `json:",omitempty"` // reserved (7.10)
 
-	Reason string    `json:",omitempty"` // of a ban (9.2)
-	Left   time.Time `json:",omitzero"`  // when the last client of a member went
+	Reason string `json:",omitempty"` // of a ban (9.2)
+	Seen   uint64 `json:",omitempty"` // up to here, in the archive, a member was sent all for sure; 0: he was never in the room
 }
 
 // affiliationOf returns what an account is to the room: its own entry counts, then

@@ -20,6 +20,7 @@ const maxHistoryBytes = 256 << 10
 type window struct {
 	stanzas, chars int
 	since          time.Time
+	after          uint64 // a place in the archive
 }
 
 // windowOf reads <history/>; what is no number counts for nothing.
@@ -52,14 +53,15 @@ func (t *turn) windowOf(x *stanza.Element) window {
 }
 
 // history sends who enters what was said before, out of the archive, with the ids that it has there
-// (7.2.13). A member whose client asks for nothing else is sent all that was said since he left.
+// (7.2.13). A member whose client asks for nothing else is sent all that was said since he left; or, if the
+// server was killed while he was there, since he is known to have been.
 func (t *turn) history(s *session, x *stanza.Element) error {
 	w := t.windowOf(x)
 	if !t.r.Config.Archive || w.stanzas == 0 || w.chars == 0 {
 		return nil
 	}
-	if a := t.r.affiliates[s.of.account]; a != nil && !a.Left.IsZero() && (x == nil || x.Child("", "history") == nil) {
-		missed := window{stanzas: t.s.options.MaxHistory, chars: w.chars, since: a.Left}
+	if a := t.r.affiliates[s.of.account]; a != nil && a.Seen > 0 && (x == nil || x.Child("", "history") == nil) {
+		missed := window{stanzas: t.s.options.MaxHistory, chars: w.chars, after: a.Seen}
 		list, err := t.past(s, missed)
 		if err != nil {
 			return err
@@ -79,6 +81,7 @@ func (t *turn) history(s *session, x *stanza.Element) error {
 func (t *turn) past(s *session, w window) ([]*stanza.Stanza, error) {
 	f := storage.Filter{Start: w.since}
 	f.After, _ = t.Archive.Between(w.since, time.Time{})
+	f.After = max(f.After, w.after)
 	// there is more in an archive than what is read
 	var rows []storage.Row
 	if err := t.look(func(ctx context.Context) (err error) {

@@ -148,6 +148,11 @@ func (t *turn) welcome(s *session, f facts, x *stanza.Element) error {
 	if err := t.history(s, x); err != nil {
 		return err
 	}
+	if a := t.r.affiliates[s.of.account]; a != nil && a.Is >= Member && a.Seen == 0 {
+		if err := t.saveAffiliate(a); err != nil {
+			return err
+		}
+	}
 	return t.sendSubject(s)
 }
 

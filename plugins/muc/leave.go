@@ -64,10 +64,10 @@ func (t *turn) removeOccupant(o *occupant, away *stanza.Stanza, f facts) error {
 // hasLeft notes when a member has gone, so that he is sent what he has missed when he comes again.
 func (t *turn) hasLeft(account jid.JID) error {
 	a := t.r.affiliates[account]
-	if a == nil || a.Is < Member || t.r.ofAccount(account) != nil {
+	if a == nil || a.Is < Member || t.r.present(account) {
 		return nil
 	}
-	a.Left = t.Now().UTC()
+	a.Seen = t.Archive.NewID()
 	return t.saveAffiliate(a)
 }
 

@@ -147,6 +147,27 @@ func TestMembersAreAway(t *testing.T) {
 	}
 }
 
+// A member who was in the room when the server was killed is sent all that he may have missed.
+func TestMembersOfAKilledServer(t *testing.T) {
+	w := witches(t, persistent, func(o *muc.Options) { o.History = 2 })
+	w.has("hag66@example.org", "member")
+	for i := range 5 {
+		w.says(crone, say(fmt.Sprint(i)))
+	}
+	killed := w
+	w = newWorld(t, persistent, func(o *muc.Options) { o.History = 2 })
+	for _, e := range killed.Entries(jid.JID{}, "") {
+		w.Put(jid.JID{}, e.Key, e.Value)
+	}
+	for _, row := range killed.Rows(jid.MustParse(coven)) {
+		w.AppendRow(row)
+	}
+	w.joins(wicca, "secondwitch")
+	if out := strings.Join(w.joins(hag, "thirdwitch"), ""); strings.Count(out, "<body>") != 5 {
+		t.Errorf("a member who never left: %s", out)
+	}
+}
+
 // XEP-0500, and the rate of the service.
 func TestPace(t *testing.T) {
 	w := witches(t, func(o *muc.Options) { o.Rate, o.Burst = 2, 5 })

@@ -63,7 +63,7 @@ func (t *turn) register(query *stanza.Element) error {
 	}
 	a := &affiliate{JID: account, Is: max(is, Member), Nick: nick}
 	if own != nil {
-		a.Left = own.Left
+		a.Seen = own.Seen
 	}
 	if err := t.result(nil); err != nil {
 		return err

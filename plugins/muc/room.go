@@ -76,6 +76,16 @@ func (r *room) byNick(nick string) *occupant {
 // session returns that of a full JID, nil if it is not in the room.
 func (r *room) session(j jid.JID) *session { return r.sessions[j] }
 
+// present says whether an account is in the room.
+func (r *room) present(account jid.JID) bool {
+	for _, o := range r.occupants {
+		if o.account == account {
+			return true
+		}
+	}
+	return false
+}
+
 // inOrder returns the occupants in the order of their nicknames.
 func (r *room) inOrder() []*occupant {
 	list := make([]*occupant, 0, len(r.occupants))

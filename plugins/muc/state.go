@@ -307,13 +307,17 @@ func (t *turn) hasMade(creator jid.JID, most int) (bool, error) {
 	return len(stored)+len(kept) >= most, nil
 }
 
-// saveAffiliate keeps an affiliation; that of None is deleted.
+// saveAffiliate keeps an affiliation; that of None is deleted. What a member who is in the room has seen begins
+// here.
 func (t *turn) saveAffiliate(a *affiliate) error {
 	t.r.dirty = true
 	if a.Is == None {
 		delete(t.r.affiliates, a.JID)
 		t.delete(affiliateKey(t.addr, a.JID))
 		return nil
+	}
+	if a.Is >= Member && a.Seen == 0 && t.r.present(a.JID) {
+		a.Seen = t.Archive.NewID()
 	}
 	t.r.affiliates[a.JID] = a
 	return t.put(affiliateKey(t.addr, a.JID), keptAffiliate{a.JID.String(), *a})
