@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hexmpp/hexmpp/api/plugin/wire"
 )
 
 // handling is the context of a handler: it ends at the deadline of its event, when the
@@ -13,6 +15,7 @@ import (
 // most handlers never wait.
 type handling struct {
 	p        *process
+	task     *wire.Task // nil inside the server
 	limit    time.Duration
 	deadline time.Time
 
@@ -71,6 +74,9 @@ func (h *handling) Err() error {
 func (h *handling) Value(key any) any {
 	if key == (processKey{}) {
 		return h.p
+	}
+	if key == (turnKey{}) && h.task != nil {
+		return &inTurn{h.task.Event.GetKey(), h.task}
 	}
 	return h.real().Value(key)
 }

@@ -42,13 +42,14 @@ type process struct {
 	answers    map[asked]chan *pluginv1.Response
 	applied    map[uint64]chan error
 	running    map[*wire.Task]*handling
-	forgetting map[string]chan struct{} // closed when the Forget of the key has returned
-	wake       []chan struct{}          // of each Session: its machine has something to send
-	queue      []job                    // that no goroutine has taken yet
-	spare      bool                     // a goroutine is about to take one
-	ending     bool                     // no handler is called any more
-	handled    int                      // events since the last beat
-	untidy     bool                     // there were many, and nothing was given back since
+	turns      map[*wire.Task]chan<- begun // those that Do waits for
+	forgetting map[string]chan struct{}    // closed when the Forget of the key has returned
+	wake       []chan struct{}             // of each Session: its machine has something to send
+	queue      []job                       // that no goroutine has taken yet
+	spare      bool                        // a goroutine is about to take one
+	ending     bool                        // no handler is called any more
+	handled    int                         // events since the last beat
+	untidy     bool                        // there were many, and nothing was given back since
 }
 
 // asked is a request whose response is waited for; IDs are of a Session.
@@ -65,7 +66,7 @@ func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureReq
 			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
 		}),
 		answers: map[asked]chan *pluginv1.Response{}, applied: map[uint64]chan error{},
-		running: map[*wire.Task]*handling{}, forgetting: map[string]chan struct{}{},
+		running: map[*wire.Task]*handling{}, turns: map[*wire.Task]chan<- begun{}, forgetting: map[string]chan struct{}{},
 	}
 	for range min(shards, wire.MaxShards) {
 		x.wake = append(x.wake, make(chan struct{}, 1))
@@ -170,10 +171,18 @@ func (p *process) tidy() {
 // those who send. p.mu is held.
 func (p *process) act(shard int) {
 	p.work = p.m.Take(p.work[:0])
+	var left []*wire.Task // turns that nobody waits for any more
 	for _, w := range p.work {
 		switch w.Kind {
 		case wire.Handle:
-			p.start(w.Task)
+			if w.Task.Event != nil {
+				p.start(w.Task)
+			} else if ch := p.turns[w.Task]; ch != nil {
+				delete(p.turns, w.Task)
+				ch <- begun{w.Task, p.forgetting[w.Key]}
+			} else {
+				left = append(left, w.Task)
+			}
 		case wire.Cancel:
 			if h := p.running[w.Task]; h != nil {
 				h.cancel()
@@ -195,6 +204,13 @@ func (p *process) act(shard int) {
 		}
 	}
 	clear(p.work)
+	if len(left) > 0 {
+		for _, t := range left {
+			_, _ = p.m.Leave(t, nil)
+		}
+		p.act(shard)
+		return
+	}
 	for i := range p.wake {
 		if p.m.Ready(i) {
 			select {
@@ -217,7 +233,7 @@ func (p *process) start(t *wire.Task) {
 	if ms := t.Event.GetDeadlineMs(); ms != 0 {
 		limit = time.Duration(ms) * time.Millisecond
 	}
-	h := &handling{p: p, limit: limit, deadline: time.Now().Add(limit)}
+	h := &handling{p: p, task: t, limit: limit, deadline: time.Now().Add(limit)}
 	p.running[t] = h
 	p.handled++
 	p.queue = append(p.queue, job{t, h, p.forgetting[t.Event.GetKey()]})
@@ -333,38 +349,6 @@ func (p *process) caller(t *wire.Task) codec.Call {
 	return func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) { return p.call(ctx, t, q) }
 }
 
-// unasked applies effects that no event asked for, and waits until they are.
-func (p *process) unasked(ctx context.Context, key string, epoch uint64, effects []*pluginv1.Effect) error {
-	ch := make(chan error, 1)
-	if p.isRelieved() {
-		return ErrRelieved
-	}
-	p.mu.Lock()
-	id, err := p.m.Unasked(key, epoch, effects)
-	if err == nil {
-		p.applied[id] = ch
-		p.act(wire.Shard(key, len(p.wake)))
-	}
-	p.mu.Unlock()
-	switch {
-	case errors.Is(err, wire.ErrFull):
-		return fmt.Errorf("%w: %w", extension.ErrBound, err)
-	case err != nil:
-		return err
-	}
-	select {
-	case err := <-ch:
-		return err
-	case <-p.relieved:
-		return fmt.Errorf("plugin: it is not known whether it was applied: %w", ErrRelieved)
-	case <-ctx.Done():
-		p.mu.Lock()
-		delete(p.applied, id)
-		p.mu.Unlock()
-		return fmt.Errorf("plugin: it is not known whether it was applied: %w", context.Cause(ctx))
-	}
-}
-
 // relieve notes that another process acts; false if it was noted before.
 func (p *process) relieve() bool {
 	p.mu.Lock()
@@ -385,23 +369,6 @@ func (p *process) isRelieved() bool {
 	}
 }
 
-// epoch returns that of a key, when no Forget of it is under way.
-func (p *process) epoch(ctx context.Context, key string) (uint64, error) {
-	for {
-		p.mu.Lock()
-		epoch, forgotten := p.m.Epoch(key), p.forgetting[key]
-		p.mu.Unlock()
-		if forgotten == nil {
-			return epoch, nil
-		}
-		select {
-		case <-forgotten:
-		case <-ctx.Done():
-			return 0, fmt.Errorf("plugin: what is known of the key is void: %w", context.Cause(ctx))
-		}
-	}
-}
-
 // begin calls Start and waits until what it asks for is applied.
 func (p *process) begin(ctx context.Context) error {
 	if p.reg.Start == nil {
@@ -409,7 +376,9 @@ func (p *process) begin(ctx context.Context) error {
 	}
 	ctx, cancel := p.within(ctx)
 	defer cancel()
-	return p.do(ctx, "", func(h *extension.Host) error { return p.reg.Start(ctx, h) })
+	return p.do(ctx, "", func(h *extension.Host) error {
+		return p.reg.Start(context.WithValue(ctx, turnKey{}, &inTurn{}), h)
+	})
 }
 
 // within returns a context with the values of p.ctx that ends with either.
@@ -436,42 +405,6 @@ func (p *process) end(ctx context.Context) error {
 		return nil
 	}
 	return guarded(p.log, p.reg.Name, func() error { return p.reg.Stop(ctx) })
-}
-
-// maxTries is how often what was made of void knowledge is made again, and pause how long
-// that waits at first.
-const (
-	maxTries = 5
-	pause    = 10 * time.Millisecond
-)
-
-// do runs fn and has its effects applied; again if what it read is void.
-func (p *process) do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
-	for try := 1; ; try++ {
-		epoch, err := p.epoch(ctx, key)
-		if err != nil {
-			return err
-		}
-		t := newTx(ctx, p, p.caller(nil), nil)
-		if err := t.run(fn); err != nil {
-			return err
-		}
-		list, err := t.list()
-		if err != nil || len(list) == 0 {
-			return err
-		}
-		if err = p.unasked(ctx, key, epoch, list); err == nil || try == maxTries || ctx.Err() != nil {
-			return err
-		}
-		if now, late := p.epoch(ctx, key); late != nil || !errors.Is(err, wire.ErrVoid) && now == epoch {
-			return err
-		}
-		select { // a void handler of the key may run, or storage be away
-		case <-time.After(pause << try):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }
 
 // handle handles an event as it came and returns its outcome. For void see outcome.

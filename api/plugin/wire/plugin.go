@@ -62,8 +62,9 @@ type Plugin struct {
 	shards     []pluginShard
 	keys       map[string]*pluginKey // that have a task
 	ready      fifo[*pluginKey]
-	running    int
-	cancelled  int    // of these
+	running    int    // events
+	cancelled  int    // of these, and of turns
+	turns      int    // that wait, or are taken
 	unaskedIDs uint64 // on all Sessions, so that an ID says all
 	requestIDs uint64
 	stats      PluginStats
@@ -128,10 +129,12 @@ func NewPlugin(limits PluginLimits) *Plugin {
 	return p
 }
 
-// Task is an event that is handled. Its fields are not to be changed.
+// Task is an event that is handled, or a turn of its key outside of one (Turn). Its fields are
+// not to be changed.
 type Task struct {
-	Event *pluginv1.Event
+	Event *pluginv1.Event // nil: a turn
 	Shard int
+	Epoch uint64 // of a turn that has begun: of what is known then
 
 	key  *pluginKey
 	void bool
@@ -142,7 +145,7 @@ type Task struct {
 type WorkKind uint8
 
 const (
-	// Handle: Task. Answer with Plugin.Done.
+	// Handle: Task. Answer with Plugin.Done, or with Leave if it is a turn.
 	Handle WorkKind = iota + 1
 	// Cancel: Task, which is being handled, is void; its outcome will be dropped. It
 	// must still be answered with Done: the next event of the key waits for that.
@@ -271,7 +274,14 @@ func (p *Plugin) give(shard int, e *pluginv1.Event) {
 // line puts a key that has something to be handled, and handles nothing, behind the
 // others that wait.
 func (p *Plugin) line(y *pluginKey) {
-	if y.running == nil && !y.listed && y.waiting.len() > 0 {
+	switch {
+	case y.running != nil || y.waiting.len() == 0:
+	case (*y.waiting.front()).Event == nil: // a turn takes no place of an event's
+		t := y.waiting.pop()
+		t.Epoch = p.shards[t.Shard].epoch
+		y.running = t
+		p.work = append(p.work, Work{Kind: Handle, Task: t, Key: y.name})
+	case !y.listed:
 		y.listed = true
 		p.ready.push(y)
 	}
@@ -282,6 +292,9 @@ func (p *Plugin) start() {
 	for p.running < p.limits.Handlers && p.ready.len() > 0 {
 		y := p.ready.pop()
 		y.listed = false
+		if y.running != nil { // a turn, since a reset took what was before
+			continue
+		}
 		if y.waiting.len() == 0 { // a reset took it
 			p.settle(y)
 			continue
@@ -311,23 +324,26 @@ func (p *Plugin) reset(s *pluginShard, r *pluginv1.Reset) {
 		return
 	}
 	for n := y.waiting.len(); n > 0; n-- {
-		if t := y.waiting.pop(); t.Event.GetEpoch() >= epoch {
+		if t := y.waiting.pop(); t.Event == nil || t.Event.GetEpoch() >= epoch {
 			y.waiting.push(t)
 		} else {
 			s.held--
 		}
 	}
 	if t := y.running; t != nil {
-		if !t.void && t.Event.GetEpoch() < epoch {
+		if !t.void && (t.Event == nil || t.Event.GetEpoch() < epoch) {
 			t.void = true
 			p.cancelled++
-			s.held--
+			if t.Event != nil {
+				s.held--
+			}
 			p.work = append(p.work, Work{Kind: Cancel, Task: t, Key: name})
 		}
 		y.forget = epoch
 		return
 	}
 	p.work = append(p.work, Work{Kind: Forget, Key: name, Epoch: epoch})
+	p.line(y)
 	p.settle(y)
 }
 
@@ -344,8 +360,8 @@ func (p *Plugin) Take(into []Work) []Work {
 // and epoch, and o is its own from then on. An outcome that is beyond a bound becomes a failure, which the
 // error, that wraps ErrFull, is about.
 func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
-	if t.done {
-		return fmt.Errorf("plugin wire: event %d has its outcome", t.Event.GetId())
+	if t.done || t.Event == nil {
+		return fmt.Errorf("plugin wire: event %d has its outcome, or is none", t.Event.GetId())
 	}
 	t.done = true
 	y, s := t.key, &p.shards[t.Shard]
@@ -368,6 +384,12 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 		}
 		s.say(saying{key: y.name, size: size, outcome: o})
 	}
+	p.over(y)
+	return err
+}
+
+// over goes on with a key of which nothing is handled any more.
+func (p *Plugin) over(y *pluginKey) {
 	if y.forget != 0 {
 		p.work = append(p.work, Work{Kind: Forget, Key: y.name, Epoch: y.forget})
 		y.forget = 0
@@ -375,7 +397,6 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 	p.line(y)
 	p.settle(y)
 	p.start()
-	return err
 }
 
 // Request asks the kernel for something, on behalf of a task (nil: none, then on the
@@ -383,13 +404,15 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 // with the ID. An error wraps ErrFull, or ErrVoid for a task that was cancelled.
 func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 	shard := 0
-	r.Event = 0
+	r.Event, r.Key = 0, ""
 	if t != nil {
 		if t.void {
 			return 0, ErrVoid
 		}
 		shard = t.Shard
-		r.Event = t.Event.GetId()
+		if r.Event = t.Event.GetId(); t.Event == nil {
+			r.Key = t.key.name
+		}
 	}
 	s := &p.shards[shard]
 	if s.requests.len() >= p.limits.Waiting {
@@ -402,36 +425,6 @@ func (p *Plugin) Request(t *Task, r *pluginv1.Request) (id uint64, err error) {
 	p.requestIDs++
 	s.requests.push(asking{r, s.said})
 	return r.Id, nil
-}
-
-// Epoch is to be asked for before anything is read, or known by heart, that Unasked
-// effects of the key are made from. While a Forget of the key is still to come, because a
-// void event of it is handled, it is one with which Unasked returns ErrVoid.
-func (p *Plugin) Epoch(key string) uint64 {
-	if y := p.keys[key]; y != nil && y.forget != 0 {
-		return y.forget - 1
-	}
-	return p.shards[Shard(key, len(p.shards))].epoch
-}
-
-// Unasked sends effects that no event asked for. The answer is a WasApplied with the
-// ID. An error wraps ErrFull, or ErrVoid if the key was reset since the epoch.
-func (p *Plugin) Unasked(key string, epoch uint64, effects []*pluginv1.Effect) (id uint64, err error) {
-	s := &p.shards[Shard(key, len(p.shards))]
-	u := &pluginv1.Unasked{Id: p.unaskedIDs + 1, Key: key, Epoch: epoch, Effects: effects}
-	size := part(u)
-	switch {
-	case s.log.void(key, epoch):
-		return 0, ErrVoid
-	case len(key) > MaxKeyBytes || size > p.limits.OutcomeBytes:
-		return 0, fmt.Errorf("%w: unasked effects of %d bytes, not %d", ErrFull, size, p.limits.OutcomeBytes)
-	case s.queued >= p.limits.Waiting:
-		return 0, fmt.Errorf("%w: %d unasked effects wait", ErrFull, s.queued)
-	}
-	p.unaskedIDs++
-	s.queued++
-	s.say(saying{key: key, size: size, unasked: u})
-	return u.Id, nil
 }
 
 // SetCredit changes what a Session takes, at most PluginLimits.Credit; 0 events is a pause.

@@ -16,8 +16,14 @@ type read struct {
 
 // request takes a request.
 func (c *Conn) request(s *shard, n int, r *pluginv1.Request) {
-	if e := s.flying[r.GetEvent()]; e != nil && e.key.over < e.key.said {
-		e.key.reads.push(read{c, n, r, e.key.said})
+	y := c.kernel.keys[r.GetKey()]
+	if e := s.flying[r.GetEvent()]; e != nil {
+		y = e.key
+	} else if r.GetEvent() != 0 || r.GetKey() == "" {
+		y = nil
+	}
+	if y != nil && y.over < y.said {
+		y.reads.push(read{c, n, r, y.said})
 		s.reads++
 		return
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -101,5 +102,77 @@ func TestReadsThatWaitHaveAnEnd(t *testing.T) {
 				t.Errorf("%+v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// A turn of a key comes behind the event that is handled, and beside any number of others; what is
+// asked for in it is answered when what was said of the key is applied. A reset makes it void.
+func TestTurns(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{})
+	r.connect()
+	r.put("a", "1")
+	first := r.begin()[0]
+	turn, err := r.p.Turn("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.put("a", "2")
+	r.down()
+	if w := r.work(); len(w) != 0 {
+		t.Fatalf("%+v", w)
+	}
+	if err := r.p.Done(first, nil); err != nil {
+		t.Fatal(err)
+	}
+	if w := r.work(); len(w) != 1 || w[0].Kind != Handle || w[0].Task != turn {
+		t.Fatalf("%+v", w)
+	}
+	r.ask(turn)
+	r.up()
+	got := r.actions()
+	if !slices.Equal(kinds(got), []ActionKind{ApplyOutcome}) {
+		t.Fatalf("%+v", got)
+	}
+	r.k.Done(got[0].Ticket, nil, r.now)
+	if got = r.actions(); !slices.Equal(kinds(got), []ActionKind{Answer}) || got[0].Request.GetKey() != "a" {
+		t.Fatalf("%+v", got)
+	}
+	effects := []*pluginv1.Effect{{What: &pluginv1.Effect_CancelTimer{CancelTimer: "t"}}}
+	if id, err := r.p.Leave(turn, effects); id == 0 || err != nil {
+		t.Fatal(id, err)
+	}
+	second := r.work() // the event behind it
+	if len(second) != 1 || second[0].Kind != Handle || second[0].Task.Event == nil {
+		t.Fatalf("%+v", second)
+	}
+	r.ask(second[0].Task)
+	r.up()
+	if got = r.actions(); !slices.Equal(kinds(got), []ActionKind{ApplyUnasked}) { // the read waits for it
+		t.Fatalf("%+v", got)
+	}
+	if id, err := r.p.Leave(turn, effects); id != 0 || err == nil {
+		t.Error("it ended twice")
+	}
+
+	if turn, err = r.p.Turn("b"); err != nil {
+		t.Fatal(err)
+	}
+	r.work()
+	r.k.Reset("b", r.now)
+	r.down()
+	if w := r.work(); len(w) != 1 || w[0].Kind != Cancel || w[0].Task != turn {
+		t.Fatalf("%+v", w)
+	}
+	if _, err := r.p.Request(turn, &pluginv1.Request{}); !errors.Is(err, ErrVoid) {
+		t.Error(err)
+	}
+	if _, err := r.p.Leave(turn, effects); !errors.Is(err, ErrVoid) {
+		t.Error(err)
+	}
+	if w := r.work(); len(w) != 1 || w[0].Kind != Forget || w[0].Key != "b" {
+		t.Fatalf("%+v", w)
+	}
+	if n := r.p.Outstanding(); n != 2 { // event 2, and the Unasked
+		t.Error(n, "are outstanding")
 	}
 }

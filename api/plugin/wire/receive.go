@@ -62,6 +62,9 @@ func (c *Conn) receive(shard int, f *pluginv1.PluginFrame, now time.Time) error 
 		if size := proto.Size(r); size > MaxRequestBytes {
 			return fmt.Errorf("request %d has %d bytes", r.GetId(), size)
 		}
+		if y := r.GetKey(); y != "" && (len(y) > MaxKeyBytes || Shard(y, len(c.shards)) != shard) {
+			return fmt.Errorf("request %d has a key that is too long, or of another session", r.GetId())
+		}
 		s.lastRequest = r.GetId()
 		k.stats.Requests++
 		c.request(s, shard, r)

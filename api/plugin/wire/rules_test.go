@@ -79,6 +79,9 @@ func TestBreachesOfTheProtocol(t *testing.T) {
 		{"a request again", func([]*pluginv1.Event) *pluginv1.PluginFrame {
 			return &pluginv1.PluginFrame{Requests: []*pluginv1.Request{{Id: 2}, {Id: 2}}}
 		}, "request 2 after 2"},
+		{"a request of a long key", func([]*pluginv1.Event) *pluginv1.PluginFrame {
+			return &pluginv1.PluginFrame{Requests: []*pluginv1.Request{{Id: 1, Key: strings.Repeat("k", MaxKeyBytes+1)}}}
+		}, "request 1 has a key"},
 		{"unasked", func([]*pluginv1.Event) *pluginv1.PluginFrame { return unasked(MaxUnasked) }, ""},
 		{"too many unasked", func([]*pluginv1.Event) *pluginv1.PluginFrame { return unasked(MaxUnasked + 1) }, "1024 unasked"},
 		{"unasked again", func([]*pluginv1.Event) *pluginv1.PluginFrame {

@@ -3926,6 +3926,9 @@ type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`       // counts up within a Session
 	Event uint64                 `protobuf:"varint,2,opt,name=event,proto3" json:"event,omitempty"` // on whose behalf; 0 for none
+	// Where there is no event: the ordering key, which is of this Session, of the Unasked that will be
+	// made of the answer. It comes when all that was said of the key before is applied. Empty: at once.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	// Types that are valid to be assigned to What:
 	//
 	//	*Request_Get
@@ -3991,6 +3994,13 @@ func (x *Request) GetEvent() uint64 {
 		return x.Event
 	}
 	return 0
+}
+
+func (x *Request) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 func (x *Request) GetWhat() isRequest_What {
@@ -6490,10 +6500,11 @@ const file_hexmpp_plugin_v1_session_proto_rawDesc = "" +
 	"\x06secure\x18\x02 \x01(\bR\x06secure\x12!\n" +
 	"\ftls_exporter\x18\x03 \x01(\fR\vtlsExporter\x12/\n" +
 	"\x14tls_server_end_point\x18\x04 \x01(\fR\x11tlsServerEndPoint\x12\x18\n" +
-	"\aframing\x18\x05 \x01(\tR\aframing\"\xa2\b\n" +
+	"\aframing\x18\x05 \x01(\tR\aframing\"\xb4\b\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
-	"\x05event\x18\x02 \x01(\x04R\x05event\x12.\n" +
+	"\x05event\x18\x02 \x01(\x04R\x05event\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12.\n" +
 	"\x03get\x18\n" +
 	" \x01(\v2\x1a.hexmpp.plugin.v1.GetEntryH\x00R\x03get\x123\n" +
 	"\x04scan\x18\v \x01(\v2\x1d.hexmpp.plugin.v1.ScanEntriesH\x00R\x04scan\x12B\n" +
