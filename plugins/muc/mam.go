@@ -169,8 +169,8 @@ func saidOpenly(x *stanza.Element) bool {
 	return false
 }
 
-// timerExpire is the timer by which what is past its retention is deleted, and what is left of archives
-// of rooms that are gone.
+// timerExpire is the timer by which what is past its retention is deleted, what is left of archives
+// of rooms that are gone, and what slow mode went by.
 const timerExpire = "expire"
 
 const (
@@ -210,6 +210,16 @@ func (s *Service) timer(ctx context.Context, h *extension.Host, t extension.Time
 		if n < expireRows {
 			pause = pauseExpired
 			break
+		}
+	}
+	if pause == pauseExpired {
+		n, err := expirePaces(ctx, h)
+		switch {
+		case err != nil:
+			h.Log.Error("what slow mode goes by can't be deleted; it is tried again", "error", err)
+			pause = pauseFailed
+		case n == maxExpiredPaces:
+			pause = pauseMore
 		}
 	}
 	return h.Timers.Set(timerExpire, pause, nil)

@@ -188,12 +188,32 @@ func TestPace(t *testing.T) {
 			t.Fatalf("an owner: %q", out)
 		}
 	}
+	w.service.Forget(coven)
+	w.error("a process that was killed", hag, say("b"), "policy-violation")
+	w.says(hag, "<presence type='unavailable' to='"+coven+"/x'/>")
+	w.joins(hag, "thirdwitch")
+	w.error("who enters again", hag, say("b"), "policy-violation")
 	w.Advance(20 * time.Second)
 	if out := w.says(hag, say("c")); len(out) != 4 {
 		t.Errorf("later: %q", out)
 	}
 	w.says(crone, submit("slow_mode_duration", "0"))
-	w.Advance(20 * time.Second)
+	kept := func() (n int) {
+		for key := range w.Memory() {
+			if strings.HasPrefix(key, "s/") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := kept(); n != 1 {
+		t.Errorf("%d accounts are remembered", n)
+	}
+	w.Advance(2 * time.Hour)
+	if n := kept(); n != 0 {
+		t.Errorf("%d accounts are still remembered", n)
+	}
+	w.left()
 	for i := range 6 {
 		if out := w.says(wicca, say("x")); strings.Contains(out[0], "policy-violation") != (i == 5) {
 			t.Errorf("%d: %q", i, out)

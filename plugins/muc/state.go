@@ -20,12 +20,15 @@ import (
 //	o/ROOM/HASH     kept, a session; always in memory
 //	l/DOMAIN/LOCAL  the name of a room that is listed (6.3)
 //	v/ROOM          the vCard of a room
+//	s/ROOM/HASH     keptPace, of an account; always in memory
 //	c/HASH/ROOM     nothing; the hash is that of who has made the room
 func roomKey(room jid.JID) string          { return "r/" + room.String() }
 func affiliatesPrefix(room jid.JID) string { return "a/" + room.String() + "/" }
 func affiliateKey(room, j jid.JID) string  { return affiliatesPrefix(room) + hashed(j) }
 func sessionsPrefix(room jid.JID) string   { return "o/" + room.String() + "/" }
 func sessionKey(room, j jid.JID) string    { return sessionsPrefix(room) + hashed(j) }
+func pacesPrefix(room jid.JID) string      { return allPaces + room.String() + "/" }
+func paceKey(room, j jid.JID) string       { return pacesPrefix(room) + hashed(j) }
 func listPrefix(domain string) string      { return "l/" + domain + "/" }
 func listKey(room jid.JID) string          { return listPrefix(room.Domain()) + room.Local() }
 func createdPrefix(creator jid.JID) string { return "c/" + hashed(creator) + "/" }
@@ -34,6 +37,8 @@ func hashed(j jid.JID) string {
 	sum := sha256.Sum256([]byte(j.String()))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
+
+const allPaces = "s/"
 
 // maxRoomName bounds the localpart of rooms, in bytes: keys with it are to fit.
 const maxRoomName = 512
@@ -102,6 +107,9 @@ func (t *turn) load() (*room, error) {
 		return nil, fmt.Errorf("muc: the entry of a room is damaged: %w", err)
 	}
 	if err := t.loadAffiliates(r); err != nil {
+		return nil, err
+	}
+	if err := t.loadPaces(r); err != nil {
 		return nil, err
 	}
 	return r, t.loadSessions(r)
