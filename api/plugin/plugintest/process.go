@@ -47,6 +47,7 @@ type Process struct {
 	sessions []*session
 	lastID   uint64
 	gen      uint64
+	readers  sync.WaitGroup
 	outcomes chan *pluginv1.Outcome
 	unasked  chan *pluginv1.Unasked
 }
@@ -190,7 +191,7 @@ func (p *Process) Activate(host *extension.Host) {
 		s := &session{stream: stream}
 		p.sessions[i] = s
 		p.send(s, wire.Hello(p.gen, i))
-		go p.read(s)
+		p.readers.Go(func() { p.read(s) })
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
@@ -216,11 +217,19 @@ func (p *Process) read(s *session) {
 			return
 		}
 		for _, o := range f.Outcomes {
-			p.outcomes <- o
+			select {
+			case p.outcomes <- o:
+			case <-p.exited: // the test is over, or about to fail
+				return
+			}
 		}
 		out := &pluginv1.KernelFrame{Beat: 0}
 		for _, u := range f.Unasked {
-			p.unasked <- u
+			select {
+			case p.unasked <- u:
+			case <-p.exited:
+				return
+			}
 			out.Applied = append(out.Applied, &pluginv1.Applied{Id: u.Id})
 		}
 		for _, q := range f.Requests {
@@ -339,4 +348,5 @@ func (p *Process) stop() {
 	if p.conn != nil {
 		_ = p.conn.Close()
 	}
+	p.readers.Wait() // they log
 }
