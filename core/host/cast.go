@@ -235,7 +235,7 @@ func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (waiting []Copy) 
 		if st.Stanza == nil {
 			continue
 		}
-		one = Copy{Stanza: st.Stanza, To: m.JID, Fork: st.fork, From: m.From}
+		one = Copy{Stanza: g.copyFor(m, st.Stanza), To: m.JID, Fork: st.fork, From: m.From}
 		fate := g.hosts.router.Copy(b, &one)
 		switch {
 		case fate.Waits:

@@ -110,14 +110,17 @@ func (x groupsOf) Join(name string, m extension.Member) error {
 		return fmt.Errorf("%w: the name of a group has 1 to %d bytes, this one %d", extension.ErrBound, maxGroupName, len(name))
 	case m.JID.IsZero():
 		return errors.New("host: a member without an address")
-	case !m.From.IsZero() && !g.owns(m.From):
-		return fmt.Errorf("%w: %s may not send from %q: copies are from the server, or from a domain of its components", extension.ErrPermission, g.Reg.Name, m.From)
 	case len(m.Classes) > maxClasses:
 		return fmt.Errorf("%w: a member has at most %d classes", extension.ErrBound, maxClasses)
 	}
 	for _, c := range m.Classes {
 		if c == "" || len(c) > maxClassName {
 			return fmt.Errorf("%w: the name of a class has 1 to %d bytes, this one %d", extension.ErrBound, maxClassName, len(c))
+		}
+	}
+	if !m.From.IsZero() {
+		if err := g.mayCast(m.From); err != nil {
+			return err
 		}
 	}
 	size, there := x.look(name, m.JID)
@@ -234,13 +237,54 @@ func (x groupsOf) sendable(s *stanza.Stanza) (c castStanza, err error) {
 	if s.Kind != stanza.Message && s.Kind != stanza.Presence {
 		return c, errors.New("host: what a group is sent is a message or a presence")
 	}
-	if !x.t.g.owns(s.From) {
-		return c, fmt.Errorf("%w: %s may not send from %q to a group: send from the server, or from a domain of its components",
-			extension.ErrPermission, x.t.g.Reg.Name, s.From)
+	g := x.t.g
+	if err := g.mayCast(s.From); err != nil {
+		return c, err
 	}
 	h := s.Header
 	h.To = jid.JID{} // each copy has its own
-	return newCastStanza(x.t.g.stripped(s.With(h))), nil
+	s = s.With(h)
+	if g.permit(extension.SendAsAccount) == nil { // any copy may be from an account, by Member.From
+		h.From = jid.JID{}
+		if err := g.MayEmit(s.With(h)); err != nil {
+			return c, err
+		}
+	}
+	if !g.ofServer(s.From) {
+		s = g.hosts.Forgery.Strip(s)
+	}
+	return newCastStanza(s), nil
+}
+
+// mayCast says whether what groups are sent may be from an address.
+func (g *Guest) mayCast(from jid.JID) error {
+	switch {
+	case g.owns(from):
+		return nil
+	case from.Local() == "" || !from.IsBare() || !slices.Contains(g.hosts.Domains, from.Domain()):
+		return fmt.Errorf("%w: %s may not send from %q to a group: send from the server, from a domain of its components, or from the bare JID of an account",
+			extension.ErrPermission, g.Reg.Name, from)
+	}
+	return g.permit(extension.SendAsAccount)
+}
+
+// ofServer says whether an address that the guest may send from is the server's.
+func (g *Guest) ofServer(from jid.JID) bool {
+	return from.Local() == "" && slices.Contains(g.hosts.Domains, from.Domain())
+}
+
+// copyFor returns what a member gets of a stanza whose from is not its own: such a copy
+// asserts no more than whom it is from may.
+func (g *Guest) copyFor(m *extension.Member, st *stanza.Stanza) *stanza.Stanza {
+	switch {
+	case m.From.IsZero(), g.ofServer(m.From):
+		return st
+	case m.From.Domain() == st.From.Domain() && slices.Contains(g.domains, m.From.Domain()): // it may say the same
+		return st
+	}
+	h := st.Header
+	h.From = m.From
+	return g.hosts.Forgery.Strip(st.With(h))
 }
 
 // do has op be done with the effects of the handler: in one go with the one before, if

@@ -99,14 +99,14 @@ func (g *Guest) restoreGroup(s *storage.SavedGroup) {
 	dropped := 0
 	for i := range s.Members {
 		m := extension.Member(s.Members[i])
-		if !m.From.IsZero() && !g.owns(m.From) {
+		if !m.From.IsZero() && g.mayCast(m.From) != nil {
 			dropped++
 			continue
 		}
 		gs.change(gr, &groupOp{join: &m})
 	}
 	if dropped > 0 {
-		g.log.Warn("members of a group of before the restart are dropped: their copies would be from a domain that is not the extension's any more", "members", dropped)
+		g.log.Warn("members of a group of before the restart are dropped: their copies would be from an address that the extension may not send from any more", "members", dropped)
 	}
 	if gr.members.n == 0 {
 		return

@@ -30,8 +30,12 @@ type Groups interface {
 	Leave(group string, member jid.JID)
 	// Remove removes all members.
 	Remove(group string)
-	// Send sends a message or presence to members. ErrPermission for a from that
-	// Stanzas.Send would not take, ErrBound as there: it counts as one stanza.
+	// Send sends a message or presence to members. It is from the server, from a domain
+	// of the extension's components or, with SendAsAccount, from the bare JID of an account;
+	// so is Member.From: ErrPermission otherwise. ErrBound as with Stanzas.Send: it counts
+	// as one stanza. A copy asserts no more than whom it is from may, and in the name of
+	// an account it is no carbon copy. What an account has blocked holds for copies to it; for
+	// those from it the extension sees to that. Errors for an account go to nobody.
 	//
 	// A copy for an account of ours goes to the session with the member's JID. Of the
 	// stages it passes Deliver, where handlers that are Fanout see it, and Write; it

@@ -101,7 +101,7 @@ type Identity struct{ Category, Type, Name string }
 type Permission string
 
 const (
-	// SendAsAccount allows Stanzas.SendAs.
+	// SendAsAccount allows Stanzas.SendAs, and copies for Groups that are from an account.
 	SendAsAccount Permission = "send-as-account"
 	// ManageAccounts allows all calls of Host.Accounts, and Sessions.End.
 	ManageAccounts Permission = "manage-accounts"

@@ -85,6 +85,9 @@ func (x groups) owns(from jid.JID) error {
 	if own || !from.IsZero() && from.Local() == "" && h.hosted(from.Domain()) {
 		return nil
 	}
+	if from.Local() != "" && from.IsBare() && h.hosted(from.Domain()) {
+		return h.permit(extension.SendAsAccount)
+	}
 	return fmt.Errorf("%w: %s may not send from %q to a group", extension.ErrPermission, h.reg.Name, from)
 }
 
@@ -137,6 +140,8 @@ func (x groups) Send(group string, c extension.Cast) error {
 			return errors.New("extensiontest: what a group is sent is a message or a presence")
 		case x.owns(st.From) != nil:
 			return x.owns(st.From)
+		case x.t.h.permit(extension.SendAsAccount) == nil && stanzas(x).carbon(st):
+			return fmt.Errorf("%w: %s may not send carbon copies", extension.ErrPermission, x.t.h.reg.Name)
 		}
 	}
 	if err := stanzas(x).count(); err != nil {

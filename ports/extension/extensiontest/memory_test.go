@@ -103,7 +103,7 @@ func TestGroups(t *testing.T) {
 		if n, e := x.Size(ctx, "room"); e != nil || n != 1 {
 			t.Error(n, e)
 		}
-		for _, from := range []string{"other.example", "a@example.org"} {
+		for _, from := range []string{"other.example", "a@other.example", "a@example.org/x"} {
 			if e := x.Join("room", extension.Member{JID: a, From: jid.MustParse(from)}); !errors.Is(e, extension.ErrPermission) {
 				t.Error(e)
 			}
@@ -111,16 +111,24 @@ func TestGroups(t *testing.T) {
 				t.Error(e)
 			}
 		}
+		account := extension.Cast{Stanza: stanza.New(stanza.Header{Kind: stanza.Message, ID: "6", From: jid.MustParse("a@example.org")})}
+		err = errors.Join(err, x.Send("room", account))
+		account.Stanza = stanza.New(account.Stanza.Header, stanza.El("urn:xmpp:carbons:2", "sent"))
+		if e := x.Send("room", account); !errors.Is(e, extension.ErrPermission) {
+			t.Error("a carbon:", e)
+		}
 		return err
 	}
-	do(t, h)
+	if do(t, h); len(h.Errors()) > 0 {
+		t.Error(h.Errors())
+	}
 	var got []string
 	for _, e := range h.Effects() {
 		if e.Kind == extensiontest.Cast {
 			got = append(got, e.Group+" "+e.Stanza.ID+" "+e.Stanza.To.Local())
 		}
 	}
-	if want := []string{"room 1 a", "room 3 a", "room 2 b", "room 4 b", "room 5 a"}; !slices.Equal(got, want) {
+	if want := []string{"room 1 a", "room 3 a", "room 2 b", "room 4 b", "room 5 a", "room 6 b"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if list := h.Members("room"); len(list) != 1 || list[0].JID != b {
