@@ -13,7 +13,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// maxItems bounds lists of rooms and of occupants: there are no pages (XEP-0059) of them yet.
+// maxItems bounds the list of rooms: there are no pages (XEP-0059) of it.
 const maxItems = 500
 
 // items lists the rooms of a service that are not hidden (6.3).
@@ -109,9 +109,6 @@ func (t *turn) occupantItems(query *stanza.Element) error {
 	}
 	if t.r.session(t.in.From) != nil {
 		for _, o := range t.r.inOrder() {
-			if len(answer.Nodes) == maxItems {
-				break
-			}
 			if t.r.Config.shows(o.role) {
 				answer.Add(stanza.El(nsDiscoItems, "item", stanza.At("jid", o.addr.String()), stanza.At("name", o.Nick)))
 			}
