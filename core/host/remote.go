@@ -246,6 +246,14 @@ func (e *Event) commit(t *tx, o *extension.Outcome, done func(error)) {
 // again returns the error by which a Remote gives an event once more, after one of
 // storage; nil if it is at its end.
 func (e *Event) again(err error) error {
+	again := e.outAgain(err)
+	if again != nil && e.Kind != 0 {
+		e.cutIf()
+	}
+	return again
+}
+
+func (e *Event) outAgain(err error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var again error
@@ -441,9 +449,26 @@ func (h *Hosts) cutOut() {
 	slices.Reverse(all) // the oldest first
 	var b transport.Batch
 	for _, e := range all {
-		e.Fail(&b, fmt.Errorf("%w: the server is shutting down", extension.ErrDown))
+		e.Fail(&b, errCut)
 	}
 	b.Flush()
+}
+
+// errCut: an event was still out at the end.
+var errCut = fmt.Errorf("%w: the server is shutting down", extension.ErrDown)
+
+// cutIf ends an event that is out anew, since its outcome was not applied, if those that
+// are out were ended meanwhile.
+func (e *Event) cutIf() {
+	h := e.g.hosts
+	h.mu.Lock()
+	cut := h.cut
+	h.mu.Unlock()
+	if cut {
+		var b transport.Batch
+		e.Fail(&b, errCut)
+		b.Flush()
+	}
 }
 
 // kernel implements extension.Kernel.

@@ -88,6 +88,7 @@ func (e *Event) giveBack() {
 	if expired {
 		e.Expire()
 	}
+	e.cutIf()
 }
 
 // answer tells who waits what came of the event.
