@@ -34,8 +34,8 @@ func Elsewhere(t testing.TB, reg extension.Registration) extension.Registration 
 	return out
 }
 
-// BothWays runs a test of an extension in a whole kernel twice: with the extension inside, and
-// elsewhere. The test has its registration go through the function that it is given:
+// BothWays runs a test of an extension in a whole kernel: with the extension inside, inside by
+// ordering keys (plugin.Inside), and elsewhere. The test has its registration go through the function that it is given:
 //
 //	func TestGreeting(t *testing.T) {
 //		plugintest.BothWays(t, func(t *testing.T, as plugintest.Way) { ... as(t, New(Options{})) ... })
@@ -43,6 +43,9 @@ func Elsewhere(t testing.TB, reg extension.Registration) extension.Registration 
 func BothWays(t *testing.T, test func(t *testing.T, as Way)) {
 	t.Helper()
 	t.Run("inside", func(t *testing.T) { test(t, Inside) })
+	t.Run("by keys", func(t *testing.T) {
+		test(t, func(_ testing.TB, reg extension.Registration) extension.Registration { return plugin.Inside(reg) })
+	})
 	t.Run("elsewhere", func(t *testing.T) { test(t, Elsewhere) })
 }
 
