@@ -295,6 +295,7 @@ func (p *plugin) reload(c command) {
 
 // crashed clears up after a process that has ended, or has to, and plans the next one.
 func (p *plugin) crashed(in *instance, why error) {
+	p.say(admin.PluginStarting, why.Error())
 	if !errors.Is(why, errHangs) { // the streams of a process end before it has ended
 		t := time.NewTimer(dyingTime)
 		select {
