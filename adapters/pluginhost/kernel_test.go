@@ -123,7 +123,9 @@ func TestThroughTheKernel(t *testing.T) {
 			}
 		}
 	}
-	if i := r.info(); i.State != admin.PluginReady || i.Restarts != 3 || i.Generation != 7 {
+	// Messages run ahead of this loop. A process that is killed while another one is on its way
+	// for a reload has that one for its successor.
+	if i := r.info(); i.State != admin.PluginReady || i.Restarts != 3 || i.Generation < 4 || i.Generation > 7 {
 		t.Errorf("%+v", i)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
