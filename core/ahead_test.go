@@ -352,6 +352,47 @@ func numbered(xml, part string) (all []int) {
 	return all
 }
 
+// Two handlers of one stage that decide: of messages for one of them, verdicts are asked
+// for ahead; those for both go to one after the other.
+func TestVerdictsOfTwo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &process{handle: func(e *extension.RemoteEvent) *extension.Outcome {
+			time.Sleep(rand.N(time.Millisecond))
+			return &extension.Outcome{Verdict: extension.Verdict{Action: extension.Patch, Append: []*stanza.Element{stanza.El("urn:x", fmt.Sprint("by", e.Handler))}}}
+		}}
+		reg := remoteStage("far", x, extension.StageHandler{Class: extension.Decide, Stage: extension.Submit})
+		reg.Stages = append(reg.Stages, reg.Stages[0])
+		reg.Stages[1].Match.Child = &extension.Name{Space: "urn:y", Local: "y"}
+		w := newWorld(t, with(reg))
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.login("juliet@example.test/a", "<presence/>")
+		warm(romeo, juliet)
+		for i := range 100 {
+			y := ""
+			if i%10 == 0 {
+				y = "<y xmlns='urn:y'/>"
+			}
+			romeo.input(fmt.Sprintf("<message to='juliet@example.test/a' id='%d' type='chat'>%s</message>", i, y))
+			if i%25 == 24 {
+				time.Sleep(time.Second)
+				came := strings.Split(juliet.take(), "<message ")[1:]
+				if len(came) != 25 {
+					t.Errorf("%d came of 25", len(came))
+				}
+				for j, part := range came {
+					n := i - 24 + j
+					if !strings.Contains(part, fmt.Sprintf("id='%d' ", n)) || (n%10 == 0) != strings.Contains(part, "<by0 xmlns='urn:x'/><by1 ") || !strings.Contains(part, "<by0 ") {
+						t.Errorf("number %d: %s", n, part)
+					}
+				}
+			}
+		}
+		if x.peak < 5 {
+			t.Error("verdicts that were out:", x.peak)
+		}
+		x.all.Wait()
+	})
+}
+
 // A handler that counts in memory of the kernel gives each message a number of its own, in
 // order: none is left out, none is given twice.
 func TestVerdictsThatCount(t *testing.T) {
@@ -446,5 +487,48 @@ func TestStopWithVerdictsOut(t *testing.T) {
 				t.Error("a verdict behind the end")
 			}
 		}
+	})
+}
+
+// A handler whose process is gone is asked again behind the pause of its breaker, also where
+// verdicts were out that nobody used in the end.
+func TestVerdictsBehindThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late, effects := false, false
+		x := &process{}
+		x.handle = func(e *extension.RemoteEvent) *extension.Outcome {
+			if late {
+				time.Sleep(2 * e.Deadline)
+			}
+			o := &extension.Outcome{}
+			if effects {
+				o.Effects = func(h *extension.Host) error { return h.Memory.Put("k", nil) }
+			}
+			return o
+		}
+		w := newWorld(t, with(remoteStage("far", x, extension.StageHandler{Class: extension.Decide, Stage: extension.Submit, Deadline: 10 * time.Millisecond})))
+		romeo, juliet := w.login("romeo@example.test/x", ""), w.login("juliet@example.test/a", "<presence/>")
+		for range 3 {
+			late = false
+			warm(romeo, juliet)
+			late = true
+			romeo.send(says(1, 64))
+			juliet.want("")
+			if got := len(numbered(romeo.take(), "type='error'")); got != 64 {
+				t.Errorf("%d came back", got)
+			}
+			late = false
+			time.Sleep(3 * time.Minute)
+			effects = !effects
+			romeo.send(says(1, 64))
+			time.Sleep(3 * time.Minute)
+			romeo.take()
+			juliet.take()
+			romeo.send(says(1, 64))
+			if got := juliet.gotNumbers(); got != upTo(1, 64) {
+				t.Errorf("she got %s", got)
+			}
+		}
+		x.all.Wait()
 	})
 }

@@ -66,24 +66,21 @@ type Asked struct {
 }
 
 // first returns the handler that is shown the stanza before all others, if it decides
-// elsewhere, and no other one of the stage does.
-func (p *Pipeline) first(w *Passage) *handler {
-	kind := w.Envelope.Stanza.Kind
-	if p.deciders[w.Stage][kind] != 1 {
-		return nil
-	}
-	list := p.table[w.Stage][kind]
+// elsewhere, and no other one of the stage does that would see the stanza as it is.
+func (p *Pipeline) first(w *Passage) (first *handler) {
+	list := p.table[w.Stage][w.Envelope.Stanza.Kind]
 	for i := range list {
 		h := &list[i]
-		if !matches(&h.Match, w.Envelope.Stanza) || !p.concerns(h, w) {
-			continue
-		}
-		if h.breaker == nil {
+		switch {
+		case first != nil && h.breaker == nil:
+		case !matches(&h.Match, w.Envelope.Stanza) || !p.concerns(h, w):
+		case first != nil || h.breaker == nil:
 			return nil
+		default:
+			first = h
 		}
-		return h
 	}
-	return nil
+	return first
 }
 
 // Asks says whether Ask may be called, if out verdicts on stanzas of the same session are
@@ -112,6 +109,7 @@ func (p *Pipeline) Ask(w *Passage, decided func()) bool {
 	err := a.question.Put(h.guest, most, func() {
 		h.ahead.out.Add(-1)
 		h.ahead.took(h.guest.Now().Sub(began), a.question.Event.Deadline)
+		h.note(a.question.Err()) // whatever becomes of the verdict: the breaker has let it in
 		a.first = a.question.Asks() && h.ahead.asks.CompareAndSwap(false, true)
 		decided()
 	})
@@ -131,6 +129,15 @@ func (w *Passage) answered(h *handler) bool {
 	return a != nil && a.h == h && a.shown == w.Envelope.Stanza && !a.again && (a.first || !h.ahead.asks.Load())
 }
 
+// Forgo says that a verdict is not used that was asked for ahead, if there is one: the
+// handler forgets what it asked for with it.
+func (w *Passage) Forgo() {
+	if a := w.Asked; a != nil {
+		w.Asked = nil
+		a.question.Void()
+	}
+}
+
 // use is consult for a verdict that was asked for ahead.
 func (h *handler) use(w *Passage, a *Asked) (v extension.Verdict, changed *stanza.Stanza, err error) {
 	if a.none != nil {
@@ -140,7 +147,6 @@ func (h *handler) use(w *Passage, a *Asked) (v extension.Verdict, changed *stanz
 		changed = change(w.Envelope.Stanza, v)
 		return h.check(w, v, changed)
 	})
-	h.note(err)
 	if unanswered(err) {
 		return v, nil, errNoVerdict
 	}

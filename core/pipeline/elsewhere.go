@@ -60,14 +60,12 @@ var errNoVerdict = stanza.Err(stanza.InternalServerError, "")
 
 // consult waits for a handler's verdict, and returns it as call does.
 func (h *handler) consult(ctx context.Context, w *Passage) (v extension.Verdict, changed *stanza.Stanza, err error) {
-	if a := w.Asked; a != nil {
-		if w.answered(h) {
-			w.Asked = nil
-			return h.use(w, a)
-		}
+	if w.answered(h) {
+		a := w.Asked
 		w.Asked = nil
-		a.question.Void()
+		return h.use(w, a)
 	}
+	w.Forgo()
 	if !h.breaker.Enter(h.guest.Now()) {
 		h.guest.Skipped()
 		return v, nil, errNoVerdict

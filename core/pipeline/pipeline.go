@@ -21,7 +21,6 @@ import (
 type Pipeline struct {
 	table    [Fanout + 1][stanza.IQ + 1][]handler
 	resident [Fanout + 1][stanza.IQ + 1]bool // some handler may read what is resident
-	deciders [Fanout + 1][stanza.IQ + 1]int  // how many handlers decide elsewhere
 	memory   Memory
 }
 
@@ -102,9 +101,6 @@ func (p *Pipeline) add(stage extension.Stage, g *host.Guest) (any bool) {
 
 func (p *Pipeline) enter(stage extension.Stage, kind stanza.Kind, h handler) {
 	p.table[stage][kind] = append(p.table[stage][kind], h)
-	if h.breaker != nil {
-		p.deciders[stage][kind]++
-	}
 	p.resident[stage][kind] = p.resident[stage][kind] || stage != extension.Write && len(h.guest.Reg.Residents) > 0
 }
 

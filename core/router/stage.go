@@ -119,6 +119,7 @@ func (p *passage) carry() {
 func (r *Router) consult(p *passage) transport.Wait {
 	return r.Hosts.Own(func(ctx context.Context) {
 		err := r.rerun(ctx, p)
+		p.Forgo()
 		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
 			if err != nil {
 				return r.uncommitted(b, p, err)

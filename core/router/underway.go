@@ -175,6 +175,7 @@ func (r *Router) decided(b *transport.Batch, p *passage) transport.Wait {
 	}
 	if r.reset(p) {
 		if r.Pipeline.Run(&p.Passage); p.Outcome != pipeline.Waits {
+			p.Forgo()
 			p.carry()
 			return r.passed(b, p)
 		}
