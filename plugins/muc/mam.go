@@ -78,8 +78,8 @@ func (t *turn) look(f func(ctx context.Context) error) error {
 	defer cancel()
 	err := f(bounded)
 	switch {
-	case errors.Is(err, storage.ErrBusy):
-		return t.fail(stanza.ResourceConstraint, "Too many read archives; ask again later.")
+	case errors.Is(err, storage.ErrUnavailable):
+		return t.fail(stanza.ResourceConstraint, "The archive can't be read just now; ask again later.")
 	case err != nil && bounded.Err() != nil && t.Err() == nil:
 		return t.fail(stanza.ResourceConstraint, "This takes too long; ask for less, or later.")
 	}

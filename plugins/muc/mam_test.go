@@ -9,6 +9,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/plugins/muc"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -75,6 +76,21 @@ func TestArchive(t *testing.T) {
 	w.want("10.2.1: 171", w.says(crone, submit("enablearchiving", "0")), crone+": | result", crone+": | 171 | !104", hag+": | 171")
 	w.error("no archive", hag, archiveQuery(""), "service-unavailable")
 	w.want("not advertised", w.says(hag, info("")), hag+": | !urn:xmpp:mam:2")
+}
+
+// An archive that can't be read, since too many do or for another reason, is no fault of the plugin.
+func TestBusyArchive(t *testing.T) {
+	w := witches(t)
+	w.reads(crone, hag, "x@example.org/x")
+	id := stanzaID(w.says(hag, say("a"))[0])
+	w.FailStore(storage.ErrBusy)
+	w.error("a query", hag, archiveQuery(""), "type='wait' | resource-constraint")
+	w.error("moderation", crone, moderate(id, ""), "type='wait' | resource-constraint")
+	w.error("who enters", "x@example.org/x", "<presence to='"+coven+"/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>", "resource-constraint")
+	w.FailStore(nil)
+	if out := w.joins("x@example.org/x", "x"); len(out) != 9 {
+		t.Errorf("once more: %d stanzas: %q", len(out), out)
+	}
 }
 
 func between(s, before, behind string) string {

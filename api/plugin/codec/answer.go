@@ -36,6 +36,7 @@ var kinds = []struct {
 	{auth.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
 	{auth.ErrPassword, pluginv1.ErrorKind_ERROR_KIND_PASSWORD},
 	{storage.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
+	{storage.ErrUnavailable, pluginv1.ErrorKind_ERROR_KIND_UNAVAILABLE},
 	{storage.ErrConflict, pluginv1.ErrorKind_ERROR_KIND_CONFLICT},
 	{storage.ErrInvalid, pluginv1.ErrorKind_ERROR_KIND_INVALID},
 }
