@@ -54,7 +54,7 @@ func (t *turn) info(query *stanza.Element) error {
 	case nodeReserved:
 		return t.reservedItem()
 	default:
-		return t.fail(stanza.ItemNotFound, "")
+		return t.commandInfo(query.Attr("node"))
 	}
 	c := &t.r.Config
 	name := c.Name
@@ -70,7 +70,7 @@ func (t *turn) info(query *stanza.Element) error {
 	answer := stanza.El(nsDiscoInfo, "query").Add(
 		stanza.El(nsDiscoInfo, "identity", stanza.At("category", "conference"), stanza.At("type", "text"), stanza.At("name", name)))
 	for _, feature := range []string{
-		nsDiscoInfo, nsDiscoItems, nsMUC, nsRegister, nsVCard, nsModerate, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
+		nsDiscoInfo, nsDiscoItems, nsMUC, nsRegister, nsHats, nsCommands, nsVCard, nsModerate, nsStableID, nsSelfPing, nsOccupantID, mam.NSIDs,
 		either(c.Public, "muc_public", "muc_hidden"),
 		either(c.Persistent, "muc_persistent", "muc_temporary"),
 		either(c.MembersOnly, "muc_membersonly", "muc_open"),
@@ -92,6 +92,9 @@ func (t *turn) info(query *stanza.Element) error {
 		{Var: "muc#roominfo_slow_mode_duration", Type: form.TextSingle, Values: []string{strconv.Itoa(c.SlowMode)}},
 		{Var: "muc#roominfo_changesubject", Type: form.Boolean, Values: boolean(c.ChangeSubject)},
 	}}
+	if len(t.r.Hats) > 0 {
+		details.Fields = append(details.Fields, form.Field{Var: "hats#hash", Type: form.TextSingle, Values: []string{t.r.hatsHash()}})
+	}
 	if len(t.r.Avatar) > 0 {
 		details.Fields = append(details.Fields, form.Field{Var: "muc#roominfo_avatarhash", Type: form.TextMulti, Values: t.r.Avatar})
 	}
@@ -104,7 +107,11 @@ func (t *turn) occupantItems(query *stanza.Element) error {
 		return err
 	}
 	answer := stanza.El(nsDiscoItems, "query")
-	if node := query.Attr("node"); node != "" {
+	switch query.Attr("node") {
+	case "":
+	case nsCommands:
+		return t.commandItems()
+	default:
 		return t.fail(stanza.ItemNotFound, "")
 	}
 	if t.r.session(t.in.From) != nil {

@@ -25,6 +25,7 @@
 //	history.go                   what was said before (7.2.13, 7.2.14)
 //	mam.go                       queries of the archive, and its retention (XEP-0313)
 //	retract.go, avatar.go        messages that are taken back (XEP-0424, 0425), the avatar of a room (XEP-0486)
+//	hats.go                      hats (XEP-0317)
 //	pace.go                      how much somebody may say (XEP-0500)
 //	affiliation.go, admin.go     roles and affiliations, and changes of them (5, 8, 9, 10.3 to 10.8)
 //	invite.go, voice.go          invitations, requests for voice (7.8, 7.13, 8.6)

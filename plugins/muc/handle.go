@@ -118,6 +118,8 @@ func (t *turn) iq() error {
 			return t.moderate(payload)
 		case space == nsVCard && local == "vCard":
 			return t.card(payload)
+		case space == nsCommands && local == "command" && t.in.Type == stanza.Set:
+			return t.command(payload)
 		case space == nsRegister:
 			return t.register(payload)
 		case space == mam.NS && local == "query" && t.in.Type == stanza.Set:

@@ -49,6 +49,7 @@ func (s *Service) Registration() extension.Registration {
 			{Number: 45, Version: "1.35.5", Note: "docs/plugins/muc.md says what is missing"},
 			{Number: 249, Version: "1.2"},
 			{Number: 313, Version: "1.1.3", Note: "of rooms"},
+			{Number: 317, Version: "0.3.1"},
 			{Number: 359, Version: "0.7.0"},
 			{Number: 410, Version: "1.1.0"},
 			{Number: 421, Version: "1.0.1"},

@@ -16,12 +16,14 @@ const (
 	nsPing       = "urn:xmpp:ping"
 	nsRegister   = "jabber:iq:register"
 	nsVCard      = "vcard-temp"
+	nsCommands   = "http://jabber.org/protocol/commands"
 	nsRetract    = "urn:xmpp:message-retract:1"
 	nsModerate   = "urn:xmpp:message-moderate:1"
 	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
 	nsDiscoItems = "http://jabber.org/protocol/disco#items"
 	nsOccupantID = "urn:xmpp:occupant-id:0"
 	nsHats       = "urn:xmpp:hats:0"
+	nsHatForms   = "urn:xmpp:hats:commands"
 	nsDelay      = "urn:xmpp:delay"
 )
 

@@ -60,7 +60,11 @@ func (f *facts) element(j jid.JID, statuses ...string) *stanza.Element {
 
 // dressed returns a presence of an occupant with what the room says of it.
 func (t *turn) dressed(o *occupant, show *stanza.Stanza, x *stanza.Element) *stanza.Stanza {
-	return show.Patch(func(stanza.Child) bool { return false }, x, occupantID(o.id))
+	add := []*stanza.Element{x, occupantID(o.id)}
+	if hats := t.r.worn(o.account); hats != nil {
+		add = append(add, hats)
+	}
+	return show.Patch(func(stanza.Child) bool { return false }, add...)
 }
 
 func occupantID(id string) *stanza.Element {

@@ -33,6 +33,8 @@ type lasting struct {
 	Subject *subject `json:",omitempty"` // nil: there was never one
 	Created time.Time
 	Creator string   // bare JID
+	Hats    []hat    `json:",omitempty"`
+	Wearers []wearer `json:",omitempty"`
 	Avatar  []string `json:",omitempty"` // names of its pictures (XEP-0486)
 	Locked  bool     `json:",omitempty"` // until its owner has configured it (10.1)
 }
