@@ -173,18 +173,9 @@ func saidOpenly(x *stanza.Element) bool {
 // of rooms that are gone, and what slow mode went by.
 const timerExpire = "expire"
 
-const (
-	firstExpiry   = time.Minute // behind the start
-	pauseExpired  = time.Hour   // when nothing is left to delete
-	pauseMore     = time.Second
-	pauseFailed   = time.Minute
-	expireRows    = 500 // by one transaction
-	expireBatches = 20  // until others have had their turn
-)
-
 // start sets the timer.
 func (s *Service) start(_ context.Context, h *extension.Host) error {
-	return h.Timers.Set(timerExpire, firstExpiry, nil)
+	return h.Timers.Set(timerExpire, archive.FirstExpiry, nil)
 }
 
 // timer deletes some, and comes again.
@@ -196,30 +187,18 @@ func (s *Service) timer(ctx context.Context, h *extension.Host, t extension.Time
 	if days := s.options.Retention; days > 0 {
 		before = h.Now().AddDate(0, 0, -days)
 	}
-	pause := pauseMore
-	for i := range expireBatches {
-		n, err := h.Archive.Expire(ctx, before, expireRows)
-		if err != nil && i > 0 && ctx.Err() != nil {
-			break // its time is over: it goes on when others had theirs
-		}
-		if err != nil {
-			h.Log.Error("messages of rooms that are past their retention can't be deleted; it is tried again", "error", err)
-			pause = pauseFailed
-			break
-		}
-		if n < expireRows {
-			pause = pauseExpired
-			break
-		}
+	pause, err := archive.Expire(ctx, h.Archive, before)
+	if err != nil {
+		h.Log.Error("messages of rooms that are past their retention can't be deleted; it is tried again", "error", err)
 	}
-	if pause == pauseExpired {
+	if pause == archive.PauseNone {
 		n, err := expirePaces(ctx, h)
 		switch {
 		case err != nil:
 			h.Log.Error("what slow mode goes by can't be deleted; it is tried again", "error", err)
-			pause = pauseFailed
+			pause = archive.PauseFailed
 		case n == maxExpiredPaces:
-			pause = pauseMore
+			pause = archive.PauseMore
 		}
 	}
 	return h.Timers.Set(timerExpire, pause, nil)

@@ -114,7 +114,7 @@ func (k *keeper) start(ctx context.Context, h *extension.Host) error {
 	if k.ids, err = mam.NewIDs(secret); err != nil {
 		return err
 	}
-	return h.Timers.Set(timerExpire, firstExpiry, nil)
+	return h.Timers.Set(timerExpire, archive.FirstExpiry, nil)
 }
 
 // archive is the one of an account.
