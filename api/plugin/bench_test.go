@@ -83,12 +83,12 @@ func BenchmarkInside(b *testing.B) {
 	}}}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	reg.Remote.Attach(kernelStub{ctx: ctx})
+	reg.Remote.Attach(noReads{ctx: ctx})
 	var all sync.WaitGroup
 	var events []*extension.RemoteEvent
 	for i := range n {
 		key := fmt.Sprintf("room%d@c", i)
-		events = append(events, &extension.RemoteEvent{Kind: extension.ToComponent, Component: -1, Key: key, Owner: &ownerStub{end: func(error) { all.Done() }}, Envelope: extension.Envelope{
+		events = append(events, &extension.RemoteEvent{Kind: extension.ToComponent, Component: -1, Key: key, Owner: &eventOwner{end: func(error) { all.Done() }}, Envelope: extension.Envelope{
 			Stanza: stanza.New(stanza.Header{Kind: stanza.Message, Type: stanza.Chat, ID: "12345", From: jid.MustParse("romeo@example.org/orchard"), To: jid.MustParse(key)},
 				stanza.El("", "body").WithText("What man art thou that, thus bescreened in night, so stumblest on my counsel?")),
 		}})

@@ -17,19 +17,19 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// kernelStub is a kernel that reads nothing.
-type kernelStub struct {
+// noReads is a kernel that reads nothing.
+type noReads struct {
 	extension.Kernel
 	ctx context.Context
 }
 
-func (k kernelStub) Reader() *extension.Host {
+func (k noReads) Reader() *extension.Host {
 	return &extension.Host{Now: time.Now, Log: slog.New(slog.DiscardHandler), Domains: []string{"example.org"}}
 }
-func (k kernelStub) Context() context.Context { return k.ctx }
+func (k noReads) Context() context.Context { return k.ctx }
 
-// ownerStub says what becomes of an event: each Apply is told the next of answers, then nil.
-type ownerStub struct {
+// eventOwner says what becomes of an event: each Apply is told the next of answers, then nil.
+type eventOwner struct {
 	answers []error
 	hold    chan func()     // takes what ends an Apply, instead
 	end     func(err error) // told the end, behind done
@@ -37,7 +37,7 @@ type ownerStub struct {
 	applied int
 }
 
-func (o *ownerStub) Apply(_ *transport.Batch, out *extension.Outcome, done func(error)) {
+func (o *eventOwner) Apply(_ *transport.Batch, out *extension.Outcome, done func(error)) {
 	var err error
 	if o.applied < len(o.answers) {
 		err = o.answers[o.applied]
@@ -56,7 +56,7 @@ func (o *ownerStub) Apply(_ *transport.Batch, out *extension.Outcome, done func(
 	finish()
 }
 
-func (o *ownerStub) Fail(_ *transport.Batch, err error) {
+func (o *eventOwner) Fail(_ *transport.Batch, err error) {
 	o.failed.Store(true)
 	if o.end != nil {
 		o.end(err)
@@ -82,7 +82,7 @@ func newInsideWorld(t *testing.T, handle func(ctx context.Context, h *extension.
 			return handle(ctx, h, e.Stanza.ID)
 		}}},
 	})
-	w.reg.Remote.Attach(kernelStub{ctx: ctx})
+	w.reg.Remote.Attach(noReads{ctx: ctx})
 	t.Cleanup(func() {
 		cancel()
 		if err := w.reg.Stop(context.Background()); err != nil {
@@ -98,7 +98,7 @@ func (w *insideWorld) note(s string) {
 	w.seen = append(w.seen, s)
 }
 
-func (w *insideWorld) dispatch(key, id string, o *ownerStub) {
+func (w *insideWorld) dispatch(key, id string, o *eventOwner) {
 	w.Helper()
 	err := w.reg.Remote.Dispatch(&extension.RemoteEvent{Kind: extension.ToComponent, Component: -1, Key: key, Owner: o, Envelope: extension.Envelope{
 		Stanza: stanza.New(stanza.Header{Kind: stanza.Message, ID: id, From: jid.MustParse("romeo@example.org/orchard"), To: jid.MustParse("c")}),
@@ -138,8 +138,8 @@ func TestInside(t *testing.T) {
 				return f(h)
 			})
 			done := make(chan error, 1)
-			w.dispatch("key", "1", &ownerStub{answers: c.answers})
-			w.dispatch("key", "2", &ownerStub{end: func(err error) { done <- err }})
+			w.dispatch("key", "1", &eventOwner{answers: c.answers})
+			w.dispatch("key", "2", &eventOwner{end: func(err error) { done <- err }})
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
@@ -156,10 +156,10 @@ func TestInsideOrder(t *testing.T) {
 	w := newInsideWorld(t, func(context.Context, *extension.Host, string) error { return nil })
 	hold, done := make(chan func(), 1), make(chan error, 2)
 	end := func(err error) { done <- err }
-	w.dispatch("key", "1", &ownerStub{hold: hold})
-	w.dispatch("key", "2", &ownerStub{end: end})
+	w.dispatch("key", "1", &eventOwner{hold: hold})
+	w.dispatch("key", "2", &eventOwner{end: end})
 	finish := <-hold
-	w.dispatch("other", "3", &ownerStub{end: end})
+	w.dispatch("other", "3", &eventOwner{end: end})
 	<-done
 	w.mu.Lock()
 	if want := []string{"handle 1", "handle 3"}; !slices.Equal(w.seen, want) {
@@ -187,7 +187,7 @@ func TestInsideReset(t *testing.T) {
 		return ctx.Err()
 	})
 	done := make(chan error, 1)
-	o := &ownerStub{end: func(err error) { done <- err }}
+	o := &eventOwner{end: func(err error) { done <- err }}
 	w.dispatch("key", "1", o)
 	<-running
 	w.reg.Remote.Reset("key")
@@ -215,7 +215,7 @@ func TestInsideLate(t *testing.T) {
 		return nil
 	})
 	over := errors.New("the event is over")
-	o := &ownerStub{answers: []error{over}, end: func(err error) {
+	o := &eventOwner{answers: []error{over}, end: func(err error) {
 		if errors.Is(err, extension.ErrLate) {
 			failed <- err
 		}
@@ -227,7 +227,7 @@ func TestInsideLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	w.dispatch("key", "2", &ownerStub{end: func(err error) { done <- err }})
+	w.dispatch("key", "2", &eventOwner{end: func(err error) { done <- err }})
 	if err := <-done; err != nil || !o.failed.Load() {
 		t.Error(err)
 	}
@@ -263,7 +263,7 @@ func TestInsideManyKeys(t *testing.T) {
 		for k := range keys {
 			all.Add(1)
 			key := fmt.Sprint("k", k)
-			o := &ownerStub{end: func(error) { all.Done() }}
+			o := &eventOwner{end: func(error) { all.Done() }}
 			if n%3 == 0 { // told on another goroutine
 				o.hold = make(chan func(), 1)
 				go func() { (<-o.hold)() }()
