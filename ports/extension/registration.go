@@ -43,6 +43,8 @@ type Registration struct {
 	StreamFeatures []StreamFeature
 	Elements       []ElementHandler
 	Components     []Component
+	// Far claims all domains that are neither hosted nor claimed; nil: it does not.
+	Far *Far
 
 	// Residents are keys of the Store whose entries the kernel keeps in memory,
 	// for accounts that are in use: stage handlers may read them, but those of the

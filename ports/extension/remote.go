@@ -72,10 +72,11 @@ const (
 	Replied                          // Registration.Reply: Reply
 	Fired                            // Registration.Timer: Timer
 	Noticed                          // Registration.Notice: Notice
+	ToFar                            // Far.Take: Far
 )
 
 func (k EventKind) String() string {
-	names := [...]string{"unasked", "stanza", "items", "iq", "stage", "element", "reply", "timer", "notice"}
+	names := [...]string{"unasked", "stanza", "items", "iq", "stage", "element", "reply", "timer", "notice", "far"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -113,6 +114,12 @@ type RemoteEvent struct {
 	Reply     Reply
 	Timer     Timer
 	Notice    Notice
+	// Far of ToFar: Attempt and Done are not the kernel's. The Key is Far.Domain. Such an event is not
+	// handled, but given away: its outcome comes when it comes, and the next one of its key
+	// is given before that; see Far. It is in no Deadline, has no Effects, is no reason for an error of
+	// Kernel, and how often processes died while they had it does not count. While no process
+	// is there it waits as all do. Its outcomes are in no order, and Owner.Apply does not wait for one another's done.
+	Far *FarEvent
 
 	Owner Owner
 }
@@ -128,6 +135,8 @@ func (e *RemoteEvent) Stanza() *stanza.Stanza {
 		return e.Reply.Answer
 	case Noticed:
 		return e.Notice.Presence
+	case ToFar:
+		return e.Far.Stanza
 	}
 	return nil
 }

@@ -62,6 +62,10 @@ type shard struct {
 	requests      int // that came and whose response is in no frame yet
 	lastRequest   uint64
 
+	late       map[uint64]*late // those that the process has
+	lines      lineList         // of those of which something may be sent
+	lateHungry bool             // hungry, of a late one
+
 	hungry bool // an event did not fit beside all else: the next frame is for events
 
 	beat     uint64 // number of the last one, 0 before the first
@@ -110,6 +114,7 @@ func (k *Kernel) Open(p Peer) (*Conn, error) {
 		s := &c.shards[i]
 		s.hello = true
 		s.flying = map[uint64]*event{}
+		s.late = map[uint64]*late{}
 		s.flight.which = ofFlight
 		s.log.max = k.limits.Resets
 		s.credit = k.cap(p.Credit)
@@ -153,6 +158,7 @@ func (k *Kernel) Attach(c *Conn, now time.Time) error {
 		}
 		k.schedule(e.key)
 	}
+	k.attachLate(c)
 	return nil
 }
 
@@ -206,6 +212,7 @@ func (c *Conn) Close(crashed bool, now time.Time) {
 			landed = append(landed, e)
 		}
 	}
+	k.closeLate(c, now)
 	k.conn = nil
 	k.down = true
 	k.hurry = true

@@ -30,6 +30,8 @@ const (
 	MaxUnasked = 1024
 	// MaxCredit bounds the events in flight on a Session, whatever was announced.
 	MaxCredit = 16_384
+	// MaxLate bounds the late events that a Session of a process may have.
+	MaxLate = 65_536
 	// MaxKeyBytes bounds an ordering key.
 	MaxKeyBytes = 8192
 	// MaxFrameBytes is the largest frame where nothing else was said.

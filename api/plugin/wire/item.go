@@ -18,6 +18,11 @@ type KernelLimits struct {
 	Credit Credit
 	// KeyEvents is how many events of one key may be in flight; 64.
 	KeyEvents int
+	// LateEvents and LateBytes bound late events, whether they wait or are out; 65,536 and
+	// 64 MiB. LateKeyEvents and LateKeyBytes are how many of a key may be out; 256 and 1
+	// MiB. One may always be.
+	LateEvents, LateBytes       int
+	LateKeyEvents, LateKeyBytes int
 	// FrameEvents is the most events in a frame; 128.
 	FrameEvents int
 	// OutcomeBytes is the largest outcome, or Unasked, encoded; 1 MiB. The event of a
@@ -61,6 +66,10 @@ func (l KernelLimits) withDefaults() KernelLimits {
 	or(&l.Credit.Bytes, 16<<20)
 	l.Credit.Events = min(l.Credit.Events, MaxCredit)
 	or(&l.KeyEvents, 64)
+	or(&l.LateEvents, MaxLate)
+	or(&l.LateBytes, 64<<20)
+	or(&l.LateKeyEvents, 256)
+	or(&l.LateKeyBytes, 1<<20)
 	or(&l.FrameEvents, 128)
 	or(&l.OutcomeBytes, 1<<20)
 	or(&l.ApplyBytes, 64<<20)
@@ -116,7 +125,11 @@ type Item struct {
 	// Deadline is how long processes may hold it, all together; 0: no limit. Then it
 	// fails; what the plugin says later is void.
 	Deadline time.Duration
-	Source   Source
+	// Late: it is answered when it is, and the next one of its Key is given before; see late.go. Its ID is
+	// Event.id, greater than that of all before of its Key. Of the other fields Key, Size, Received and Source count.
+	Late   bool
+	ID     uint64
+	Source Source
 }
 
 // Reason says why an event failed, or was dropped.
@@ -160,6 +173,9 @@ const (
 	// internal-server-error (Poison, TooLarge for an outcome), resource-constraint
 	// (Conflicts, TooLarge for an event).
 	Fail
+	// LateOutcome: Item and Outcome of a late event, which is at its end. There is nothing to
+	// be answered.
+	LateOutcome
 	// Answer: Request. Answer with Kernel.Respond(Ticket, ...).
 	Answer
 	// EndProcess: the process of Conn broke the protocol or does not read, Err says how. It is to be
@@ -171,14 +187,14 @@ const (
 type Action struct {
 	Kind    ActionKind
 	Ticket  Ticket
-	Conn    *Conn // of ApplyUnasked, Answer, EndProcess; of ApplyOutcome the one that sent it
+	Conn    *Conn // of ApplyUnasked, Answer, EndProcess; of ApplyOutcome and LateOutcome the one that sent it
 	Shard   int   // of ApplyUnasked, Answer
 	Item    *Item
 	Outcome *pluginv1.Outcome
 	Unasked *pluginv1.Unasked
 	Request *pluginv1.Request
 	Reason  Reason
-	Attempt int // of ApplyOutcome and Fail: how many times it was given to a process
+	Attempt int // of ApplyOutcome, LateOutcome and Fail: how many times it was given to a process
 	Err     error
 }
 
@@ -194,6 +210,7 @@ type Ticket struct {
 func (k *Kernel) Stats() Stats {
 	s := k.stats
 	s.Applying, s.Keys, s.Suspects = k.applying, len(k.keys), len(k.suspects)
+	s.Late, s.LateBytes, s.LateOut = k.late.n, k.late.bytes, k.lateOut
 	return s
 }
 
@@ -205,6 +222,8 @@ type Stats struct {
 	Applying                int // outcomes and Unasked that wait for Done, or for their turn
 	Keys                    int // that the machine knows of
 	Suspects                int // events that are sent one by one, because of crashes
+	Late, LateBytes         int // late events, which are in none of these; of them
+	LateOut                 int // a process has so many
 
 	Enqueued, Refused    uint64 // Refused: Enqueue had no place, or was down
 	Sent, Outcomes       uint64

@@ -27,6 +27,11 @@ type Kernel struct {
 	// the next crash names the guilty one.
 	suspects []*event
 
+	lines     map[string]*line // of late events
+	late      lateList         // all of them
+	lateOut   int              // how many processes have
+	lateSince time.Time        // since when no process handles them, if none does
+
 	ids        uint64 // of events
 	epoch      uint64 // of all keys: the number of the last reset
 	generation uint64 // the highest that acted
@@ -55,6 +60,9 @@ func NewKernel(limits KernelLimits, now time.Time) *Kernel {
 		all:       eventList{which: ofAll},
 		observed:  eventList{which: observed},
 		last:      map[CoalesceKey]*event{},
+		lines:     map[string]*line{},
+		late:      lateList{which: ofAllLate},
+		lateSince: now,
 		down:      true,
 		downSince: now,
 	}
@@ -64,6 +72,13 @@ func NewKernel(limits KernelLimits, now time.Time) *Kernel {
 // GiveUp, and of an impatient one while no process handles events.
 func (k *Kernel) Enqueue(it Item, now time.Time) error {
 	it.Size = max(it.Size, 0)
+	if it.Late {
+		err := k.enqueueLate(it, now)
+		if err != nil {
+			k.stats.Refused++
+		}
+		return err
+	}
 	if err := k.room(&it); err != nil {
 		k.stats.Refused++
 		return err
@@ -515,6 +530,9 @@ func (k *Kernel) failAll() {
 		}
 		e = next
 	}
+	for k.late.head != nil {
+		k.failLate(k.late.head, Down, extension.ErrDown)
+	}
 }
 
 // Tick does what time asks for, and returns what Next does.
@@ -532,7 +550,7 @@ func (k *Kernel) Tick(now time.Time) (next time.Time) {
 	if k.down {
 		for e := k.all.head; e != nil; {
 			next := e.links[ofAll].next
-			late := !k.late(e).After(now)
+			late := !k.graceOver(e).After(now)
 			if e.state != answered && (late || e.item.Impatient) {
 				k.fail(e, Down, extension.ErrDown)
 			} else if !late && !k.hurry {
@@ -541,12 +559,15 @@ func (k *Kernel) Tick(now time.Time) (next time.Time) {
 			e = next
 		}
 		k.hurry = false
+		for e := k.late.head; e != nil && !k.lateTime(e).After(now); e = k.late.head {
+			k.failLate(e, Down, extension.ErrDown)
+		}
 	}
 	return k.Next()
 }
 
-// late returns when an event has waited for a process for long enough.
-func (k *Kernel) late(e *event) time.Time {
+// graceOver returns when an event has waited for a process for long enough.
+func (k *Kernel) graceOver(e *event) time.Time {
 	since := e.enqueued
 	if since.Before(k.downSince) {
 		since = k.downSince
@@ -575,9 +596,12 @@ func (k *Kernel) Next() time.Time {
 		}
 		for e := k.all.head; e != nil; e = e.links[ofAll].next {
 			if e.state != answered {
-				earlier(k.late(e))
+				earlier(k.graceOver(e))
 				break
 			}
+		}
+		if e := k.late.head; e != nil {
+			earlier(k.lateTime(e))
 		}
 	}
 	return next

@@ -18,6 +18,9 @@ func (w *world) steps() (steps []func(*rapid.T)) {
 		do     func(*rapid.T)
 	}{
 		{12, w.enqueue},
+		{8, w.enqueueLate},
+		{6, w.takeLate},
+		{6, w.answerLate},
 		{12, w.flow},
 		{10, w.frame},
 		{10, w.deliver},
@@ -251,10 +254,19 @@ func (w *world) check(t *rapid.T) {
 	if w.k.sent > 2*w.maxSent {
 		t.Fatalf("%d in flight, returned or not applied, more than %d", w.k.sent, 2*w.maxSent)
 	}
-	if err := consistent(w.k); err != nil {
+	if err := errors.Join(consistent(w.k), consistentLate(w.k)); err != nil {
 		t.Fatal(err)
 	}
 	open := 0
+	for _, f := range w.lates {
+		if f.ends == 0 {
+			open++
+		}
+	}
+	if open != w.k.late.n {
+		t.Fatalf("%d late events without an end, the machine says %d", open, w.k.late.n)
+	}
+	open = 0
 	for _, f := range w.items {
 		if f.ends == 0 {
 			open++
@@ -289,6 +301,12 @@ func (w *world) settle() {
 			for len(p.running) > 0 && p == w.acting {
 				w.finish(p, 0)
 			}
+			for len(p.lateRunning) > 0 {
+				w.taken(p, 0)
+			}
+			for len(p.lateOpen) > 0 {
+				w.answered(p, len(p.lateOpen)-1)
+			}
 			if p != w.acting {
 				break
 			}
@@ -302,7 +320,7 @@ func (w *world) settle() {
 			w.answerTo(0)
 		}
 		w.check(w.t)
-		if w.k.all.n == 0 && w.k.inFlight == 0 && w.acting != nil && len(w.acting.unasked) == 0 && len(w.acting.asked) == 0 && w.acting.p.Outstanding() == 0 {
+		if w.k.all.n+w.k.late.n == 0 && w.k.inFlight == 0 && w.acting != nil && len(w.acting.unasked) == 0 && len(w.acting.asked) == 0 && w.acting.p.Outstanding() == 0 {
 			if s := w.k.Stats(); s.Keys != 0 || s.Waiting+s.Returned+s.InFlight+s.Applying+s.Suspects != 0 {
 				w.t.Fatalf("left: %+v", s)
 			}

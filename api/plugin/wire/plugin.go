@@ -76,7 +76,8 @@ type pluginShard struct {
 	credit *Credit // to be announced
 	epoch  uint64  // the highest that was seen
 	log    resetLog
-	held   int // events that were given and have no outcome in a frame
+	held   int // events that were given and have no outcome in a frame, but for late ones
+	late   int // of these so many
 	out    fifo[saying]
 	said   uint64          // how many there were in out
 	sent   uint64          // how many are no more
@@ -96,6 +97,7 @@ type saying struct {
 	key     string
 	size    int
 	outcome *pluginv1.Outcome
+	late    bool // it is of a late event
 	unasked *pluginv1.Unasked
 }
 
@@ -136,16 +138,24 @@ type Task struct {
 	Shard int
 	Epoch uint64 // of a turn that has begun: of what is known then
 
-	key  *pluginKey
-	void bool
-	done bool
+	key   *pluginKey
+	void  bool
+	done  bool
+	taken bool // of a late event
 }
+
+// Late tells whether its event is a late one: it is taken (Taken), and answered (Answer) whenever that may
+// be. It is handed out in the order of its key, and is not made void by a Reset.
+func (t *Task) Late() bool { return isLate(t.Event) }
+
+func isLate(e *pluginv1.Event) bool { return e.GetFar() != nil }
 
 // WorkKind says what a Work is.
 type WorkKind uint8
 
 const (
-	// Handle: Task. Answer with Plugin.Done, or with Leave if it is a turn.
+	// Handle: Task. Answer with Plugin.Done, or with Leave if it is a turn, or with Taken and
+	// Answer if it is Late.
 	Handle WorkKind = iota + 1
 	// Cancel: Task, which is being handled, is void; its outcome will be dropped. It
 	// must still be answered with Done: the next event of the key waits for that.
@@ -226,8 +236,8 @@ func (p *Plugin) receive(shard int, f *pluginv1.KernelFrame) error {
 		if Shard(e.GetKey(), len(p.shards)) != shard {
 			return fmt.Errorf("%w: event %d is not of session %d", ErrProtocol, e.GetId(), shard)
 		}
-		if s.held >= MaxCredit {
-			return fmt.Errorf("%w: more than %d events in flight", ErrProtocol, s.held)
+		if isLate(e) && s.late >= MaxLate || !isLate(e) && s.held >= MaxCredit {
+			return fmt.Errorf("%w: more than %d events in flight, %d late ones", ErrProtocol, s.held, s.late)
 		}
 		p.give(shard, e)
 	}
@@ -265,7 +275,11 @@ func (p *Plugin) give(shard int, e *pluginv1.Event) {
 		p.keys[y.name] = y
 	}
 	y.waiting.push(&Task{Event: e, Shard: shard, key: y})
-	s.held++
+	if isLate(e) {
+		s.late++
+	} else {
+		s.held++
+	}
 	s.epoch = max(s.epoch, e.GetEpoch())
 	p.stats.Events++
 	p.line(y)
@@ -324,14 +338,14 @@ func (p *Plugin) reset(s *pluginShard, r *pluginv1.Reset) {
 		return
 	}
 	for n := y.waiting.len(); n > 0; n-- {
-		if t := y.waiting.pop(); t.Event == nil || t.Event.GetEpoch() >= epoch {
+		if t := y.waiting.pop(); t.Event == nil || t.Late() || t.Event.GetEpoch() >= epoch {
 			y.waiting.push(t)
 		} else {
 			s.held--
 		}
 	}
 	if t := y.running; t != nil {
-		if !t.void && (t.Event == nil || t.Event.GetEpoch() < epoch) {
+		if !t.void && !t.Late() && (t.Event == nil || t.Event.GetEpoch() < epoch) {
 			t.void = true
 			p.cancelled++
 			if t.Event != nil {
@@ -360,7 +374,7 @@ func (p *Plugin) Take(into []Work) []Work {
 // and epoch, and o is its own from then on. An outcome that is beyond a bound becomes a failure, which the
 // error, that wraps ErrFull, is about.
 func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
-	if t.done || t.Event == nil {
+	if t.done || t.Event == nil || t.Late() {
 		return fmt.Errorf("plugin wire: event %d has its outcome, or is none", t.Event.GetId())
 	}
 	t.done = true
@@ -372,20 +386,47 @@ func (p *Plugin) Done(t *Task, o *pluginv1.Outcome) error {
 		p.cancelled--
 		p.stats.Void++
 	} else {
-		if o == nil {
-			o = &pluginv1.Outcome{}
-		}
-		o.Event, o.Epoch = t.Event.GetId(), t.Event.GetEpoch()
-		size := part(o)
-		if size > p.limits.OutcomeBytes {
-			err = fmt.Errorf("%w: an outcome of %d bytes, not %d", ErrFull, size, p.limits.OutcomeBytes)
-			o = &pluginv1.Outcome{Event: o.GetEvent(), Epoch: o.GetEpoch(), Failure: err.Error()}
-			size = part(o)
-		}
-		s.say(saying{key: y.name, size: size, outcome: o})
+		err = p.outcome(s, t, o)
 	}
 	p.over(y)
 	return err
+}
+
+// outcome has the outcome of a task be sent. For the error see Done.
+func (p *Plugin) outcome(s *pluginShard, t *Task, o *pluginv1.Outcome) (err error) {
+	if o == nil {
+		o = &pluginv1.Outcome{}
+	}
+	o.Event, o.Epoch = t.Event.GetId(), t.Event.GetEpoch()
+	size := part(o)
+	if size > p.limits.OutcomeBytes {
+		err = fmt.Errorf("%w: an outcome of %d bytes, not %d", ErrFull, size, p.limits.OutcomeBytes)
+		o = &pluginv1.Outcome{Event: o.GetEvent(), Epoch: o.GetEpoch(), Failure: err.Error()}
+		size = part(o)
+	}
+	s.say(saying{key: t.key.name, size: size, outcome: o, late: t.Late()})
+	return err
+}
+
+// Taken says that a late event was taken: the next one of its key is handed out. It is said
+// once.
+func (p *Plugin) Taken(t *Task) {
+	if !t.Late() || t.taken {
+		return
+	}
+	t.taken = true
+	t.key.running = nil
+	p.running--
+	p.over(t.key)
+}
+
+// Answer gives the outcome of a late event, once, in any order, also before Taken. For the error see Done.
+func (p *Plugin) Answer(t *Task, o *pluginv1.Outcome) error {
+	if !t.Late() || t.done {
+		return fmt.Errorf("plugin wire: event %d has its outcome, or is not late", t.Event.GetId())
+	}
+	t.done = true
+	return p.outcome(&p.shards[t.Shard], t, o)
 }
 
 // over goes on with a key of which nothing is handled any more.
@@ -520,7 +561,11 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 		s.sent++
 		if y.outcome != nil {
 			f.Outcomes = append(f.Outcomes, y.outcome)
-			s.held--
+			if y.late {
+				s.late--
+			} else {
+				s.held--
+			}
 			p.stats.Outcomes++
 			continue
 		}
@@ -537,20 +582,21 @@ func (p *Plugin) Frame(shard int) *pluginv1.PluginFrame {
 	return f
 }
 
-// Outstanding returns how many events wait to be handled, are handled, or have an
-// outcome that is in no frame yet, and how many Unasked have no answer.
+// Outstanding returns how many events have no outcome, or one that is in no frame yet, and how many
+// Unasked have no answer.
 func (p *Plugin) Outstanding() int {
 	n := p.cancelled
 	for i := range p.shards {
 		s := &p.shards[i]
-		n += s.held + s.queued + len(s.unasked)
+		n += s.held + s.late + s.queued + len(s.unasked)
 	}
 	return n
 }
 
 // PluginStats are figures of a Plugin. Depths are of now, the rest counts up.
 type PluginStats struct {
-	Held             int // events without an outcome in a frame
+	Held             int // events without an outcome in a frame, but for
+	Late             int // late ones, of which there are so many
 	Running          int // of these, and of void ones, those that are handled
 	RequestsUnderWay int
 	UnaskedUnderWay  int
@@ -569,6 +615,7 @@ func (p *Plugin) Stats() PluginStats {
 	for i := range p.shards {
 		s := &p.shards[i]
 		st.Held += s.held
+		st.Late += s.late
 		st.RequestsUnderWay += len(s.asked) + s.requests.len()
 		st.UnaskedUnderWay += len(s.unasked) + s.queued
 	}

@@ -93,6 +93,10 @@ func (c *Conn) ask(shard int) {
 
 func (c *Conn) outcome(s *shard, o *pluginv1.Outcome, now time.Time) error {
 	k := c.kernel
+	if e := s.late[o.GetEvent()]; e != nil {
+		c.lateOutcome(s, e, o, now)
+		return nil
+	}
 	e := s.flying[o.GetEvent()]
 	switch {
 	case e == nil && o.GetEvent() <= k.ids && o.GetEpoch() < s.lastReset,

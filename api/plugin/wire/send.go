@@ -25,7 +25,7 @@ func (c *Conn) Ready(shard int) bool {
 		return false
 	}
 	s := &c.shards[shard]
-	return s.hello || s.beatSend || s.pending.len() > 0 || s.applied.len() > 0 || s.responses.len() > 0 || c.next(shard) != nil
+	return s.hello || s.beatSend || s.pending.len() > 0 || s.applied.len() > 0 || s.responses.len() > 0 || c.next(shard) != nil || c.nextLate(shard) != nil
 }
 
 // next returns the event that may be sent on a Session now.
@@ -111,8 +111,9 @@ func (c *Conn) Frame(shard int, now time.Time) *pluginv1.KernelFrame {
 		delete(s.resets, name)
 		f.Resets = append(f.Resets, r)
 	}
-	eventsOnly := s.hungry
-	s.hungry = false
+	hungry, lateHungry := s.hungry, s.lateHungry
+	eventsOnly := hungry || lateHungry
+	s.hungry, s.lateHungry = false, false
 	for !eventsOnly && s.applied.len() > 0 {
 		size := part(*s.applied.front())
 		if size > room {
@@ -135,7 +136,11 @@ func (c *Conn) Frame(shard int, now time.Time) *pluginv1.KernelFrame {
 		s.requests--
 	}
 	c.ask(shard)
-	for len(f.Events) < c.kernel.limits.FrameEvents {
+	if !hungry || lateHungry { // half of it is for other events
+		room -= c.addLate(shard, f, room/2, room, now)
+	}
+	others := len(f.Events)
+	for len(f.Events)-others < c.kernel.limits.FrameEvents {
 		e := c.next(shard)
 		if e == nil {
 			break
@@ -150,12 +155,15 @@ func (c *Conn) Frame(shard int, now time.Time) *pluginv1.KernelFrame {
 			continue
 		}
 		if size > room {
-			s.hungry = len(f.Events) == 0
+			s.hungry = len(f.Events) == others
 			break
 		}
 		room -= size
 		c.send(s, e, now)
 		f.Events = append(f.Events, event)
+	}
+	if hungry && !lateHungry {
+		c.addLate(shard, f, room, room, now)
 	}
 	if f.Hello == nil && f.Beat == 0 && len(f.Resets)+len(f.Applied)+len(f.Responses)+len(f.Events) == 0 {
 		return nil // all events were too large

@@ -24,6 +24,8 @@ type world struct {
 	limits  KernelLimits
 	keys    []string
 	items   map[string]*fate
+	lates   map[string]*lateFate
+	lateIDs uint64
 	order   int // of Enqueue
 	storage map[string]int
 	applied map[string]int  // per key, the order of the last one
@@ -67,15 +69,19 @@ type process struct {
 	asked    map[uint64]bool
 	lastUn   map[string]uint64
 	handling map[string]bool
+
+	lateRunning, lateOpen []*Task
+	lateSeen              map[uint64]bool
 }
 
 func newWorld(t *rapid.T) *world {
 	small := func(name string, to int) int { return rapid.IntRange(1, to).Draw(t, name) }
 	w := &world{
-		t: t, now: t0, items: map[string]*fate{}, storage: map[string]int{}, applied: map[string]int{}, doomed: map[string]bool{},
+		t: t, now: t0, items: map[string]*fate{}, lates: map[string]*lateFate{}, storage: map[string]int{}, applied: map[string]int{}, doomed: map[string]bool{},
 		limits: KernelLimits{
 			Events: small("events", 12), Bytes: 100 * small("bytes", 12),
-			Credit:    Credit{Events: small("credit", 6), Bytes: 100 * small("credit bytes", 6)},
+			Credit:     Credit{Events: small("credit", 6), Bytes: 100 * small("credit bytes", 6)},
+			LateEvents: small("late", 12), LateBytes: 100 * small("late bytes", 12), LateKeyEvents: small("late of a key", 4), LateKeyBytes: 100 * small("late bytes of a key", 3),
 			KeyEvents: small("key events", 4), FrameEvents: small("frame events", 4),
 			OutcomeBytes: 1000, UnaskedBytes: 400, ApplyBytes: 1000 * small("apply bytes", 4), Run: small("run", 4), Conflicts: 3, Crashes: 3, Resets: 1000,
 			Retry: time.Second, Grace: 20 * time.Second,
@@ -105,7 +111,7 @@ func (w *world) open(t *rapid.T) {
 			Shards: shards, Credit: credit, Handlers: rapid.IntRange(1, 4).Draw(t, "handlers"), OutcomeBytes: 1000, Waiting: 10,
 			Resets: rapid.SampledFrom([]int{1, 1000}).Draw(t, "remembered resets"),
 		}),
-		down: make([][]*pluginv1.KernelFrame, shards), up: make([][]*pluginv1.PluginFrame, shards), handling: map[string]bool{},
+		down: make([][]*pluginv1.KernelFrame, shards), up: make([][]*pluginv1.PluginFrame, shards), handling: map[string]bool{}, lateSeen: map[uint64]bool{},
 	}
 	w.maxSent = max(w.maxSent, shards*w.limits.Credit.Events)
 	for i := range shards {
@@ -243,8 +249,12 @@ func (w *world) work(p *process) {
 				w.t.Fatalf("two events of %s at once", key)
 			}
 			p.handling[key] = true
-			p.running = append(p.running, x.Task)
-			if len(p.running) > p.p.limits.Handlers {
+			if x.Task.Late() {
+				w.giveLate(p, x.Task)
+			} else {
+				p.running = append(p.running, x.Task)
+			}
+			if len(p.running)+len(p.lateRunning) > p.p.limits.Handlers {
 				w.t.Fatalf("%d handlers, not %d", len(p.running), p.p.limits.Handlers)
 			}
 		case Forget:
@@ -328,7 +338,13 @@ func (w *world) take() {
 			}
 			w.acting.lastUn[keyOf(a)] = a.Unasked.GetId()
 			w.applies = append(w.applies, a)
+		case LateOutcome:
+			w.endedLate(a, "answered")
 		case Fail:
+			if a.Item.Late {
+				w.endedLate(a, a.Reason.String())
+				continue
+			}
 			f := w.ended(a, a.Reason.String())
 			if a.Reason == Poison && !f.poison {
 				w.t.Fatalf("%s is innocent", f.item.Source)
