@@ -76,7 +76,6 @@ func unavailable(m *pluginv1.Manifest) []string {
 		asked bool
 		what  string
 	}{
-		{m.FarDomains, "far_domains"},
 		{len(m.Commands) > 0, "commands"},
 		{len(m.Interests) > 0, "interests"},
 		{len(m.HttpRoutes) > 0, "http_routes"},

@@ -145,6 +145,9 @@ func (p *plugin) Dispatch(e *extension.RemoteEvent) error {
 	if x := e.Envelope.Stanza; e.Kind == extension.ToComponent && x.Kind == stanza.Presence && (x.Type == "" || x.Type == stanza.Unavailable) {
 		item.Coalesce = wire.CoalesceKey{From: x.From.String(), To: x.To.String()}
 	}
+	if e.Kind == extension.ToFar {
+		item.Late, item.ID = true, e.Far.ID
+	}
 	var err error
 	if s.next, err = s.encode(); err != nil {
 		return err
@@ -169,6 +172,11 @@ func size(e *extension.RemoteEvent) int {
 	}
 	for i := range e.Residents {
 		n += 64 + len(e.Residents[i].Key) + len(e.Residents[i].Value)
+	}
+	if e.Far != nil {
+		for _, to := range e.Far.Recipients {
+			n += 16 + len(to.String())
+		}
 	}
 	return n + len(e.Reply.State) + len(e.Timer.State) + len(e.Timer.Key)
 }
@@ -316,6 +324,8 @@ func (p *plugin) do(b *transport.Batch, r *round, a *wire.Action) {
 		s := a.Item.Source.(*source)
 		p.logFailure(a, s.e)
 		s.e.Owner.Fail(b, a.Err)
+	case wire.LateOutcome:
+		p.late(b, a)
 	case wire.Answer:
 		p.answers.add(p, a.Ticket, a.Request)
 	case wire.EndProcess:
@@ -346,6 +356,17 @@ func (p *plugin) apply(b *transport.Batch, r *round, a *wire.Action) {
 	// The plugin believes that it was done: its handler is to forget.
 	e.err = err
 	s.e.Owner.Apply(b, &extension.Outcome{Err: err}, func(error) { p.done(r, e) })
+}
+
+// late gives the outcome of a late event to whom it belongs to: that is its end.
+func (p *plugin) late(b *transport.Batch, a *wire.Action) {
+	s := a.Item.Source.(*source)
+	o, err := p.decode.Outcome(a.Outcome, s.e.Kind)
+	if err != nil {
+		p.log.Warn("what the plugin says of a stanza for a far domain can't be read", zap.Error(err))
+		o = &extension.Outcome{Err: err}
+	}
+	s.e.Owner.Apply(b, o, func(error) {})
 }
 
 // run returns how many of the first actions are outcomes of one key; 1 if the first one is something else.
@@ -431,7 +452,7 @@ func (p *plugin) status() admin.Plugin {
 	}
 	if p.machine != nil {
 		m := p.machine.Stats()
-		out.Queue, out.InFlight, out.Events = m.Waiting+m.Returned, m.InFlight, m.Outcomes
+		out.Queue, out.InFlight, out.Events = m.Waiting+m.Returned+m.Late-m.LateOut, m.InFlight+m.LateOut, m.Outcomes
 	}
 	now, then := sample{time.Now(), st.handled, st.handling}, st.window[st.at]
 	for i := 0; then.at.IsZero() && i < len(st.window); i++ { // it does not run for long yet

@@ -32,7 +32,7 @@ func TestRefused(t *testing.T) {
 		"another name":                        {words: "name=war", want: `calls itself "war"`},
 		"no manifest":                         {words: "nothing", want: "without a manifest"},
 		"a huge manifest":                     {words: "huge", want: "Describe: "},
-		"far domains":                         {words: "far", want: "does not have: far_domains"},
+		"far domains":                         {words: "far", want: `far_domains: to claim them takes the permission "far-domains"`},
 		"listeners":                           {words: "listens", want: "does not have: listeners"},
 		"a permission that is none":           {words: "wants=fly", want: `the permission "fly", which there is not; there are send-as-account, `},
 		"a domain that is not ours":           {words: "domain=evil.test", key: "plugins.raw.domains", want: "write: domains: [evil.test]"},

@@ -92,14 +92,20 @@ func (r *inside) Dispatch(e *extension.RemoteEvent) error {
 	size := eventSize(e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if e.Kind == extension.ToFar { // the kernel has bounds for those, which wait for others outside
+		size = 0
+	}
 	switch {
 	case r.ending:
 		return extension.ErrDown
+	case e.Kind == extension.ToFar:
 	case r.n >= insideEvents || r.n > 0 && r.bytes+size > insideBytes:
 		return extension.ErrFull
 	}
-	r.n++
-	r.bytes += size
+	if size > 0 {
+		r.n++
+		r.bytes += size
+	}
 	y := r.key(e.Key)
 	y.events = append(y.events, e)
 	r.next(y)
@@ -171,7 +177,9 @@ func (r *inside) work() {
 			r.p.forgetNow(y.name)
 			r.mu.Lock()
 		}
-		if len(y.events) > 0 {
+		if len(y.events) > 0 && y.events[0].Kind == extension.ToFar {
+			r.take(y, y.events[0])
+		} else if len(y.events) > 0 {
 			r.turn(y, y.events[0])
 		} else {
 			y.busy = false
@@ -224,6 +232,57 @@ func (r *inside) turn(y *insideKey, e *extension.RemoteEvent) {
 	if y.done {
 		r.end(y)
 	}
+}
+
+// take gives an event for a far domain away. The next one of its key comes behind that; what became of it is
+// said later.
+func (r *inside) take(y *insideKey, e *extension.RemoteEvent) {
+	y.events[0] = nil
+	y.events = y.events[1:]
+	r.mu.Unlock()
+	given, err := r.far(e)
+	if err == nil {
+		r.p.give(given, func(err error) { r.delivered(e, err) })
+	} else {
+		r.delivered(e, err)
+	}
+	r.mu.Lock()
+	y.busy = false
+	r.next(y)
+}
+
+// far returns what Far.Take is given of an event.
+func (r *inside) far(e *extension.RemoteEvent) (*extension.FarEvent, error) {
+	if !r.through {
+		given := *e.Far
+		given.Attempt, given.Received = 1, e.At
+		return &given, nil
+	}
+	m, err := codec.Event(e)
+	if err != nil {
+		return nil, err
+	}
+	m.Attempt = 1
+	if m, err = copied(m); err != nil {
+		return nil, err
+	}
+	read, err := codec.RemoteEvent(m, &r.reg)
+	return read.Far, err
+}
+
+// delivered says what became of an event for a far domain. r.mu is not held.
+func (r *inside) delivered(e *extension.RemoteEvent, err error) {
+	m, wrong := copied(codec.Delivered(err))
+	var o *extension.Outcome
+	if wrong == nil {
+		o, wrong = limits.Outcome(m, e.Kind)
+	}
+	if wrong != nil {
+		o = &extension.Outcome{Err: wrong}
+	}
+	var b transport.Batch
+	e.Owner.Apply(&b, o, func(error) {})
+	b.Flush()
 }
 
 // applied notes what came of an outcome, on whatever goroutine. What it sent goes out before the

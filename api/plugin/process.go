@@ -268,6 +268,14 @@ func (p *process) worker() {
 			if j.forgotten != nil {
 				<-j.forgotten
 			}
+			if j.task.Late() {
+				p.take(j.task)
+				p.mu.Lock()
+				delete(p.running, j.task)
+				p.m.Taken(j.task)
+				p.act(j.task.Shard)
+				continue
+			}
 			o, void := p.handle(j.ctx, j.task.Event, p.caller(j.task))
 			j.ctx.cancel()
 			p.mu.Lock()

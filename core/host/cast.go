@@ -95,6 +95,8 @@ type Fate struct {
 	Waits bool
 	// Onward is to be routed: the copy itself, or an error for whoever it is from.
 	Onward *stanza.Stanza
+	// Far: it is for a far domain, and goes there with others, by Router.Far. Nothing was done.
+	Far bool
 }
 
 // ask does what a handler asks of a group, or has it done in its turn. The Wait is
@@ -230,6 +232,7 @@ func (g *Guest) takeTurns(gr *group, t *groupTurn, waiting []Copy) {
 func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (waiting []Copy) {
 	var left []transport.Wait
 	var one Copy // the memory of all of them
+	var away farCopies
 	for _, m := range gr.members.from("") {
 		st := c.to(m)
 		if st.Stanza == nil {
@@ -242,6 +245,13 @@ func (g *Guest) copies(b *transport.Batch, gr *group, c *cast) (waiting []Copy) 
 			waiting = append(waiting, one)
 		case fate.Onward != nil:
 			left = g.onward(b, left, fate.Onward)
+		case fate.Far:
+			away.add(&one)
+		}
+	}
+	for i := range away.all {
+		if w := g.hosts.router.Far(b, away.all[i].domain, away.all[i].made(), away.whom[i]); w != nil {
+			left = append(left, w)
 		}
 	}
 	g.relay(gr, left)

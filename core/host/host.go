@@ -49,7 +49,9 @@ type Router interface {
 	Submit(b *transport.Batch, e *extension.Envelope) transport.Wait
 	// Copy gives a copy of what a group is sent to a member. See Copy.
 	Copy(b *transport.Batch, c *Copy) Fate
-	// CopyWaiting does so for one whose Fate was to wait, when what is resident of the
+	// Far sends copies of a stanza, which has no to, to people of one far domain.
+	Far(b *transport.Batch, domain string, s *stanza.Stanza, to []jid.JID) transport.Wait
+	// CopyWaiting is Copy for one whose Fate was to wait, when what is resident of the
 	// account was loaded. It may wait itself.
 	CopyWaiting(ctx context.Context, b *transport.Batch, c *Copy) Fate
 }
@@ -122,6 +124,7 @@ type Hosts struct {
 	calls     gate
 	residents *residents
 	ids       *ids.IDs
+	far       far
 	appender  *appender
 	underway  *underway.Underway
 	noticed   []*Guest // filled while extensions register
@@ -232,6 +235,8 @@ func wellFormed(s *stanza.Stanza) error {
 func (g *Guest) sendable(s *stanza.Stanza) error {
 	from := s.From
 	switch {
+	case g.Reg.Far != nil:
+		return g.fromFar(s)
 	case g.owns(from):
 		return nil
 	case slices.Contains(g.hosts.Domains, from.Domain()) && from.IsBare() && s.To.Bare() == from:
@@ -244,6 +249,9 @@ func (g *Guest) sendable(s *stanza.Stanza) error {
 // owns says whether the guest may send from this address to anybody: it is the
 // server's, or one of a component of the guest.
 func (g *Guest) owns(from jid.JID) bool {
+	if g.Reg.Far != nil { // see fromFar
+		return false
+	}
 	return from.Local() == "" && slices.Contains(g.hosts.Domains, from.Domain()) || slices.Contains(g.domains, from.Domain())
 }
 
@@ -260,10 +268,10 @@ func (g *Guest) MayEmit(s *stanza.Stanza) error {
 		extension.ErrPermission, g.Reg.Name, carbons)
 }
 
-// stripped returns what goes out of what the guest sends: a component
+// stripped returns what goes out of what the guest sends: a component, and whoever is far,
 // asserts no more than others may. The server's own word is not doubted.
 func (g *Guest) stripped(s *stanza.Stanza) *stanza.Stanza {
-	if slices.Contains(g.domains, s.From.Domain()) {
+	if g.Reg.Far != nil || slices.Contains(g.domains, s.From.Domain()) {
 		return g.hosts.Forgery.Strip(s)
 	}
 	return s

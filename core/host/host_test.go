@@ -43,6 +43,9 @@ func (r *router) Submit(_ *transport.Batch, e *extension.Envelope) transport.Wai
 
 // Copy delivers nothing: it is routed, so that a test sees it.
 func (r *router) Copy(_ *transport.Batch, c *Copy) Fate { return Fate{Onward: c.Addressed()} }
+func (r *router) Far(*transport.Batch, string, *stanza.Stanza, []jid.JID) transport.Wait {
+	panic("no test sends copies to far domains")
+}
 func (r *router) CopyWaiting(_ context.Context, b *transport.Batch, c *Copy) Fate {
 	return r.Copy(b, c)
 }

@@ -41,8 +41,9 @@ func (r *waiting) Submit(b *transport.Batch, e *extension.Envelope) transport.Wa
 	return r.Route(b, e)
 }
 
-func (r *waiting) Copy(*transport.Batch, *Copy) Fate                         { return Fate{} }
-func (r *waiting) CopyWaiting(context.Context, *transport.Batch, *Copy) Fate { return Fate{} }
+func (r *waiting) Copy(*transport.Batch, *Copy) Fate                                      { return Fate{} }
+func (r *waiting) Far(*transport.Batch, string, *stanza.Stanza, []jid.JID) transport.Wait { return nil }
+func (r *waiting) CopyWaiting(context.Context, *transport.Batch, *Copy) Fate              { return Fate{} }
 
 func messageID(id string) *stanza.Stanza {
 	return stanza.New(stanza.Header{Kind: stanza.Message, ID: id, From: server, To: romeo})

@@ -304,7 +304,7 @@ func (e *Event) tell(b *transport.Batch, own bool, err error, then func()) {
 	case e.verdict != nil:
 		e.verdict(verdict{err: err})
 	case e.Answer != nil && !e.unanswered(err):
-		w = e.Answer(b, nil, senderError(err))
+		w = e.Answer(b, nil, e.senderError(err))
 	case e.Answer == nil && e.Kind != 0 && !errors.Is(err, extension.ErrDown) && !errors.Is(err, extension.ErrFull):
 		e.g.Log(e.Kind.String()+" handler", err)
 	}
@@ -354,6 +354,13 @@ func (e *Event) ended(b *transport.Batch) {
 		close(e.Waited)
 	}
 	e.g.hosts.untrack(e)
+}
+
+func (e *Event) senderError(err error) error {
+	if e.Kind == extension.ToFar {
+		return FarError(err)
+	}
+	return senderError(err)
 }
 
 // senderError makes of an error what the sender is told.

@@ -182,6 +182,9 @@ func (x stanzas) RequestFor(order string, s *stanza.Stanza, timeout time.Duratio
 	if err := g.sendable(s); err != nil {
 		return err
 	}
+	if g.Reg.Far != nil { // the answer is for whom it is from
+		return fmt.Errorf("%w: %s claims far domains, which ask for themselves", extension.ErrPermission, g.Reg.Name)
+	}
 	if err := x.count(); err != nil {
 		return err
 	}

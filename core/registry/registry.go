@@ -22,6 +22,7 @@ type Registry struct {
 	iq         map[key][]Claim
 	elements   map[extension.Name]Element
 	components map[string]*Component // by domain
+	far        *host.Guest           // who claims far domains; nil: nobody
 	guests     []*host.Guest
 	server     info
 	account    info
@@ -87,6 +88,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 	if err := checkRemote(reg); err != nil {
 		return err
 	}
+	if err := r.checkFar(reg); err != nil {
+		return err
+	}
 	own, err := r.componentDomains(reg)
 	if err != nil {
 		return err
@@ -99,6 +103,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 	// chose: what their registration asks for is granted.
 	g := hosts.NewGuest(reg, reg.Permissions, names)
 	r.guests = append(r.guests, g)
+	if reg.Far != nil {
+		r.far = g
+	}
 	for i := range reg.IQ {
 		if err := r.claim(g, i); err != nil {
 			return err

@@ -30,6 +30,9 @@ type show func(w *pipeline.Passage)
 
 func (r *Router) copy(b *transport.Batch, c *host.Copy, show show) host.Fate {
 	to := c.To
+	if r.Registry.Far(to.Domain()) != nil {
+		return host.Fate{Far: true}
+	}
 	if to.Local() == "" || !r.Registry.Hosted(to.Domain()) {
 		return host.Fate{Onward: c.Addressed()}
 	}

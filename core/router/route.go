@@ -81,7 +81,7 @@ func (r *Router) toward(b *transport.Batch, e *extension.Envelope, x *Way) trans
 	if c := r.Registry.Component(domain); c != nil {
 		return r.component(b, e, c, x)
 	}
-	return r.far(b, e)
+	return r.far(b, e, x)
 }
 
 // own handles a stanza without an address on behalf of the account that sent
@@ -104,12 +104,6 @@ func addressed(st *stanza.Stanza) *stanza.Stanza {
 	h := st.Header
 	h.To = h.From.Bare()
 	return st.With(h)
-}
-
-// far handles a stanza to a domain that nobody here answers for. Subdomains of
-// hosted domains end here too: with a wildcard in the DNS they would loop.
-func (r *Router) far(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	return r.refuse(b, e, stanza.Err(stanza.RemoteServerNotFound, "")) // RFC 6120 10.4.3
 }
 
 // refuse answers a stanza with an error, where one may be sent.

@@ -10,7 +10,8 @@ import (
 
 // Far claims all far domains: those that are neither hosted, nor a component's, nor a
 // subdomain of a hosted one (with a wildcard in the DNS such a one would be this server
-// again). One registration may. Its handlers run elsewhere, or by plugin.Inside.
+// again). One registration may, with the permission FarDomains. Take runs elsewhere, or by plugin.Inside:
+// the registration has a Remote when the kernel sees it.
 //
 // Whoever claims them may also send, by Stanzas.Send, what is from a far domain, to whom this
 // server answers for, and nothing that is from any other domain. It goes the way of

@@ -117,11 +117,13 @@ const (
 	SeePresence Permission = "see-presence"
 	// TellPresence allows Sessions.Withdraw and Sessions.Announce.
 	TellPresence Permission = "tell-presence"
+	// FarDomains allows Registration.Far.
+	FarDomains Permission = "far-domains"
 )
 
 // Permissions lists all that there are.
 func Permissions() []Permission {
-	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence}
+	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence, FarDomains}
 }
 
 // To says whom an IQ must be addressed to for a handler. The values can be

@@ -25,6 +25,7 @@ import (
 var claims = extension.Registration{
 	IQ: make([]extension.IQHandler, 2), Stages: make([]extension.StageHandler, 2), Elements: make([]extension.ElementHandler, 2),
 	Components: []extension.Component{{}, {IQ: make([]extension.IQHandler, 2)}},
+	Far:        &extension.Far{},
 }
 
 var from = extension.Origin{Session: orchard, Fence: 1 << 60, Domain: "montague.example", Addr: netip.MustParseAddr("2001:db8::1"), Secure: true}
@@ -48,11 +49,16 @@ func events() map[string]extension.RemoteEvent {
 		"timer":        {Kind: extension.Fired, Timer: extension.Timer{Key: "t", State: []byte{3}}},
 		"notice":       {Kind: extension.Noticed, Notice: extension.Notice{Event: extension.BecameUnavailable, Session: orchard, At: when, Presence: message("x")}},
 		"other notice": {Kind: extension.Noticed, Notice: extension.Notice{Event: extension.BecameAvailable, Session: orchard, At: when}},
+		"far":          {Kind: extension.ToFar, Far: &extension.FarEvent{Stanza: toFar(juliet)}},
+		"far, copies":  {Kind: extension.ToFar, Far: &extension.FarEvent{Stanza: toFar(jid.JID{}), Recipients: []jid.JID{juliet, juliet.Bare()}}},
 	}
 	for name, e := range list {
 		e.Key, e.At, e.Deadline = "key", when, 250*time.Millisecond
 		if e.Kind != extension.Asked {
 			e.Component = -1
+		}
+		if f := e.Far; f != nil {
+			e.Key, f.Domain, f.ID, f.Attempt, f.Received = "capulet.example", "capulet.example", 1, 2, when
 		}
 		list[name] = e
 	}
@@ -66,7 +72,9 @@ func TestEvents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.Id, m.Attempt, m.Epoch = 1, 2, 3
+			if m.Attempt, m.Epoch = 2, 3; e.Far == nil {
+				m.Id = 1
+			}
 			got, err := RemoteEvent(across(t, m), &claims)
 			if err != nil {
 				t.Fatal(err)
@@ -88,7 +96,7 @@ func TestEventsHaveAllFields(t *testing.T) {
 		}
 		switch v.Type() {
 		case reflect.TypeFor[extension.RemoteEvent](), reflect.TypeFor[extension.Envelope](), reflect.TypeFor[extension.IQ](),
-			reflect.TypeFor[extension.Origin](), reflect.TypeFor[extension.Reply](), reflect.TypeFor[extension.Timer](), reflect.TypeFor[extension.Notice]():
+			reflect.TypeFor[extension.Origin](), reflect.TypeFor[extension.Reply](), reflect.TypeFor[extension.Timer](), reflect.TypeFor[extension.Notice](), reflect.TypeFor[extension.FarEvent]():
 			for i := range v.NumField() {
 				walk(v.Field(i), path+"."+v.Type().Field(i).Name)
 				if _, known := set[path+"."+v.Type().Field(i).Name]; !known {
@@ -99,9 +107,12 @@ func TestEventsHaveAllFields(t *testing.T) {
 	}
 	for _, e := range events() {
 		walk(reflect.ValueOf(e), "")
+		if e.Far != nil {
+			walk(reflect.ValueOf(*e.Far), ".Far")
+		}
 	}
 	without := map[string]string{
-		".Observed": "the plugin has its registration", ".AtOnce": "it is the kernel's affair", ".Owner": "it is the kernel's",
+		".Observed": "the plugin has its registration", ".AtOnce": "it is the kernel's affair", ".Owner": "it is the kernel's", ".Far.Done": "the plugin makes it",
 	}
 	for path, is := range set {
 		if !is && without[path] == "" {

@@ -35,4 +35,6 @@ func elementElsewhere(context.Context, *extension.Host, jid.JID, *stanza.Element
 	return errElsewhere
 }
 
+func takeElsewhere(_ context.Context, e *extension.FarEvent) { e.Done(errElsewhere) }
+
 func notOffered(string) *stanza.Element { return nil }

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -34,8 +35,8 @@ type (
 	}
 )
 
-// Event makes the message of an event. ID, attempt and epoch are the sender's to add,
-// and a Deadline that is usual.
+// Event makes the message of an event. ID, attempt and epoch are the sender's to add (but for the
+// ID of ToFar), and a Deadline that is usual.
 func Event(e *extension.RemoteEvent) (*pluginv1.Event, error) {
 	m, err := event(e)
 	if err != nil {
@@ -103,6 +104,16 @@ func event(e *extension.RemoteEvent) (*pluginv1.Event, error) {
 		return &pluginv1.Event{What: &pluginv1.Event_Notice{Notice: &pluginv1.NoticeEvent{
 			Kind: kind, Session: n.Session.String(), AtUs: micros(n.At), Presence: s,
 		}}}, in("notice.presence", err)
+	case extension.ToFar:
+		m := new(eventOf)
+		s, err := m.fill(e.Far.Stanza, &extension.Origin{})
+		far := &pluginv1.FarEvent{Stanza: s}
+		for _, to := range e.Far.Recipients {
+			far.Recipients = append(far.Recipients, to.String())
+		}
+		m.What = &pluginv1.Event_Far{Far: far}
+		m.Id, m.Attempt = e.Far.ID, uint32(e.Far.Attempt)
+		return &m.Event, in("far", err)
 	}
 	return nil, wrong("what", "%d is no kind of event", e.Kind)
 }
@@ -190,8 +201,37 @@ func readEvent(e *extension.RemoteEvent, m *pluginv1.Event, reg *extension.Regis
 	case *pluginv1.Event_Notice:
 		e.Kind = extension.Noticed
 		return in("notice", readNotice(&e.Notice, w.Notice))
+	case *pluginv1.Event_Far:
+		e.Kind = extension.ToFar
+		if reg.Far == nil {
+			return wrong("far", "the manifest does not claim far domains")
+		}
+		e.Far, err = readFar(m, w.Far)
+		return in("far", err)
 	}
 	return &Error{"what", ErrUnknown}
+}
+
+func readFar(m *pluginv1.Event, f *pluginv1.FarEvent) (*extension.FarEvent, error) {
+	e := &extension.FarEvent{ID: m.GetId(), Attempt: int(m.GetAttempt()), Domain: m.GetKey(), Received: moment(m.GetReceivedUs())}
+	var err error
+	if e.Stanza, err = TrustedStanza(f.GetStanza()); err != nil {
+		return e, in("stanza", err)
+	}
+	if to := e.Stanza.To; to.IsZero() == (len(f.GetRecipients()) == 0) || !to.IsZero() && to.Domain() != e.Domain {
+		return e, wrong("stanza.to", "%q, and there are %d recipients of %q", to, len(f.GetRecipients()), e.Domain)
+	}
+	for i, text := range f.GetRecipients() {
+		to, err := somebody("recipients", text)
+		if err != nil {
+			return e, err
+		}
+		if to.Domain() != e.Domain {
+			return e, at("recipients", i, fmt.Errorf("%q is not of %q", to, e.Domain))
+		}
+		e.Recipients = append(e.Recipients, to)
+	}
+	return e, nil
 }
 
 func index(field string, i uint32, n int) (int, error) {

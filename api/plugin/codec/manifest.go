@@ -53,7 +53,7 @@ func noticeKind(e extension.Event) pluginv1.NoticeKind {
 func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 	m := &pluginv1.Manifest{
 		Name: r.Name, Server: disco(&r.Server), Account: disco(&r.Account),
-		Residents: slices.Clone(r.Residents), ResidentRoster: r.ResidentRoster,
+		Residents: slices.Clone(r.Residents), ResidentRoster: r.ResidentRoster, FarDomains: r.Far != nil,
 	}
 	for _, x := range r.Implements {
 		m.Xeps = append(m.Xeps, &pluginv1.Xep{Number: small(x.Number), Version: x.Version, Note: x.Note})
@@ -177,6 +177,12 @@ func registration(m *pluginv1.Manifest) (*extension.Registration, error) {
 		}
 		r.Permissions = append(r.Permissions, extension.Permission(p))
 	}
+	if m.FarDomains {
+		if !slices.Contains(r.Permissions, extension.FarDomains) {
+			return nil, wrong("far_domains", "to claim them takes the permission %q, which is not among those that it wants", extension.FarDomains)
+		}
+		r.Far = &extension.Far{Take: takeElsewhere}
+	}
 	var err error
 	if r.Server, err = readDisco(m.Server); err != nil {
 		return nil, in("server", err)
@@ -237,7 +243,6 @@ func notYet(m *pluginv1.Manifest) error {
 		wants bool
 	}{
 		{"commands", len(m.Commands) > 0},
-		{"far_domains", m.FarDomains},
 		{"interests", len(m.Interests) > 0},
 		{"http_routes", len(m.HttpRoutes) > 0},
 		{"listeners", len(m.Listeners) > 0},

@@ -26,6 +26,14 @@ func Failure(err error) *pluginv1.Outcome {
 	return &pluginv1.Outcome{Failure: why}
 }
 
+// Delivered makes the outcome of an event for a far domain: what FarEvent.Done was told.
+func Delivered(err error) *pluginv1.Outcome {
+	if err == nil {
+		return &pluginv1.Outcome{}
+	}
+	return Failure(err)
+}
+
 // Outcome makes the message of an outcome but for what Outcome.Effects asks for, of
 // which effects is a list already. Event and epoch are the sender's to add. The error
 // is of a handler whose outcome can't be told: make a Failure of it.
@@ -160,6 +168,9 @@ func (l *Limits) outcome(o *extension.Outcome, m *pluginv1.Outcome, kind extensi
 			}
 			o.Items = append(o.Items, extension.Item{JID: j, Node: p.GetNode(), Name: p.GetName()})
 		}
+	}
+	if kind == extension.ToFar && len(m.Effects) > 0 {
+		return &Error{"effects", errors.New("an event for a far domain has none")}
 	}
 	o.Effects, err = l.Effects(m.Effects)
 	return err

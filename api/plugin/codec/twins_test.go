@@ -36,7 +36,7 @@ func across[M proto.Message](t interface{ Fatal(...any) }, m M) M {
 
 // Values for types whose zero value plus one is not a value.
 var known = map[reflect.Type]any{
-	reflect.TypeFor[extension.Permission]():         extension.SeeStanzas,
+	reflect.TypeFor[extension.Permission]():         extension.FarDomains,
 	reflect.TypeFor[extension.To]():                 extension.ToServer | extension.ToOwnAccount | extension.ToAccount | extension.ToStream,
 	reflect.TypeFor[extension.Event]():              extension.BecameUnavailable,
 	reflect.TypeFor[extension.Stage]():              extension.Deliver,
@@ -92,6 +92,13 @@ func differ(a, b reflect.Value, path string) (out []string) {
 	switch a.Kind() {
 	case reflect.Func:
 		if a.IsNil() != b.IsNil() {
+			out = append(out, path)
+		}
+	case reflect.Pointer:
+		if _, far := a.Interface().(*extension.Far); far && !a.IsNil() && !b.IsNil() { // it holds a function
+			return differ(a.Elem(), b.Elem(), path)
+		}
+		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
 			out = append(out, path)
 		}
 	case reflect.Struct:

@@ -27,7 +27,7 @@ func pluginsInside(c *config.Config) ([]extension.Registration, error) {
 			return nil, err
 		}
 		reg = named(reg, p.Domains)
-		if reg.Forget != nil { // it goes by what is promised of ordering keys
+		if reg.Forget != nil || reg.Far != nil { // it goes by what is promised of ordering keys
 			reg = plugin.Inside(reg)
 		}
 		list = append(list, reg)
