@@ -122,6 +122,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.hosts = host.New(host.Deps{
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Limits: o.Extensions, Remote: p.Remote,
+		Keeps: p.Saved != nil && p.SavedExtensions != nil,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe, Finish: k.hosts.Underway().Finish})
 	k.safe = safe.New(p.Spool, p.Log)
@@ -191,9 +192,11 @@ func (k *Kernel) Start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))
 	}
-	if err := k.restoreExtensions(); err != nil {
+	events, err := k.restoreExtensions(left.all)
+	if err != nil {
 		return errors.Join(err, k.offline.Stop(ctx))
 	}
+	events = k.claimed(left.sessions, events)
 	for _, g := range k.registry.Guests() {
 		g.Attach()
 	}
@@ -207,6 +210,7 @@ func (k *Kernel) Start(ctx context.Context) error {
 	if err := k.goOn(ctx, left); err != nil {
 		return err
 	}
+	k.resumeEvents(left.sessions, events)
 	k.hosts.Resume()
 	return nil
 }
@@ -333,10 +337,14 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 		k.c2s.Resumables.Stop()
 	}
 	err = errors.Join(late, within(ctx, k.offline.Settle), k.stop(ctx, k.registry.Guests()), within(ctx, k.offline.Stop))
+	var sessions *storage.Saved
 	if k.ports.Saved != nil {
-		k.save(quiet)
+		sessions = k.c2s.Resumables.Save(k.offline.Fetches)
 	}
-	k.saveExtensions()
+	k.saveExtensions(sessions)
+	if sessions != nil {
+		k.save(sessions, quiet)
+	}
 	return err
 }
 

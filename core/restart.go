@@ -25,8 +25,8 @@ import (
 //
 // At the stop streams end first, then handlers, then offline messages come to rest:
 // nothing is delivered any more when the sessions are saved. Spool and database have
-// what their clients sent by then. What extensions have in memory is saved last
-// (saved.go).
+// what their clients sent by then, but for what extensions elsewhere have not handled. That, and what extensions have
+// in memory, is saved first (saved.go), and the sessions behind it: what is saved in part is as after a kill.
 //
 // At the start what was saved is read, then the spool; what waits for a session that
 // is back is left in the spool, everything else is stored. Sessions are there when
@@ -67,8 +67,7 @@ func (k *Kernel) quiet(ctx context.Context) (safe bool, err error) {
 }
 
 // save leaves the sessions that can be resumed to the next process.
-func (k *Kernel) save(quiet bool) {
-	saved := k.c2s.Resumables.Save(k.offline.Fetches)
+func (k *Kernel) save(saved *storage.Saved, quiet bool) {
 	if len(saved.Sessions) == 0 && len(saved.Ended) == 0 {
 		return
 	}

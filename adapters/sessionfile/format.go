@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -11,8 +12,8 @@ import (
 )
 
 // version of the format. Whoever changes the format counts it up: a server does not
-// read what a newer one has written.
-const version = 1
+// read what a newer one has written. Version 1 had no kindTicket.
+const version = 2
 
 // What a frame is. A file begins with kindHead and ends with kindEnd. Sessions are
 // followed by their stanzas, and capabilities and forks come before what first
@@ -25,6 +26,7 @@ const (
 	kindStanza                  // flags, fork, stored, time, to, stanza
 	kindEnded                   // SM-ID, user, handled
 	kindEnd                     // how many frames came before it
+	kindTicket                  // number, size: of the session before it
 )
 
 const magic = "hexmpp sessions"
@@ -86,6 +88,11 @@ func write(out io.Writer, s *storage.Saved) error {
 func (w *writing) session(s *storage.SavedSession) {
 	caps := w.capsOf(s.Caps)
 	w.frame(kindSession, func(dst []byte) []byte { return appendSession(dst, s, caps) })
+	for _, t := range s.Tickets {
+		w.frame(kindTicket, func(dst []byte) []byte {
+			return frame.AppendUint(frame.AppendUint(dst, uint64(t.N)), uint64(t.Size))
+		})
+	}
 	for i := range s.Queue {
 		w.stanza(&s.Queue[i])
 	}
@@ -261,7 +268,7 @@ func (r *reading) end(f *frame.Fields, n uint64, frames *frame.Reader) (*storage
 	r.saved.Sessions = all[:0]
 	for i, s := range all {
 		if err := r.spoiled[i]; err != nil {
-			r.saved.Ended = append(r.saved.Ended, storage.SpoolSession{ID: s.ID, User: s.JID.Bare(), Handled: s.Handled})
+			r.saved.Ended = append(r.saved.Ended, storage.SpoolSession{ID: s.ID, User: s.JID.Bare(), Handled: s.Told()})
 			r.saved.Spoiled = append(r.saved.Spoiled, fmt.Errorf("session of %s: %w", s.JID, err))
 			continue
 		}
@@ -283,7 +290,7 @@ func (r *reading) frame(kind byte, f *frame.Fields) error {
 		if f.Text() != magic {
 			return frame.ErrFrame
 		}
-		if f.Uint() != version && f.Err == nil {
+		if f.Uint() > version && f.Err == nil {
 			return errNewer
 		}
 		r.saved.At = readTime(f)
@@ -295,6 +302,8 @@ func (r *reading) frame(kind byte, f *frame.Fields) error {
 		r.caps = append(r.caps, c)
 	case kindSession:
 		return r.session(f)
+	case kindTicket:
+		return r.ticket(f)
 	case kindFork:
 		return r.fork(f)
 	case kindStanza:
@@ -339,6 +348,20 @@ func (r *reading) session(f *frame.Fields) error {
 	if f.Err != nil {
 		r.spoil(f.Err)
 	}
+	return nil
+}
+
+// ticket reads one of the session that is being read.
+func (r *reading) ticket(f *frame.Fields) error {
+	n, size := f.Uint(), f.Uint()
+	if f.Err != nil || len(r.saved.Sessions) == 0 || n > math.MaxUint32 || size > maxQueue {
+		return frame.ErrFrame
+	}
+	s := &r.saved.Sessions[len(r.saved.Sessions)-1]
+	if last := len(s.Tickets) - 1; last >= 0 && int32(uint32(n)-s.Tickets[last].N) <= 0 || int32(s.Handled-uint32(n)) < 0 {
+		return frame.ErrFrame
+	}
+	s.Tickets = append(s.Tickets, storage.SavedTicket{N: uint32(n), Size: int(size)})
 	return nil
 }
 

@@ -1,15 +1,19 @@
 package sessionfile
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net/netip"
 
 	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/storage/frame"
 )
 
-// stateVersion of the format of the file of extensions; see version.
-const stateVersion = 1
+// stateVersion of the format of the file of extensions; see version. Version 1 had neither
+// stateSessions nor stateEvent and stateReply.
+const stateVersion = 2
 
 // What a frame is. A file begins with stateHead and ends with stateEnd. What an
 // extension has follows it, and the members of a group the group.
@@ -21,6 +25,15 @@ const (
 	stateMember                    // JID, from, classes
 	stateTimer                     // due, key, ordering key, state
 	stateEnd                       // how many frames came before it
+	stateSessions                  // time, of the file of sessions
+	stateEvent                     // time, session, domain, address, flags, SM-ID, number, stanza
+	stateReply                     // time, ordering key, state, flags, stanza
+)
+
+// Flags of events.
+const (
+	eventSecure byte = 1 << iota
+	eventStanza      // a stanza is in the frame
 )
 
 const stateMagic = "hexmpp extensions"
@@ -30,6 +43,9 @@ func writeState(out io.Writer, s *storage.SavedState) error {
 	w.frame(stateHead, func(dst []byte) []byte {
 		return appendTime(frame.AppendUint(frame.AppendString(dst, stateMagic), stateVersion), s.At)
 	})
+	if !s.Sessions.IsZero() {
+		w.frame(stateSessions, func(dst []byte) []byte { return appendTime(dst, s.Sessions) })
+	}
 	for i := range s.Extensions {
 		w.extension(&s.Extensions[i])
 	}
@@ -62,12 +78,83 @@ func (w *writing) extension(x *storage.SavedExtension) {
 			})
 		}
 	}
+	for i := range x.Events {
+		w.event(&x.Events[i])
+	}
 	for i := range x.Timers {
 		t := &x.Timers[i]
 		w.frame(stateTimer, func(dst []byte) []byte {
 			return append(frame.AppendString(frame.AppendString(appendTime(dst, t.Due), t.Key), t.Order), t.State...)
 		})
 	}
+}
+
+func (w *writing) event(e *storage.SavedEvent) {
+	if e.Reply {
+		w.frame(stateReply, func(dst []byte) []byte {
+			dst = frame.AppendString(frame.AppendString(appendTime(dst, e.At), e.Order), string(e.State))
+			if e.Stanza == nil {
+				return append(dst, 0)
+			}
+			return frame.AppendStanza(append(dst, eventStanza), e.Stanza)
+		})
+		return
+	}
+	w.frame(stateEvent, func(dst []byte) []byte {
+		addr, flags := "", eventStanza
+		if e.Origin.Addr.IsValid() {
+			addr = e.Origin.Addr.String()
+		}
+		if e.Origin.Secure {
+			flags |= eventSecure
+		}
+		dst = frame.AppendString(frame.AppendString(frame.AppendJID(appendTime(dst, e.At), e.Origin.Session), e.Origin.Domain), addr)
+		dst = frame.AppendUint(frame.AppendString(append(dst, flags), e.Ticket.ID), uint64(e.Ticket.N))
+		return frame.AppendStanza(dst, e.Stanza)
+	})
+}
+
+// stateEventOf reads an event. Its stanza, which is the last of it, may be one that can't be read.
+func stateEventOf(f *frame.Fields) (e storage.SavedEvent, err error) {
+	e.At, e.Origin.Session, e.Origin.Domain = readTime(f), f.AnyJID(), f.Text()
+	addr, flags := f.Text(), f.Byte()
+	if addr != "" && f.Err == nil {
+		if e.Origin.Addr, err = netip.ParseAddr(addr); err != nil {
+			return e, fmt.Errorf("%w: %w", frame.ErrFrame, err)
+		}
+	}
+	e.Origin.Secure = flags&eventSecure != 0
+	e.Ticket.ID = f.Text()
+	n := f.Uint()
+	if n > math.MaxUint32 {
+		return e, frame.ErrFrame
+	}
+	e.Ticket.N = uint32(n)
+	return e, eventStanzaOf(f, &e)
+}
+
+// errStanza: a stanza can't be read, in a frame that is whole.
+var errStanza = errors.New("a stanza that can't be read")
+
+func eventStanzaOf(f *frame.Fields, e *storage.SavedEvent) error {
+	if f.Err != nil {
+		return f.Err
+	}
+	if e.Stanza = f.Stanza(); f.Err != nil {
+		return fmt.Errorf("%w: %w", errStanza, f.Err)
+	}
+	return nil
+}
+
+func stateReplyOf(f *frame.Fields) (e storage.SavedEvent, err error) {
+	e = storage.SavedEvent{Reply: true, At: readTime(f), Order: f.Text()}
+	if state := f.Text(); state != "" {
+		e.State = []byte(state)
+	}
+	if f.Byte()&eventStanza != 0 {
+		return e, eventStanzaOf(f, &e)
+	}
+	return e, f.Err
 }
 
 // readState reads what writeState has written: all of it, or an error.
@@ -106,10 +193,13 @@ func stateFrame(s *storage.SavedState, kind byte, f *frame.Fields) error {
 		if f.Text() != stateMagic {
 			return frame.ErrFrame
 		}
-		if f.Uint() != stateVersion && f.Err == nil {
+		if f.Uint() > stateVersion && f.Err == nil {
 			return errNewer
 		}
 		s.At = readTime(f)
+		return f.Err
+	case stateSessions:
+		s.Sessions = readTime(f)
 		return f.Err
 	case stateExtension:
 		s.Extensions = append(s.Extensions, storage.SavedExtension{Name: f.Text(), Revision: f.Uint()})
@@ -134,6 +224,20 @@ func stateFrame(s *storage.SavedState, kind byte, f *frame.Fields) error {
 		}
 		g := &x.Groups[len(x.Groups)-1]
 		g.Members = append(g.Members, m)
+	case stateEvent, stateReply:
+		read := stateEventOf
+		if kind == stateReply {
+			read = stateReplyOf
+		}
+		e, err := read(f)
+		switch {
+		case errors.Is(err, errStanza):
+			s.Spoiled = append(s.Spoiled, fmt.Errorf("an event of %s: %w", x.Name, err))
+			return nil
+		case err != nil:
+			return err
+		}
+		x.Events = append(x.Events, e)
 	case stateTimer:
 		x.Timers = append(x.Timers, storage.SavedTimer{Due: readTime(f), Key: f.Text(), Order: f.Text(), State: rest(f)})
 	default:

@@ -154,7 +154,7 @@ func (e *Event) giveUp(decided <-chan verdict) verdict {
 		return <-decided
 	}
 	h := e.g.hosts
-	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.At), errNoVerdict)
+	h.Remote.Ended(e.g.Reg.Name, e.Kind.String(), h.Now().Sub(e.since), errNoVerdict)
 	e.ended(new(transport.Batch)) // nobody is told of that
 	return verdict{err: errNoVerdict}
 }

@@ -84,6 +84,9 @@ type Deps struct {
 	Remote observe.Remote
 	// Limits of extensions, by name; those that are not there have the default ones.
 	Limits map[string]Limits
+	// Keeps: at a planned stop events that have no outcome are for Guest.Save, and not answered
+	// with an error.
+	Keeps bool
 }
 
 // Limits bound what an extension keeps in the kernel's memory. Zero means the
@@ -135,6 +138,7 @@ type Hosts struct {
 	tasks    tasks
 	out      *Event // those that are out, the newest first
 	cut      bool   // none goes out any more
+	nth      uint64 // of the event that went out last
 	timers   map[timerKey]*timer
 	fired    map[*timer]timerKey // whose handlers have not returned
 	requests map[requestKey]*request
@@ -181,6 +185,7 @@ type Guest struct {
 	detached         detached
 	notices          notices
 	offers           offers
+	kept             []*Event // that were out when the server stopped
 
 	unasked  atomic.Int64 // effects under way
 	waiting  atomic.Int64 // streams, see MayWait

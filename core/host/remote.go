@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -48,10 +47,14 @@ type Event struct {
 	Over func(b *transport.Batch)
 	// Waited is closed then; it may be nil.
 	Waited chan struct{}
+	// Ticket is of the client's message that it is, for whom Over is called; zero for none.
+	Ticket storage.SavedTicket
 
 	g       *Guest
 	view    view
 	verdict func(verdict) // of a stage handler: takes the outcome instead
+	nth     uint64        // of those that went out; hosts.mu guards it
+	since   time.Time     // when it was dispatched: At may be older
 
 	mu        sync.Mutex // guards what follows
 	state     eventState
@@ -84,7 +87,10 @@ func (g *Guest) Attach() {
 // taken, and that nothing comes of it: neither Answer nor Over is called.
 func (g *Guest) Dispatch(e *Event, o extension.Origin) error {
 	e.g, e.view = g, view{session: o.Session, fence: o.Fence, key: e.Key}
-	e.Owner, e.At = e, g.hosts.Now()
+	e.Owner, e.since = e, g.hosts.Now()
+	if e.At.IsZero() {
+		e.At = e.since
+	}
 	if !g.hosts.track(e) {
 		return fmt.Errorf("%w: the server is shutting down", extension.ErrDown)
 	}
@@ -139,7 +145,7 @@ func (e *Event) Expire() {
 	if e.verdict != nil {
 		err = errNoVerdict
 	}
-	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
+	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.since), err)
 	var b transport.Batch
 	e.tell(&b, true, err, nil)
 }
@@ -208,7 +214,7 @@ func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)
 // Fail implements extension.Owner.
 func (e *Event) Fail(b *transport.Batch, err error) {
 	if e.finish() {
-		e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
+		e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.since), err)
 		e.tell(b, false, err, nil)
 	}
 }
@@ -262,7 +268,7 @@ func (e *Event) outAgain(err error) error {
 		if e.conflicts++; e.conflicts < maxConflicts {
 			again = fmt.Errorf("%w: %w", extension.ErrConflict, err)
 		}
-	case errors.Is(err, storage.ErrUnavailable) && e.g.hosts.Now().Sub(e.At) < maxUnavailable:
+	case errors.Is(err, storage.ErrUnavailable) && e.g.hosts.Now().Sub(e.since) < maxUnavailable:
 		again = fmt.Errorf("%w: %w", extension.ErrUnavailable, err)
 	}
 	if again != nil && e.Kind != 0 {
@@ -293,7 +299,7 @@ func (e *Event) fail(b *transport.Batch, own bool, err error, done func(error)) 
 	e.mu.Lock()
 	e.state = over
 	e.mu.Unlock()
-	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), err)
+	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.since), err)
 	e.tell(b, own, err, func() { done(err) })
 }
 
@@ -340,7 +346,7 @@ func (e *Event) concluded(b *transport.Batch) {
 	e.mu.Lock()
 	e.state = over
 	e.mu.Unlock()
-	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.At), nil)
+	e.g.hosts.Remote.Ended(e.g.Reg.Name, e.Kind.String(), e.g.hosts.Now().Sub(e.since), nil)
 	e.ended(b)
 }
 
@@ -408,75 +414,6 @@ func (g *Guest) replay(v view, effects func(*extension.Host) error) (t *tx, err 
 	return t, err
 }
 
-// track notes that an event is out; false if the tasks have ended.
-func (h *Hosts) track(e *Event) bool {
-	e.mu.Lock()
-	e.state, e.conflicts, e.expired = out, 0, false // it may have been offered before
-	e.mu.Unlock()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.tasks.drained || h.cut {
-		return false
-	}
-	h.tasks.out++
-	if e.behind = h.out; h.out != nil {
-		h.out.before = e
-	}
-	h.out = e
-	return true
-}
-
-func (h *Hosts) untrack(e *Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e.before != nil {
-		e.before.behind = e.behind
-	} else {
-		h.out = e.behind
-	}
-	if e.behind != nil {
-		e.behind.before = e.before
-	}
-	e.before, e.behind = nil, nil
-	h.tasks.out--
-	h.tasks.drain()
-}
-
-// cutOut ends the events that are out: their senders are told that they are to send
-// again. None is taken any more.
-func (h *Hosts) cutOut() {
-	h.mu.Lock()
-	h.cut = true
-	var all []*Event
-	for e := h.out; e != nil; e = e.behind {
-		all = append(all, e)
-	}
-	h.mu.Unlock()
-	slices.Reverse(all) // the oldest first
-	var b transport.Batch
-	for _, e := range all {
-		e.Fail(&b, errCut)
-	}
-	b.Flush()
-}
-
-// errCut: an event was still out at the end.
-var errCut = fmt.Errorf("%w: the server is shutting down", extension.ErrDown)
-
-// cutIf ends an event that is out anew, since its outcome was not applied, if those that
-// are out were ended meanwhile.
-func (e *Event) cutIf() {
-	h := e.g.hosts
-	h.mu.Lock()
-	cut := h.cut
-	h.mu.Unlock()
-	if cut {
-		var b transport.Batch
-		e.Fail(&b, errCut)
-		b.Flush()
-	}
-}
-
 // kernel implements extension.Kernel.
 type kernel struct{ g *Guest }
 
@@ -484,7 +421,7 @@ func (k kernel) Reader() *extension.Host { return k.g.reader() }
 
 func (k kernel) Apply(b *transport.Batch, key string, effects func(*extension.Host) error, done func(error)) {
 	e := &Event{g: k.g, view: view{key: key}}
-	e.Key, e.At = key, k.g.hosts.Now()
+	e.Key, e.since = key, k.g.hosts.Now()
 	e.Over = func(*transport.Batch) { k.g.unasked.Add(-1) }
 	if k.g.unasked.Add(1) > maxUnasked {
 		e.Over(b)

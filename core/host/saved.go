@@ -12,9 +12,13 @@ import (
 )
 
 // What extensions keep in memory goes over a planned restart: Save behind Stop,
-// Restore before Start of the extensions, and Resume behind it.
+// Restore before Start of the extensions, and Resume behind it. So do stanzas that a
+// component elsewhere has, and answers to requests, if they have no outcome five seconds behind the
+// end of the streams: the router takes these stanzas to their components once more, before anybody
+// can send another one. Whatever somebody waits for has ended by then: a verdict, a request to the server or to an
+// account. Notices, and what observers are told, are dropped.
 
-// Save returns what the guest has in memory, groups and timers; ok is false if it has
+// Save returns what the guest has in memory, groups and timers, and events; ok is false if it has
 // nothing. No handler runs any more.
 func (g *Guest) Save() (s storage.SavedExtension, ok bool) {
 	s.Name = g.Reg.Name
@@ -40,7 +44,67 @@ func (g *Guest) Save() (s storage.SavedExtension, ok bool) {
 	gs.mu.Unlock()
 	s.Timers = g.savedTimers()
 	slices.SortFunc(s.Groups, func(a, b storage.SavedGroup) int { return cmp.Compare(a.Name, b.Name) })
-	return s, s.Revision > 0 || len(s.Groups) > 0 || len(s.Timers) > 0
+	s.Events = g.savedEvents()
+	return s, s.Revision > 0 || len(s.Groups) > 0 || len(s.Timers) > 0 || len(s.Events) > 0
+}
+
+// keeps says whether an event without an outcome is for the next process.
+func (e *Event) keeps() bool {
+	if !e.g.hosts.Keeps {
+		return false
+	}
+	switch e.Kind {
+	case extension.ToComponent, extension.ItemsAsked, extension.Replied:
+		return true
+	case extension.Asked:
+		return e.Component >= 0
+	}
+	return false
+}
+
+// savedEvents returns those that had been given to the guest, in the order in which they
+// were, and behind them the answers that it did not take.
+func (g *Guest) savedEvents() (all []storage.SavedEvent) {
+	h := g.hosts
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.SortFunc(g.kept, func(a, b *Event) int { return cmp.Compare(a.nth, b.nth) })
+	for _, e := range g.kept {
+		all = append(all, e.saved())
+	}
+	for _, e := range g.offers.queue {
+		if e.Kind == extension.Replied && h.Keeps {
+			all = append(all, e.saved())
+		}
+	}
+	return all
+}
+
+func (e *Event) saved() storage.SavedEvent {
+	s := storage.SavedEvent{At: e.At, Stanza: e.Stanza(), Ticket: e.Ticket}
+	switch o := e.Envelope.Origin; e.Kind {
+	case extension.Replied:
+		s.Reply, s.Order, s.State = true, e.Key, e.Reply.State
+	case extension.Asked, extension.ItemsAsked:
+		o = e.IQ.Origin
+		fallthrough
+	default:
+		s.Origin = storage.SavedOrigin{Session: o.Session, Domain: o.Domain, Addr: o.Addr, Secure: o.Secure}
+	}
+	return s
+}
+
+// Replied has the guest told of an answer that an earlier process has saved. It is called
+// behind Start of the extensions.
+func (g *Guest) Replied(s *storage.SavedEvent) {
+	if g.Reg.Reply == nil && !g.Elsewhere() {
+		g.log.Warn("an answer of before the restart is dropped: the extension has no handler for it any more")
+		return
+	}
+	g.hosts.mu.Lock()
+	g.requests++
+	g.hosts.mu.Unlock()
+	g.reply(s.Stanza, s.State, s.Order)
 }
 
 // savedTimers returns those that have not fired, and those whose handler was not

@@ -8,7 +8,9 @@ import (
 	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/core/registry"
 	"github.com/hexmpp/hexmpp/ports/extension"
+	"github.com/hexmpp/hexmpp/ports/storage"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -33,10 +35,57 @@ func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *regis
 	if st.Kind == stanza.IQ && (st.Type == stanza.Get || st.Type == stanza.Set) {
 		return r.dispatch(b, v, c.Guest, e, host.AnswerTime)
 	}
-	if x.ours() { // until the outcome is applied it is in no table: XEP-0198 4
-		v.Over = x.Session.Ticket(x.number(), st.Size())
+	switch {
+	case x == nil:
+	case x.again != nil:
+		v.At, v.Ticket, v.Over = x.again.at, x.again.ticket, x.again.over
+		x.again.over = nil
+	case x.ours(): // until the outcome is applied it is in no table: XEP-0198 4
+		n := x.number()
+		if v.Over = x.Session.Ticket(n, st.Size()); v.Over != nil {
+			v.Ticket.ID, _ = x.Session.Sender()
+			v.Ticket.N = n
+		}
 	}
 	return r.dispatch(b, v, c.Guest, e, 0)
+}
+
+// again is what is known of a stanza that an earlier process has saved (Again).
+type again struct {
+	at     time.Time // of receipt
+	ticket storage.SavedTicket
+	over   func(b *transport.Batch) // nil when somebody else calls it
+}
+
+// Again takes a stanza, which a component elsewhere had when an earlier process stopped, to
+// it once more. over, unless it is nil, ends the sender's ticket: when it has an outcome, or the
+// sender an error as the answer. It is called behind Start of the extensions, before clients come.
+func (r *Router) Again(b *transport.Batch, s *storage.SavedEvent, over func(b *transport.Batch)) transport.Wait {
+	a := &again{s.At, s.Ticket, over}
+	e := &extension.Envelope{Stanza: s.Stanza, Origin: extension.Origin{
+		Session: s.Origin.Session, Fence: r.fence(s.Origin.Session), Domain: s.Origin.Domain, Addr: s.Origin.Addr, Secure: s.Origin.Secure,
+	}}
+	w := r.toward(b, e, &Way{again: a})
+	if a.over == nil {
+		return w
+	}
+	return transport.Steps(b, func(*transport.Batch) transport.Wait { return w }, func(b *transport.Batch) transport.Wait {
+		a.over(b)
+		return nil
+	})
+}
+
+// fence is that of a session that is there by now, 0 if it is not.
+func (r *Router) fence(session jid.JID) uint64 {
+	if session.IsZero() {
+		return 0
+	}
+	for _, s := range r.Sessions.Sessions(session.Bare()) {
+		if s.JID == session {
+			return s.Fence
+		}
+	}
+	return 0
 }
 
 // askItems asks a component for its items.

@@ -24,6 +24,8 @@ type Way struct {
 	m      *underway.Message // nil: the message is in hand
 	nobody bool              // no session is given it: one before it is being stored
 	waits  bool              // its commits are waited for before the next stanza
+
+	again *again // of a stanza of before a restart; then there is nothing else
 }
 
 func (x *Way) ours() bool { return x != nil && x.Session != nil }

@@ -171,12 +171,14 @@ func (s *Session) safe() uint32 {
 
 // past returns the length of the longest prefix of what the client sent that has come
 // to its end, but for what the spool has still to bring to the disk. s.mu is held.
-func (s *Session) past() uint32 {
+func (s *Session) past() uint32 { return s.resumption.applied(s.handedOn()) }
+
+// handedOn is past with what extensions elsewhere have. s.mu is held.
+func (s *Session) handedOn() uint32 {
 	h := s.resumption.handled
 	if s.inHand {
 		h -= s.counts
 	}
-	h = s.resumption.applied(h)
 	if l := s.line.Load(); l != nil {
 		if n, any := l.First(); any {
 			h = earlier(h, n-1)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hexmpp/hexmpp/core/caps"
@@ -94,8 +95,13 @@ func (v *saving) session(s *Session) (saved storage.SavedSession, ok bool) {
 	}
 	saved = storage.SavedSession{
 		JID: s.JID, ID: r.id, Max: r.max, Until: r.until,
-		Handled:    s.past(), // what is still in hand its client sends again, rather than that it is lost
+		Handled:    s.handedOn(), // what is still in hand its client sends again, rather than that it is lost
 		Interested: s.interested, Presence: s.presence, Priority: s.priority, Caps: v.caps.Of(&s.caps),
+	}
+	for _, t := range r.tickets {
+		if int32(saved.Handled-t.n) >= 0 {
+			saved.Tickets = append(saved.Tickets, storage.SavedTicket{N: t.n, Size: t.size})
+		}
 	}
 	for to := range s.directed {
 		saved.Directed = append(saved.Directed, to)
@@ -209,8 +215,12 @@ func (v *Restoring) Session(saved *storage.SavedSession) *Session {
 		v.caps.Fill(&s.caps, saved.Caps)
 	}
 	// The limit may be lower now; time went on meanwhile.
-	r := &resumption{all: v.Resumables, id: saved.ID, max: v.Resumables.limit(saved.Max), handled: saved.Handled, told: saved.Handled}
-	r.noted = r.handled - 1 // the spool may have less
+	r := &resumption{all: v.Resumables, id: saved.ID, max: v.Resumables.limit(saved.Max)}
+	for _, t := range saved.Tickets {
+		r.tickets = append(r.tickets, ticket{t.N, t.Size})
+		r.ticketBytes += t.Size
+	}
+	r.counted(saved.Handled)
 	r.until = saved.Until.Add(r.max - saved.Max)
 	s.resumption = r
 	return s
@@ -220,8 +230,44 @@ func (v *Restoring) Session(saved *storage.SavedSession) *Session {
 func (s *Session) Reached(handled uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.resumption.counted(handled)
+}
+
+// counted notes how much the client has sent, of a restored session.
+func (r *resumption) counted(handled uint32) {
+	r.handled, r.told = handled, r.applied(handled)
+	r.noted = r.told - 1 // the spool may have less
+	r.withheld, r.reached = len(r.tickets) > 0, handled
+}
+
+// Reclaim is told of the stanzas of a restored session that extensions elsewhere still have, by
+// their numbers; before the client comes. Where one of its tickets is for a stanza that is lost, the client sends
+// that, and everything behind it, again: those are not to be handled a second time. It returns which are: all before it.
+func (s *Session) Reclaim(has func(n uint32) bool) (before uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := s.resumption
-	r.handled, r.told, r.noted = handled, handled, handled-1
+	i := slices.IndexFunc(r.tickets, func(t ticket) bool { return !has(t.n) })
+	if i < 0 {
+		return r.handled + 1
+	}
+	before = r.tickets[i].n
+	for _, t := range r.tickets[i:] {
+		r.ticketBytes -= t.size
+	}
+	if r.tickets = r.tickets[:i]; i == 0 {
+		r.tickets = nil
+	}
+	r.counted(before - 1)
+	return before
+}
+
+// Has says whether a session has a ticket for a stanza.
+func (s *Session) Has(n uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.resumption
+	return r != nil && slices.ContainsFunc(r.tickets, func(t ticket) bool { return t.n == n })
 }
 
 func (v *Restoring) outbox(saved *storage.SavedSession) *Outbox {

@@ -34,12 +34,12 @@ func (s *Session) Ticket(n uint32, size int) (over func(b *transport.Batch)) {
 	}
 	r.tickets = append(r.tickets, ticket{n, size})
 	r.ticketBytes += size
-	return func(b *transport.Batch) { s.ticketOver(b, n) }
+	return func(b *transport.Batch) { s.TicketOver(b, n) }
 }
 
-// ticketOver ends a ticket. A client that asked, and was told less than it sent, is told
+// TicketOver ends a ticket, once: also one of a restored session. A client that asked, and was told less than it sent, is told
 // now, if it was the first one.
-func (s *Session) ticketOver(b *transport.Batch, n uint32) {
+func (s *Session) TicketOver(b *transport.Batch, n uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.resumption

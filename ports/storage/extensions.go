@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // SavedExtensions keeps what extensions have in the kernel's memory over a planned
@@ -23,17 +25,54 @@ type SavedExtensions interface {
 
 // SavedState is what a planned stop leaves of the extensions.
 type SavedState struct {
-	At         time.Time // of the stop
+	At time.Time // of the stop
+	// Sessions is Saved.At of what SavedSessions was given behind it; zero if there are none. Where that
+	// is not there at the start, Events are what clients send again.
+	Sessions   time.Time
 	Extensions []SavedExtension
+	// Spoiled, of what was loaded, says which events are left out, since they can't be read.
+	Spoiled []error
 }
 
-// SavedExtension is what one of them has: extension.Memory, Groups and Timers.
+// SavedExtension is what one of them has: extension.Memory, Groups and Timers, and what has
+// happened to it and has no outcome.
 type SavedExtension struct {
 	Name     string
 	Revision uint64 // of its memory
 	Memory   []SavedValue
 	Groups   []SavedGroup
 	Timers   []SavedTimer
+	Events   []SavedEvent // in their order
+}
+
+// SavedEvent is an event of an extension that runs elsewhere: a stanza for one of its
+// components, or the answer to a request of its own.
+type SavedEvent struct {
+	At     time.Time      // of receipt; kept to the microsecond
+	Stanza *stanza.Stanza // of an answer that did not come in time nil
+	Origin SavedOrigin    // of a stanza for a component
+	Ticket SavedTicket    // of one, too: of the session that sent it
+
+	Reply bool // the answer to a request
+	Order string
+	State []byte
+}
+
+// SavedOrigin is extension.Origin.
+type SavedOrigin struct {
+	Session jid.JID // may be zero
+	Domain  string
+	Addr    netip.Addr
+	Secure  bool
+}
+
+// SavedTicket says which stanza of which session (XEP-0198) is not acknowledged since an
+// extension has it. The zero value is none.
+type SavedTicket struct {
+	ID string // SM-ID; not in SavedSession.Tickets, where it is the session's
+	N  uint32 // the number of the stanza
+	// Size is what the stanza takes, in bytes, for the bounds of a session.
+	Size int
 }
 
 // SavedValue is an entry of a memory.

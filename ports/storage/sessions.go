@@ -44,7 +44,7 @@ type SavedSession struct {
 	ID         string        // SM-ID
 	Max        time.Duration // how long it waits for a connection; kept to the millisecond
 	Until      time.Time     // until when it waits now; kept to the millisecond
-	Handled    uint32        // stanzas that its client sent
+	Handled    uint32        // stanzas that its client sent, those of Tickets among them
 	Acked      uint32        // stanzas that its client acknowledged
 	Interested bool          // in roster pushes
 	Priority   int8
@@ -63,6 +63,18 @@ type SavedSession struct {
 	// session of its account that gets them.
 	Gap     int
 	Fetches bool
+
+	// Tickets are stanzas of its client that extensions elsewhere have, in the order of their
+	// numbers: it is told of none behind them until these are over. SavedState.Events has them.
+	Tickets []SavedTicket
+}
+
+// Told is how many stanzas its client may be told of: those before the first of Tickets.
+func (s *SavedSession) Told() uint32 {
+	if len(s.Tickets) > 0 {
+		return s.Tickets[0].N - 1
+	}
+	return s.Handled
 }
 
 // SavedCaps is what a client can do (XEP-0115).

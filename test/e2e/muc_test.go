@@ -164,3 +164,43 @@ func TestRoomsOverARestart(t *testing.T) {
 		both[0].IQ("get", coven+"/crone", "<ping xmlns='urn:xmpp:ping'/>")
 	}
 }
+
+// TestRoomsThatHangOverARestart: what a room was sent, and had not handled when the server was
+// stopped in good order, it says behind the start: once and in order. So does what somebody said whose session
+// has ended with the server.
+func TestRoomsThatHangOverARestart(t *testing.T) {
+	s := harness.Start(t, harness.Config{Registration: "open", Domains: []string{domain}, Extra: "plugins: {muc: {options: {lock-new-rooms: false}}}\n"})
+	crone, hag := im(t, s, account(t, s, "crone"), "r"), im(t, s, account(t, s, "hag"), "r")
+	id := crone.Enable()
+	enter(t, crone, "crone")
+	enter(t, hag, "hag")
+	if e := crone.Next(); e.Attr("from") != coven+"/hag" {
+		t.Fatalf("got %s", e.Raw)
+	}
+	if err := syscall.Kill(pluginState(t, s, "muc").PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	const each = 50
+	for n := range each {
+		crone.Sendf("<message to='%s' type='groupchat' id='c%d'><body>c%d</body></message>", coven, n, n)
+		hag.Sendf("<message to='%s' type='groupchat' id='h%d'><body>h%d</body></message>", coven, n, n)
+	}
+	for _, c := range []*xmppc.Conn{crone, hag} { // all of it is there
+		c.IQ("get", domain, "<ping xmlns='urn:xmpp:ping'/>")
+	}
+	restarted(t, s, nil, crone, hag)
+	crone = resumed(t, s, crone, id, 1+each+1) // presence, messages, ping
+	next := map[byte]int{'c': 0, 'h': 0}
+	for next['c'] < each || next['h'] < each {
+		e := crone.Next()
+		if !e.Is(xmppc.NSClient, "message") {
+			continue // hag's presence: her session has ended
+		}
+		body := e.Body()
+		if body == "" || body != fmt.Sprintf("%c%d", body[0], next[body[0]]) {
+			t.Fatalf("got %s, have had %v", e.Raw, next)
+		}
+		next[body[0]]++
+	}
+	crone.IQ("get", coven+"/crone", "<ping xmlns='urn:xmpp:ping'/>")
+}
