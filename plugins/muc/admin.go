@@ -78,19 +78,25 @@ func (t *turn) list(item *stanza.Element) error {
 	return t.result(answer)
 }
 
-// mayList says whether the sender may see who has an affiliation: in rooms where all see real
-// addresses members may, but for outcasts.
+// mayList says whether the sender may see who has an affiliation. In rooms where all see real addresses members
+// may, but for outcasts, and moderators, if the room lets those of their role do so; members who are not
+// there count as participants. In others moderators at most (5.2.1: the list has the addresses).
 func (t *turn) mayList(a Affiliation) bool {
-	is := t.r.affiliationOf(t.in.From)
-	switch {
-	case a == Outcast:
-		return is >= Admin
-	case t.r.Config.FullJIDs:
-		return is >= Member
-	case a == Member:
-		return is >= Admin
+	is, role := t.r.affiliationOf(t.in.From), NoRole
+	if s := t.r.session(t.in.From); s != nil {
+		role = s.of.role
+	} else if is >= Member {
+		role = Participant
 	}
-	return is == Owner
+	switch {
+	case is == Owner, is == Admin && a <= Member:
+		return true
+	case a == Outcast, !slices.Contains(t.r.Config.lists(), role.String()):
+		return false
+	case role == Moderator:
+		return a == Member || t.r.Config.FullJIDs
+	}
+	return is >= Member && t.r.Config.FullJIDs
 }
 
 func (t *turn) addAffiliates(answer *stanza.Element, is Affiliation) {

@@ -21,6 +21,9 @@ type Config struct {
 	Archive       bool
 
 	Broadcast []string // roles whose presence others see
+	// Lists, unless it is nil, are the roles that may ask for the list of members: see mayList. nil: moderators
+	// and participants.
+	Lists []string `json:",omitzero"`
 
 	SlowMode     int `json:",omitempty"` // seconds between two messages of an account (XEP-0500)
 	MaxOccupants int
@@ -55,6 +58,14 @@ func (c *Config) mayWhisper(r Role) bool {
 		return false
 	}
 	return true
+}
+
+// lists returns the roles that may ask for the list of members.
+func (c *Config) lists() []string {
+	if c.Lists == nil {
+		return []string{"moderator", "participant"}
+	}
+	return c.Lists
 }
 
 // shows says whether others see the presence of occupants with this role.

@@ -29,6 +29,9 @@ const (
 	fieldMaxUsers   = "muc#roomconfig_maxusers"
 	fieldHistory    = "muc#roomconfig_historylength"
 	fieldArchive    = "muc#roomconfig_enablearchiving"
+	fieldLists      = "muc#roomconfig_getmemberlist"
+	fieldAdmins     = "muc#roomconfig_roomadmins"
+	fieldOwners     = "muc#roomconfig_roomowners"
 	fieldSlow       = "muc#roomconfig_slow_mode_duration" // XEP-0500
 )
 
@@ -50,7 +53,26 @@ func text(s string) []string {
 	return []string{s}
 }
 
-// form asks an owner for the configuration (10.1.3).
+// form asks an owner for the configuration (10.1.3), and for the whole lists of admins and owners.
+func (r *room) form(s *Service) *form.Form {
+	f := r.Config.form(s)
+	f.Fields = append(f.Fields,
+		form.Field{Var: fieldAdmins, Type: form.JIDMulti, Label: "Admins", Values: r.allWho(Admin)},
+		form.Field{Var: fieldOwners, Type: form.JIDMulti, Label: "Owners", Values: r.allWho(Owner)})
+	return f
+}
+
+// allWho returns the addresses with an affiliation, in order.
+func (r *room) allWho(is Affiliation) (all []string) {
+	for _, a := range r.affiliates {
+		if a.Is == is {
+			all = append(all, a.JID.String())
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 func (c *Config) form(s *Service) *form.Form {
 	pm := c.AllowPM
 	if pm == "" {
@@ -86,6 +108,8 @@ func (c *Config) form(s *Service) *form.Form {
 			{Label: "Everybody", Value: pmAnyone}, {Label: "Who has voice", Value: pmParticipants}, {Label: "Moderators", Value: pmModerators}, {Label: "Nobody", Value: pmNone}}},
 		{Var: fieldBroadcast, Type: form.ListMulti, Label: "Roles whose presence others see", Values: slices.Clone(c.Broadcast), Options: []form.Option{
 			{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}},
+		{Var: fieldLists, Type: form.ListMulti, Label: "Roles that may ask for the list of members; where real addresses are hidden, moderators at most", Values: slices.Clone(c.lists()), Options: []form.Option{
+			{Label: "Moderators", Value: "moderator"}, {Label: "Participants", Value: "participant"}, {Label: "Visitors", Value: "visitor"}}},
 		users,
 		{Var: fieldHistory, Type: form.TextSingle, Label: "Messages that who enters is sent", Values: []string{strconv.Itoa(c.History)}},
 		{Var: fieldSlow, Type: form.TextSingle, Label: "Seconds that have to be between two messages of somebody", Values: []string{strconv.Itoa(c.SlowMode)},
@@ -97,7 +121,7 @@ func (c *Config) form(s *Service) *form.Form {
 // known returns a submitted form without the fields that nobody has asked for (10.2): they are
 // ignored. A form without any, which asks for an instant room, need not say its purpose (10.1.2).
 func (t *turn) known(x *stanza.Element) *stanza.Element {
-	asked := t.r.Config.form(t.s)
+	asked := t.r.form(t.s)
 	out := stanza.El(x.Space, x.Local, x.Attrs...)
 	purpose := false
 	for _, e := range x.Elements() {
@@ -157,6 +181,11 @@ func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
 	}
 	if submitted[fieldBroadcast] {
 		c.Broadcast = slices.Clone(v[fieldBroadcast])
+	}
+	if submitted[fieldLists] {
+		if lists := append([]string{}, v[fieldLists]...); !slices.Equal(lists, c.lists()) {
+			c.Lists = lists
+		}
 	}
 	for _, f := range []struct {
 		name        string

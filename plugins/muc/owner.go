@@ -1,9 +1,13 @@
 package muc
 
 import (
+	"cmp"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -16,7 +20,7 @@ func (t *turn) owner(query *stanza.Element) error {
 		return t.fail(stanza.Forbidden, "This is for owners of the room.")
 	}
 	if t.in.Type == stanza.Get {
-		return t.result(stanza.El(nsOwner, "query").Add(t.r.Config.form(t.s).Element()))
+		return t.result(stanza.El(nsOwner, "query").Add(t.r.form(t.s).Element()))
 	}
 	if d := query.Child("", "destroy"); d != nil {
 		return t.destroy(d)
@@ -86,7 +90,7 @@ func (t *turn) clear(destroyed *stanza.Element) error {
 
 // configure takes the submitted form (10.1.2, 10.1.3, 10.2). What the form leaves out stays.
 func (t *turn) configure(x *stanza.Element) error {
-	v, err := form.Read(t.known(x), t.r.Config.form(t.s))
+	v, err := form.Read(t.known(x), t.r.form(t.s))
 	if err != nil {
 		return t.failAs(stanza.Modify, stanza.NotAcceptable, err.Error())
 	}
@@ -137,7 +141,65 @@ func (t *turn) configure(x *stanza.Element) error {
 			return err
 		}
 	}
+	if err := t.rule(x, v); err != nil {
+		return err
+	}
 	return t.emptied()
+}
+
+// rule makes admins and owners of those, and of no others, whom the form names as such, if it has
+// those fields (10.3, 10.6: unlike muc#admin it has the whole lists). Who is neither any more stays a member.
+func (t *turn) rule(x *stanza.Element, v form.Values) error {
+	submitted := map[string]bool{}
+	for _, e := range x.Elements() {
+		submitted[e.Attr("var")] = true
+	}
+	next := map[jid.JID]Affiliation{}
+	for _, f := range []struct {
+		name string
+		is   Affiliation
+	}{{fieldAdmins, Admin}, {fieldOwners, Owner}} { // who is named twice is owner
+		if !submitted[f.name] {
+			for _, a := range t.r.affiliates {
+				if a.Is == f.is && next[a.JID] < f.is {
+					next[a.JID] = f.is
+				}
+			}
+			continue
+		}
+		if len(v[f.name]) > maxChanges {
+			return t.failAs(stanza.Modify, stanza.NotAcceptable, "These are too many "+f.is.String()+"s for one form.")
+		}
+		for _, text := range v[f.name] {
+			j, err := jid.Parse(text)
+			if err != nil {
+				return t.failAs(stanza.Modify, stanza.NotAcceptable, f.name+": no address: "+text)
+			}
+			next[j.Bare()] = f.is
+		}
+	}
+	var changed []jid.JID
+	for j, is := range next {
+		if a := t.r.affiliates[j]; a == nil || a.Is != is {
+			changed = append(changed, j)
+		}
+	}
+	for _, a := range t.r.affiliates {
+		if _, named := next[a.JID]; a.Is >= Admin && !named {
+			next[a.JID] = Member
+			changed = append(changed, a.JID)
+		}
+	}
+	// Owners first: a room has one at any time.
+	slices.SortFunc(changed, func(a, b jid.JID) int {
+		return cmp.Or(cmp.Compare(next[b], next[a]), strings.Compare(a.String(), b.String()))
+	})
+	for _, j := range changed {
+		if err := t.changeAffiliation(stanza.El(nsAdmin, "item", stanza.At("jid", j.String())), next[j], ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // adjust has the configuration hold for who is in the room: visitors of a room that is not moderated

@@ -80,6 +80,72 @@ func TestConfigure(t *testing.T) {
 	w.want("goes on", w.says(crone, "<message type='groupchat' to='"+coven+"'><body>b</body></message>"), crone+": | <body>b")
 }
 
+// 10.3, note 3, and 10.6, note 4: the form has the whole lists of owners and admins.
+func TestConfigureAdminsAndOwners(t *testing.T) {
+	w := witches(t)
+	bare := func(full string) string { return jid.MustParse(full).Bare().String() }
+	is := func(what, affiliation string, who ...string) {
+		w.Helper()
+		out := w.says(crone, admin("get", "<item affiliation='"+affiliation+"'/>"))
+		want := crone + ": | type='result'"
+		for _, j := range who {
+			want += " | jid='" + bare(j) + "'"
+		}
+		w.want(what, out, want)
+		if n := strings.Count(strings.Join(out, ""), "<item "); n != len(who) {
+			w.Errorf("%s: %d have it", what, n)
+		}
+	}
+	w.has(bare(wicca), "admin")
+	w.want("10.1.3", w.says(crone, owner("get", "")), crone+": | muc#roomconfig_roomadmins' type='jid-multi' label='Admins'><value>"+bare(wicca)+"</value> | muc#roomconfig_roomowners' type='jid-multi' label='Owners'><value>"+bare(crone)+"</value>")
+	for _, wrong := range [][]string{{"roomadmins", "a@b@c"}, {"roomowners", ""}, {"roomadmins", "example.net"}} {
+		w.want(wrong[0]+" "+wrong[1], w.says(crone, submit(append(wrong, "publicroom", "0")...)), crone+": | type='error'")
+		is("nothing has changed", "admin", wicca)
+		w.want("nor this", w.says(crone, owner("get", "")), crone+": | muc#roomconfig_publicroom' type='boolean' label='The room is listed'><value>1</value>")
+	}
+	w.says(crone, submit("roomowners", bare(hag)))
+	w.want("another owner", w.says(hag, admin("get", "<item affiliation='owner'/>")), hag+": | jid='"+bare(hag)+"' | !"+bare(crone))
+	w.says(hag, submit("roomowners", bare(crone)))
+	is("and back", "owner", crone)
+	if out := w.says(crone, submit("roomadmins", hag)); !strings.Contains(strings.Join(out, "\n"), "affiliation='admin'") {
+		t.Errorf("nobody is told: %q", out)
+	}
+	is("10.6", "admin", hag)
+	is("who was admin", "member", wicca)
+	is("the owner stays", "owner", crone)
+	w.says(crone, submit("roomname", "x"))
+	is("a form without the fields", "admin", hag)
+	w.says(crone, submit("roomadmins", bare(crone), "roomowners", bare(crone)))
+	is("who is named twice", "owner", crone)
+	is("and no other", "member", hag, wicca)
+}
+
+// 9.5, 5.2.1: who may ask for the list of members.
+func TestListOfMembers(t *testing.T) {
+	list := admin("get", "<item affiliation='member'/>")
+	w := witches(t)
+	w.has(jid.MustParse(hag).Bare().String(), "member")
+	w.error("addresses are hidden", hag, list, "forbidden")
+	w.says(crone, admin("set", role("secondwitch", "moderator")))
+	w.want("moderators see them", w.says(wicca, list), wicca+": | type='result' | jid='"+jid.MustParse(hag).Bare().String()+"'")
+	w.error("but not who is admin", wicca, admin("get", "<item affiliation='admin'/>"), "forbidden")
+	w.says(crone, submit("whois", "anyone"))
+	w.want("a member", w.says(hag, list), hag+": | type='result'")
+	w.want("who the owners are", w.says(hag, admin("get", "<item affiliation='owner'/>")), hag+": | type='result'")
+	w.error("outcasts are for admins", hag, admin("get", "<item affiliation='outcast'/>"), "forbidden")
+	w.says(crone, admin("set", role("secondwitch", "participant")))
+	w.error("who is no member", wicca, list, "forbidden")
+	w.says(crone, submit("getmemberlist", "moderator"))
+	w.error("not members any more", hag, list, "forbidden")
+	w.says(hag, "<presence type='unavailable' to='"+coven+"/thirdwitch'/>")
+	w.error("nor who is away", hag, list, "forbidden")
+	w.want("owners always", w.says(crone, list), crone+": | type='result'")
+	w.says(crone, owner("set", "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var='muc#roomconfig_getmemberlist'/></x>"))
+	if out := w.says(crone, owner("get", "")); strings.Contains(strings.Join(out, ""), "getmemberlist' type='list-multi' label='Roles that may ask for the list of members; where real addresses are hidden, moderators at most'><value>") {
+		t.Errorf("nobody may: %q", out)
+	}
+}
+
 // 10.9
 func TestDestroy(t *testing.T) {
 	w := newWorld(t, open, persistent)
