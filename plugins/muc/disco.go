@@ -1,48 +1,12 @@
 package muc
 
 import (
-	"context"
-	"slices"
 	"strconv"
-	"strings"
 
-	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/form"
-	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
-
-// maxItems bounds the list of rooms: there are no pages (XEP-0059) of it.
-const maxItems = 500
-
-// items lists the rooms of a service that are not hidden (6.3).
-func (s *Service) items(ctx context.Context, h *extension.Host, iq extension.IQ) ([]extension.Item, error) {
-	if node := iq.Attr("node"); node != "" {
-		return nil, stanza.Err(stanza.ItemNotFound, "")
-	}
-	domain := iq.To.Domain()
-	prefix := listPrefix(domain)
-	list, err := h.Store.Scan(ctx, jid.JID{}, prefix, "", maxItems)
-	if err != nil {
-		return nil, err
-	}
-	temporary, err := h.Memory.Scan(ctx, prefix, "", maxItems)
-	if err != nil {
-		return nil, err
-	}
-	list = append(slices.Clone(list), temporary...)
-	slices.SortFunc(list, func(a, b extension.Entry) int { return strings.Compare(a.Key, b.Key) })
-	var items []extension.Item
-	for _, e := range list[:min(len(list), maxItems)] {
-		room, err := jid.New(strings.TrimPrefix(e.Key, prefix), domain, "")
-		if err != nil {
-			continue
-		}
-		items = append(items, extension.Item{JID: room, Name: string(e.Value)})
-	}
-	return items, nil
-}
 
 // info answers what kind of room it is (6.4). Nobody but owners learns of one that is locked.
 func (t *turn) info(query *stanza.Element) error {

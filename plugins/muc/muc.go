@@ -9,6 +9,8 @@ import (
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/mam"
+	"github.com/hexmpp/hexmpp/ports/xmpp/rsm"
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
 // Service is the plugin. Its handlers may run at once, but for those of one room.
@@ -63,9 +65,9 @@ func (s *Service) Registration() extension.Registration {
 			Domain: "conference.$domain",
 			Disco: extension.Disco{
 				Identities: []extension.Identity{{Category: "conference", Type: "text", Name: "Chat rooms"}},
-				Features:   []string{nsMUC, nsStableID, nsOccupantID, nsVCard},
+				Features:   []string{nsMUC, nsStableID, nsOccupantID, nsVCard, rsm.NS},
 			},
-			Items:  s.items,
+			IQ:     []extension.IQHandler{{Space: nsDiscoItems, Local: "query", Type: stanza.Get, Handle: s.roomList}},
 			Handle: s.handle,
 			Key:    extension.ToBare,
 		}},
