@@ -17,6 +17,7 @@ type Config struct {
 	ChangeSubject bool   // participants may
 	AllowInvites  bool   // members of a room for members may invite others
 	Register      bool   // who is no member may become one (7.10)
+	Approve       bool   `json:",omitempty"` // where he may not, admins are asked (9.9)
 	AllowPM       string `json:",omitempty"` // who may send private messages: pmAnyone, ...
 	Archive       bool
 

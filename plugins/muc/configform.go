@@ -9,7 +9,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Fields of the form (16.5.3); the last ones, and fieldRegister, are not of the specification.
+// Fields of the form (16.5.3); the last ones, fieldRegister and fieldApprove are not of the specification.
 const (
 	fieldName       = "muc#roomconfig_roomname"
 	fieldDesc       = "muc#roomconfig_roomdesc"
@@ -26,6 +26,7 @@ const (
 	fieldPM         = "muc#roomconfig_allowpm"
 	fieldInvites    = "muc#roomconfig_allowinvites"
 	fieldRegister   = "muc#roomconfig_allowregister"
+	fieldApprove    = "muc#roomconfig_approveregister"
 	fieldMaxUsers   = "muc#roomconfig_maxusers"
 	fieldHistory    = "muc#roomconfig_historylength"
 	fieldArchive    = "muc#roomconfig_enablearchiving"
@@ -104,6 +105,7 @@ func (c *Config) form(s *Service) *form.Form {
 		{Var: fieldSubject, Type: form.Boolean, Label: "Participants may change the subject", Values: boolean(c.ChangeSubject)},
 		{Var: fieldInvites, Type: form.Boolean, Label: "Members may invite others to a room for members", Values: boolean(c.AllowInvites)},
 		{Var: fieldRegister, Type: form.Boolean, Label: "Everybody may register as a member, unless the room is for members, or moderated", Values: boolean(c.Register)},
+		{Var: fieldApprove, Type: form.Boolean, Label: "Where not everybody may register, admins who are in the room are asked", Values: boolean(c.Approve)},
 		{Var: fieldPM, Type: form.ListSingle, Label: "Who may send private messages", Values: []string{pm}, Options: []form.Option{
 			{Label: "Everybody", Value: pmAnyone}, {Label: "Who has voice", Value: pmParticipants}, {Label: "Moderators", Value: pmModerators}, {Label: "Nobody", Value: pmNone}}},
 		{Var: fieldBroadcast, Type: form.ListMulti, Label: "Roles whose presence others see", Values: slices.Clone(c.Broadcast), Options: []form.Option{
@@ -167,7 +169,7 @@ func (c *Config) take(x *stanza.Element, v form.Values, s *Service) error {
 	for name, to := range map[string]*bool{
 		fieldPersistent: &c.Persistent, fieldPublic: &c.Public, fieldMembers: &c.MembersOnly, fieldModerated: &c.Moderated,
 		fieldSubject: &c.ChangeSubject, fieldArchive: &c.Archive,
-		fieldInvites: &c.AllowInvites, fieldRegister: &c.Register,
+		fieldInvites: &c.AllowInvites, fieldRegister: &c.Register, fieldApprove: &c.Approve,
 	} {
 		if b, given := v.Bool(name); given {
 			*to = b

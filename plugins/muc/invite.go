@@ -10,7 +10,7 @@ import (
 const maxInvitations = 20
 
 // toRoom takes what clients say to a room itself: invitations and what is answered to them
-// (7.8.2), and forms about voice (7.13, 8.6).
+// (7.8.2), and forms about voice (7.13, 8.6) and registration (9.9).
 func (t *turn) toRoom() error {
 	if t.in.Type != "" && t.in.Type != stanza.Normal {
 		return t.fail(stanza.BadRequest, "")
@@ -22,6 +22,9 @@ func (t *turn) toRoom() error {
 		return t.fail(stanza.ItemNotFound, "There is no such room.")
 	}
 	if x := t.in.Find(form.NS, "x"); x != nil {
+		if asksOfRegistration(x) {
+			return t.approves(x)
+		}
 		return t.voice(x)
 	}
 	x := t.in.Find(nsUser, "x")

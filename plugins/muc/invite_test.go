@@ -104,6 +104,49 @@ func TestRegister(t *testing.T) {
 	w.want("owner", w.says(crone, admin("get", "<item affiliation='owner'/>")), crone+": | crone1@example.org")
 }
 
+// 9.9
+func TestApproveRegistration(t *testing.T) {
+	w := witches(t, persistent)
+	const hecate, her = "hecate@example.org/x", "hecate@example.org"
+	answer := func(fields ...string) string {
+		var b strings.Builder
+		for i := 0; i < len(fields); i += 2 {
+			b.WriteString("<field var='muc#" + fields[i] + "'><value>" + fields[i+1] + "</value></field>")
+		}
+		return "<message to='" + coven + "'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#register</value></field>" + b.String() + "</x></message>"
+	}
+	yes := answer("jid", her, "register_roomnick", "Hecate", "register_allow", "1")
+	w.says(crone, submit("membersonly", "0", "moderatedroom", "1"))
+	w.error("not unless the room is so", hecate, register("set", nickForm("Hecate")), "not-allowed")
+	w.says(crone, submit("approveregister", "1"))
+	w.want("7.10", w.says(hecate, register("get", "")), hecate+": | muc#register_roomnick")
+	w.error("a name that is in use", hecate, register("set", nickForm("thirdwitch")), "conflict")
+	w.want("example 151", w.says(hecate, register("set", nickForm("Hecate"))),
+		crone+": | <value>http://jabber.org/protocol/muc#register</value> | muc#jid' type='text-single' label='Address'><value>"+her+"</value> | <value>Hecate</value> | muc#register_allow' type='boolean'",
+		hecate+": | type='result'")
+	w.error("too often", hecate, register("set", nickForm("Hecate")), "policy-violation")
+	w.error("not by others", hag, yes, "forbidden")
+	w.error("not by herself", hecate, yes, "forbidden")
+	for _, wrong := range []string{answer(), answer("jid", her), answer("jid", her, "register_allow", "perhaps")} {
+		w.error(wrong, crone, wrong, "bad-request")
+	}
+	w.error("nobody", crone, answer("register_allow", "1"), "jid-malformed")
+	w.want("no", w.says(crone, answer("jid", her, "register_allow", "0")))
+	w.want("cancelled", w.says(crone, strings.Replace(yes, "'submit'", "'cancel'", 1)))
+	w.want("still none", w.says(crone, admin("get", "<item affiliation='member'/>")), crone+": | !hecate")
+	w.want("yes", w.says(crone, yes), crone+": | <item affiliation='member' jid='"+her+"' role='none'/>")
+	w.want("a member", w.says(crone, admin("get", "<item affiliation='member'/>")), crone+": | jid='"+her+"' nick='Hecate'")
+	w.want("twice", w.says(crone, yes))
+	w.says(crone, submit("membersonly", "1"))
+	w.says(crone, admin("set", affiliation("x@example.org", "none")))
+	w.want("for members: she is asked in", w.says(crone, strings.ReplaceAll(strings.ReplaceAll(yes, her, "x@example.org"), "Hecate", "x")), crone+": | jid='x@example.org'", "x@example.org: | <invite ")
+	w.says(crone, admin("set", affiliation("bad@example.org", "outcast")))
+	w.error("who is banned may not ask", "bad@example.org/x", register("set", nickForm("bad")), "not-allowed")
+	w.error("nor be let in", crone, strings.ReplaceAll(yes, her, "bad@example.org"), "not-allowed")
+	w.says(crone, "<presence type='unavailable' to='"+coven+"/firstwitch'/>")
+	w.error("nobody is there to ask", "y@example.org/x", register("set", nickForm("y")), "recipient-unavailable")
+}
+
 func info(node string) string {
 	return "<iq type='get' id='i' to='" + coven + "'><query xmlns='http://jabber.org/protocol/disco#info' node='" + node + "'/></iq>"
 }

@@ -19,6 +19,8 @@ type pace struct {
 	left float64   // messages that may come at once
 	at   time.Time // when that was so
 	said time.Time // of the last message with a body
+
+	asked time.Time // when it last asked to become a member
 }
 
 // maxPaces is how many accounts a room remembers; those that were quiet for longest go first.

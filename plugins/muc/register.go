@@ -1,7 +1,10 @@
 package muc
 
 import (
+	"time"
+
 	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -19,14 +22,16 @@ func registerForm(nick string) *form.Form {
 }
 
 // register takes requests to become a member and to reserve a nickname (7.10). In rooms for members, and in
-// moderated ones, where members have voice, only those register who are members already.
+// moderated ones, where members have voice, only those register who are members already; others ask the
+// admins who are there (9.9), if the room is configured so.
 func (t *turn) register(query *stanza.Element) error {
 	if t.r == nil || t.r.Locked && t.r.affiliationOf(t.in.From) != Owner {
 		return t.fail(stanza.ItemNotFound, "There is no such room.")
 	}
 	account := t.in.From.Bare()
 	is := t.r.affiliationOf(account)
-	if is == Outcast || is == None && (t.r.Config.MembersOnly || t.r.Config.Moderated || !t.r.Config.Register) {
+	asks := is == None && (t.r.Config.MembersOnly || t.r.Config.Moderated || !t.r.Config.Register)
+	if is == Outcast || asks && !t.r.Config.Approve {
 		return t.fail(stanza.NotAllowed, "You may not register with this room.")
 	}
 	own := t.r.affiliates[account]
@@ -61,6 +66,9 @@ func (t *turn) register(query *stanza.Element) error {
 	if own == nil && len(t.r.affiliates) >= maxRegistered {
 		return t.failAs(stanza.WaitType, stanza.ResourceConstraint, "Too many have registered with this room.")
 	}
+	if asks {
+		return t.asksToRegister(account, nick)
+	}
 	a := &affiliate{JID: account, Is: max(is, Member), Nick: nick}
 	if own != nil {
 		a.Seen = own.Seen
@@ -69,6 +77,91 @@ func (t *turn) register(query *stanza.Element) error {
 		return err
 	}
 	return t.affiliate(a, t.actor(), "")
+}
+
+// Fields of the form by which admins are asked (16.5.1), besides fieldJID.
+const fieldRegisterAllow = "muc#register_allow"
+
+// approveForm asks admins whether somebody is to become a member; without an address it is what the answer is
+// read by (9.9).
+func approveForm(account, nick string) *form.Form {
+	return &form.Form{Type: form.Ask, Purpose: nsMUC + "#register", Title: "Registration request",
+		Instructions: []string{"Shall this person become a member of the room?"},
+		Fields: []form.Field{
+			{Var: fieldJID, Type: form.TextSingle, Label: "Address", Values: text(account)},
+			{Var: fieldRoomNick, Type: form.TextSingle, Label: "Nickname", Values: text(nick)},
+			{Var: fieldRegisterAllow, Type: form.Boolean, Label: "Allow this person to register with the room?", Values: boolean(false)},
+		}}
+}
+
+// askAgain is how long who has asked to become a member has to wait until he may ask once more.
+const askAgain = 10 * time.Minute
+
+// asksToRegister asks the admins and owners who are in the room whether somebody is to become a member.
+// Nothing is kept of it: the answer says all, and admins may do as much unasked.
+func (t *turn) asksToRegister(account jid.JID, nick string) error {
+	p := t.r.pace(account, t.Now(), float64(t.s.options.Burst))
+	if !p.asked.IsZero() && t.Now().Sub(p.asked) < askAgain {
+		return t.failAs(stanza.WaitType, stanza.PolicyViolation, "The admins of the room have been asked; please wait.")
+	}
+	st := stanza.New(stanza.Header{Kind: stanza.Message, From: t.addr, ID: t.in.ID}, approveForm(account.String(), nick).Element())
+	asked := false
+	for _, o := range t.r.inOrder() {
+		if t.r.affiliationOf(o.account) < Admin {
+			continue
+		}
+		for _, s := range o.sessions {
+			asked = true
+			if err := t.sendTo(s.jid, st); err != nil {
+				return err
+			}
+		}
+	}
+	if !asked {
+		return t.failAs(stanza.WaitType, stanza.RecipientUnavailable, "No admin is in the room to ask.")
+	}
+	p.asked = t.Now()
+	return t.result(nil)
+}
+
+// approves takes an admin's answer (9.9).
+func (t *turn) approves(x *stanza.Element) error {
+	if t.actor().affiliation < Admin {
+		return t.fail(stanza.Forbidden, "This is for admins of the room.")
+	}
+	if x.Attr("type") == form.Cancel {
+		return nil
+	}
+	v, err := form.Read(x, approveForm("", ""))
+	if err != nil {
+		return t.fail(stanza.BadRequest, err.Error())
+	}
+	allow, answers := v.Bool(fieldRegisterAllow)
+	if !answers {
+		return t.fail(stanza.BadRequest, "The form says neither yes nor no.")
+	}
+	who, err := jid.Parse(v.Get(fieldJID))
+	switch {
+	case err != nil || who.Local() == "":
+		return t.fail(stanza.JIDMalformed, "")
+	case !allow || t.r.affiliationOf(who) >= Member:
+		return nil
+	case t.r.affiliationOf(who) == Outcast:
+		return t.fail(stanza.NotAllowed, "Who is banned can't become a member.")
+	}
+	item := stanza.El(nsAdmin, "item", stanza.At("jid", who.Bare().String()), stanza.At("nick", v.Get(fieldRoomNick)))
+	return t.changeAffiliation(item, Member, "")
+}
+
+// asksOfRegistration says whether a form is about a registration, and not about voice.
+func asksOfRegistration(x *stanza.Element) bool {
+	for _, e := range x.Elements() {
+		if e.Local == "field" && e.Attr("var") == "FORM_TYPE" {
+			value := e.Child("", "value")
+			return value != nil && value.Text() == nsMUC+"#register"
+		}
+	}
+	return false
 }
 
 // unregister ends membership, and the reservation of the nickname with it; admins and owners stay what
