@@ -18,6 +18,7 @@ type plugged struct {
 	PID                  int
 	Generation, Restarts int
 	Events               int
+	Memory               uint64 `json:"memoryBytes"`
 }
 
 func pluginState(t *testing.T, s *harness.Server, name string) plugged {
