@@ -27,6 +27,7 @@ import (
 // pipe is a connection as cheap as can be: what it is sent is drained into one
 // buffer that is used again.
 type pipe struct {
+	held
 	s       transport.Stream
 	out     []byte
 	written int
@@ -40,7 +41,7 @@ func (p *pipe) Close()              {}
 
 // feed runs one turn, Waits included.
 func (p *pipe) feed(b *transport.Batch, in []byte) {
-	for wait := p.s.Feed(b, in); wait != nil || p.again; wait = p.s.Feed(b, nil) {
+	for wait := p.s.Feed(b, in); wait != nil || p.again || p.over(); wait = p.s.Feed(b, nil) {
 		if p.again = false; wait != nil {
 			wait(context.Background())
 		}

@@ -155,8 +155,39 @@ func with(regs ...extension.Registration) func(*core.Options, *core.Ports) {
 	}
 }
 
+// held is how adapters of tests hold a connection.
+type held struct {
+	holds   bool // the kernel has asked for it
+	mu      sync.Mutex
+	resumed chan struct{}
+}
+
+func (h *held) Hold()   { h.holds = true }
+func (h *held) Resume() { h.signal() <- struct{}{} } // one at a time: never waits
+
+func (h *held) signal() chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.resumed == nil {
+		h.resumed = make(chan struct{}, 1)
+	}
+	return h.resumed
+}
+
+// over waits until the connection is held no more, and is false if it was not. It is called
+// behind a Feed without a Wait.
+func (h *held) over() bool {
+	if !h.holds {
+		return false
+	}
+	h.holds = false
+	<-h.signal()
+	return true
+}
+
 // client is an adapter and a client in one.
 type client struct {
+	held
 	w       *world
 	s       transport.Stream
 	mu      sync.Mutex
@@ -207,13 +238,15 @@ func (c *client) input(xml string) *client {
 		b.Flush()
 		again := c.again
 		c.again = false
-		if wait == nil && !again || c.closing {
+		if c.closing {
 			break
 		}
 		if wait != nil {
 			wait(context.Background())
-			c.Flush() // who ended the wait may not have flushed yet
+		} else if !c.over() && !again {
+			break
 		}
+		c.Flush() // who ended the wait may not have flushed yet
 		p = nil
 	}
 	c.reap()

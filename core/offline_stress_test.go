@@ -23,6 +23,7 @@ import (
 
 // line is a connection that turns, Flush and Close use as a real adapter does.
 type line struct {
+	held
 	s       transport.Stream
 	turns   sync.Mutex // one at a time
 	closing atomic.Bool
@@ -54,7 +55,7 @@ func (l *line) feed(xml string) {
 	for !l.closing.Load() {
 		wait := l.s.Feed(&b, p)
 		b.Flush()
-		if wait == nil && !l.again {
+		if wait == nil && !l.again && !l.over() {
 			return
 		}
 		if l.again = false; wait != nil {

@@ -15,6 +15,7 @@ import (
 // adapter runs one connection as real ones do: turns of a stream never at
 // once, Flush and Close from any goroutine.
 type adapter struct {
+	held
 	s     transport.Stream
 	drain sync.Mutex // guards ready and out, and that one goroutine drains
 	ready bool
@@ -39,7 +40,7 @@ func (a *adapter) Close()              { a.once.Do(func() { close(a.ended) }) }
 func (a *adapter) run(in []string) {
 	for _, xml := range in {
 		var b transport.Batch
-		for wait := a.s.Feed(&b, []byte(xml)); wait != nil || a.again; wait = a.s.Feed(&b, nil) {
+		for wait := a.s.Feed(&b, []byte(xml)); wait != nil || a.again || a.over(); wait = a.s.Feed(&b, nil) {
 			if a.again = false; wait != nil {
 				wait(context.Background())
 			}

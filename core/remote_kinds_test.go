@@ -332,44 +332,6 @@ func TestRemoteRegistration(t *testing.T) {
 	}
 }
 
-// A request before login has an answer, too; one that hangs holds up others of its
-// extension only once many wait for that.
-func TestRemoteManyWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		x := &elsewhere{}
-		reg := extension.Registration{Name: "far", Remote: x, IQ: []extension.IQHandler{{Space: "urn:x", Local: "q", To: extension.ToStream}}}
-		w := newWorld(t, with(reg))
-		const ask = "<iq id='1' type='get'><q xmlns='urn:x'/></iq>"
-		var all sync.WaitGroup
-		keys := map[string]bool{}
-		for range 100 { // all at once is no sign that it hangs
-			c := w.connect().open("example.test")
-			all.Go(func() { c.send(ask) })
-		}
-		synctest.Wait()
-		if len(x.waiting) != 100 {
-			t.Error("asked", len(x.waiting))
-		}
-		time.Sleep(2 * time.Second)
-		c := w.connect().open("example.test")
-		c.take()
-		c.send(ask).wantPart("type='wait'><resource-constraint")
-		for range 90 {
-			e := x.next(t)
-			keys[e.Key] = true
-			if err := apply(e, &extension.Outcome{Result: stanza.El("urn:x", "a")}); err != nil {
-				t.Error(err)
-			}
-		}
-		if len(keys) != 90 {
-			t.Error("streams wait for each other:", len(keys))
-		}
-		all.Go(func() { c.send(ask) })
-		all.Wait() // the others are given up
-		c.wantPart("remote-server-timeout")
-	})
-}
-
 // Requests that are Ordered are begun one after the other.
 func TestRemoteOrdered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

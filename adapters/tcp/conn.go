@@ -87,6 +87,7 @@ type conn struct {
 	eof      bool          // the peer's FIN was read
 	finDone  bool          // our FIN was sent
 	pause    time.Duration // the kernel asked for a rest in this turn
+	holds    bool          // the kernel asked for a rest until Resume
 	yields   bool          // the kernel asked that others have their turns first
 	alarm    *time.Timer   // ends the rest
 }
@@ -207,6 +208,12 @@ func (c *conn) Pause(d time.Duration) {
 		c.yields = true
 	}
 }
+
+// Hold implements transport.Conn.
+func (c *conn) Hold() { c.holds = true }
+
+// Resume implements transport.Conn.
+func (c *conn) Resume() { c.post(turnRested) }
 
 // Close implements transport.Conn.
 func (c *conn) Close() {

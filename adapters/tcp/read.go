@@ -134,6 +134,10 @@ func (c *conn) feed(b *round, p []byte) (stop bool) {
 		c.rest(c.pause)
 		c.pause = 0
 	}
+	if c.holds {
+		c.hold()
+		c.holds = false
+	}
 	if c.yields {
 		c.turn.Or(turnRested)
 	}

@@ -12,11 +12,17 @@ var errRested = errors.New("tcp: the peer has gone while its connection waited t
 // goroutine waits. Output goes on, and so do ticks; an end does not wait for it.
 // The owner of the turns calls it.
 func (c *conn) rest(d time.Duration) {
+	c.hold()
+	c.alarm = time.AfterFunc(d, c.Resume)
+}
+
+// hold is rest without a time.
+func (c *conn) hold() {
 	if c.alarm != nil {
 		c.alarm.Stop() // if it is too late for that, this rest is as short as the last
+		c.alarm = nil
 	}
 	c.resting.Store(true)
-	c.alarm = time.AfterFunc(d, func() { c.post(turnRested) })
 }
 
 // rested ends it.

@@ -75,6 +75,81 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// A connection that is held is not read until it is resumed, by whatever goroutine and also
+// before Feed has returned; nothing is lost.
+func TestHold(t *testing.T) {
+	bothBackends(t, func(t *testing.T, portable bool) {
+		type feed struct {
+			s    *fake
+			goOn chan struct{}
+		}
+		feeds := make(chan feed)
+		h := start(t, portable, nil, func(s *fake) {
+			var held atomic.Bool
+			s.onFeed = func(s *fake, b *transport.Batch, p []byte) transport.Wait {
+				if len(p) == 0 {
+					return nil
+				}
+				if held.Load() {
+					t.Errorf("fed %q while it is held", p)
+				}
+				echo(s, b, p)
+				held.Store(true)
+				s.conn.Hold()
+				f := feed{s, make(chan struct{})}
+				if p[len(p)-1]%2 == 0 { // before Feed returns
+					held.Store(false)
+					s.conn.Resume()
+					return nil
+				}
+				go func() {
+					feeds <- f
+					<-f.goOn
+					held.Store(false)
+					s.conn.Resume()
+				}()
+				return nil
+			}
+		})
+		for name, dial := range map[string]func() net.Conn{
+			"clear": func() net.Conn { return h.dial(h.plain) },
+			"TLS":   func() net.Conn { return h.dialTLS(nil) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				c := dial()
+				for i := range byte(20) {
+					if _, err := c.Write([]byte{2*i + 1}); err != nil {
+						t.Fatal(err)
+					}
+					f := <-feeds
+					if _, err := c.Write([]byte{2 * i, 2 * i}); err != nil { // it has to wait
+						t.Fatal(err)
+					}
+					got := make([]byte, 3)
+					if _, err := io.ReadFull(c, got[:1]); err != nil || got[0] != 2*i+1 {
+						t.Fatal(got, err) // output goes on
+					}
+					close(f.goOn)
+					if _, err := io.ReadFull(c, got[1:]); err != nil || got[1] != 2*i || got[2] != 2*i {
+						t.Fatal(got, err)
+					}
+				}
+				if _, err := c.Write([]byte{1}); err != nil {
+					t.Fatal(err)
+				}
+				f := <-feeds
+				f.s.conn.Close() // also while it is held
+				io.Copy(io.Discard, c)
+				c.Close()
+				if err := f.s.wantClosed(); err != nil {
+					t.Error(err)
+				}
+				close(f.goOn) // behind the end
+			})
+		}
+	})
+}
+
 // A stream that has much to do lets others have their turns, whatever it does, and
 // goes on with what it holds.
 func TestOthersHaveTheirTurns(t *testing.T) {

@@ -41,7 +41,7 @@ type pace struct {
 	meter          *throttle.Meter // held from the login to the end; nil without limits
 	bytes, stanzas int             // that came in and are not counted yet
 	resting        bool
-	until          int64 // when the last rest ends, Unix nanoseconds
+	until          int64 // when the last rest ends, of whatever kind, Unix nanoseconds
 }
 
 // Resting returns how many streams are not read, since their accounts have sent
@@ -87,7 +87,7 @@ func (s *Stream) unmeter() {
 
 // rests says whether what the client sent in the last while may not have been read.
 func (s *Stream) rests(now time.Time, while time.Duration) bool {
-	return now.UnixNano() < s.pace.until+int64(while)
+	return s.asking.since || now.UnixNano() < s.pace.until+int64(while)
 }
 
 // slowed counts a rest, and tells of it once in a minute for each account.

@@ -96,7 +96,8 @@ func (s *Stream) submit(b *transport.Batch, t *xmlstream.Token, sess *session.Se
 		s.way = router.Way{Session: sess}
 		return s.srv.Router.Message(b, &s.envelope, &s.way)
 	}
-	return s.srv.Router.Submit(b, &s.envelope)
+	s.way = router.Way{Session: sess, Asker: s}
+	return s.srv.Router.Request(b, &s.envelope, &s.way)
 }
 
 // behind returns what a token has to wait for, since messages of the client are under

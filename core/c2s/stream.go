@@ -57,6 +57,7 @@ type Stream struct {
 	deadline time.Time              // for the negotiation
 	failures int                    // refused binds
 	pace     pace
+	asking   asking
 
 	// greeting guards greeted: our header was sent on the present stream. Any
 	// goroutine may end the stream, and must know.
@@ -80,6 +81,7 @@ func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
 // used up, or something must be waited for.
 func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 	s.rested()
+	s.answered()
 	s.pace.bytes += len(p)
 	if f := s.resume; f != nil {
 		s.resume = nil
@@ -99,6 +101,10 @@ func (s *Stream) Feed(b *transport.Batch, p []byte) transport.Wait {
 	s.rd.Feed(p)
 	var turn turn
 	for s.state != ended {
+		if s.unanswered() {
+			s.rd.Hold()
+			return nil
+		}
 		if turn.over() { // others first; what is left is held
 			s.rd.Hold()
 			s.conn.Pause(0)
@@ -199,7 +205,7 @@ func (s *Stream) before(b *transport.Batch, st *stanza.Stanza) transport.Wait {
 	toUs := st.To.IsZero() || st.To.String() == s.domain
 	if err := checkIQ(st); err == nil && toUs {
 		e := &extension.Envelope{Stanza: st, Origin: s.origin()}
-		w, ok := s.srv.Router.Before(b, e, func(b *transport.Batch, answer *stanza.Stanza) {
+		w, ok := s.srv.Router.Before(b, e, s, func(b *transport.Batch, answer *stanza.Stanza) {
 			s.send(b, answer)
 		})
 		if ok {

@@ -187,9 +187,7 @@ type Guest struct {
 	offers           offers
 	kept             []*Event // that were out when the server stopped
 
-	unasked  atomic.Int64 // effects under way
-	waiting  atomic.Int64 // streams, see MayWait
-	answered atomic.Int64 // when the last of their requests was; Unix time in ns
+	unasked atomic.Int64 // effects under way
 }
 
 // NewGuest admits an extension. domains are those of its components. All are

@@ -35,6 +35,14 @@ type untold struct {
 	queue []extension.Notice // that wait
 	n     int                // with those that are being written
 	done  chan struct{}      // closed when there is none; made by who waits for it
+	next  []*next            // what is taken then
+}
+
+// next is a step behind notices.
+type next struct {
+	step  transport.Step
+	clock *time.Timer
+	taken bool
 }
 
 // cost is what a notice takes, about.
@@ -115,8 +123,8 @@ func (g *Guest) caughtUp(ctx context.Context, account jid.JID) {
 	}
 }
 
-// told notes that the notices of a batch are done; h.mu is held.
-func (q *notices) told(batch []extension.Notice) {
+// told notes that the notices of a batch are done, and returns what was behind them; h.mu is held.
+func (q *notices) told(batch []extension.Notice) (behind []transport.Step) {
 	for i := range batch {
 		account := batch[i].Session.Bare()
 		u := q.untold[account]
@@ -127,7 +135,15 @@ func (q *notices) told(batch []extension.Notice) {
 		if u.done != nil {
 			close(u.done)
 		}
+		for _, n := range u.next {
+			if !n.taken {
+				n.taken = true
+				n.clock.Stop()
+				behind = append(behind, n.step)
+			}
+		}
 	}
+	return behind
 }
 
 // tell tells the guest of what comes next, writes what it asks for by one commit,
@@ -157,8 +173,13 @@ func (g *Guest) tell(ctx context.Context) {
 
 func (g *Guest) told(batch []extension.Notice) {
 	g.hosts.mu.Lock()
-	defer g.hosts.mu.Unlock()
-	g.notices.told(batch)
+	behind := g.notices.told(batch)
+	g.hosts.mu.Unlock()
+	var b transport.Batch
+	for _, step := range behind {
+		g.hosts.carryOn(&b, step)
+	}
+	b.Flush()
 }
 
 // tellElsewhere does so for a guest that runs elsewhere, and waits for the end of
@@ -202,19 +223,38 @@ func (g *Guest) dispatchSoon(ctx context.Context, e *Event) error {
 	}
 }
 
-// CaughtUp is nil if the guest was told of all that happened to an account, and else
-// waits for it.
-func (g *Guest) CaughtUp(account jid.JID) transport.Wait {
-	if len(g.Reg.Notices) == 0 {
-		return nil
+// Behind takes a step when a guest that runs elsewhere was told of all that happened to an
+// account, and all is done that it asked for then: at once, or later, and behind 30 seconds in any case; nobody waits.
+func (g *Guest) Behind(b *transport.Batch, account jid.JID, step transport.Step) transport.Wait {
+	if len(g.Reg.Notices) == 0 || !g.behind(account.Bare(), step) {
+		return step(b)
 	}
-	account = account.Bare()
-	g.hosts.mu.Lock()
-	defer g.hosts.mu.Unlock()
-	if g.notices.untold[account] == nil {
-		return nil
+	return nil
+}
+
+// behind is false if there is nothing to be told of.
+func (g *Guest) behind(account jid.JID, step transport.Step) bool {
+	h := g.hosts
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	u := g.notices.untold[account]
+	if u == nil {
+		return false
 	}
-	return func(ctx context.Context) { g.caughtUp(ctx, account) }
+	n := &next{step: step}
+	n.clock = time.AfterFunc(maxWorkTime, func() {
+		h.mu.Lock()
+		taken := n.taken
+		n.taken = true
+		h.mu.Unlock()
+		if !taken {
+			var b transport.Batch
+			h.carryOn(&b, step)
+			b.Flush()
+		}
+	})
+	u.next = append(u.next, n)
+	return true
 }
 
 // take returns the notices that come next, one of each account: two would write

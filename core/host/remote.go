@@ -107,29 +107,6 @@ func (g *Guest) Dispatch(e *Event, o extension.Origin) error {
 	return err
 }
 
-// Of the streams that wait for an answer of one guest: so many may, however long it
-// takes; more only while it answers.
-const (
-	maxWaiting = 64
-	stalled    = time.Second
-)
-
-// MayWait is asked before a stream waits for an answer of the guest; leave is called
-// behind that, also after an error. Streams that wait hold goroutines which all streams
-// share: a guest that hangs must not get all of them.
-func (g *Guest) MayWait() (leave func(), err error) {
-	n := g.waiting.Add(1)
-	leave = func() { g.waiting.Add(-1) }
-	now := g.hosts.Now().UnixNano()
-	if n == 1 {
-		g.answered.Store(now)
-	}
-	if n > maxWaiting && now-g.answered.Load() > int64(stalled) {
-		return leave, fmt.Errorf("%w: it does not answer", extension.ErrFull)
-	}
-	return leave, nil
-}
-
 // Expire gives up an event that takes too long: who waits is told, and an outcome
 // that comes later is void. One that is being applied already may still be.
 func (e *Event) Expire() {
@@ -172,9 +149,6 @@ func (e *Event) unwatch() {
 
 // Apply implements extension.Owner.
 func (e *Event) Apply(b *transport.Batch, o *extension.Outcome, done func(error)) {
-	if e.Waited != nil {
-		e.g.answered.Store(e.g.hosts.Now().UnixNano())
-	}
 	e.mu.Lock()
 	if e.state != out {
 		e.mu.Unlock()

@@ -67,9 +67,6 @@ func together(run []extension.Applied) (parts []part, writes bool) {
 
 // begin notes that an outcome is being applied; false if the event is at its end.
 func (e *Event) begin() bool {
-	if e.Waited != nil {
-		e.g.answered.Store(e.g.hosts.Now().UnixNano())
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.state != out {

@@ -53,7 +53,7 @@ func (h *Hosts) enqueue(w transport.Wait) bool {
 }
 
 // begin runs w beside the workers, which may be waiting for it. Who calls it has
-// one such w at a time. It is false when the tasks have ended. h.mu is held.
+// one such w at a time, or one for each stream that waits. It is false when the tasks have ended. h.mu is held.
 func (h *Hosts) begin(w transport.Wait) bool {
 	t := &h.tasks
 	if t.drained {
@@ -68,6 +68,18 @@ func (h *Hosts) begin(w transport.Wait) bool {
 		t.drain()
 	}()
 	return true
+}
+
+// carryOn takes a step for which no stream waits with a goroutine; what it leaves to wait
+// for is done beside the workers. It is called within a task, or by a timer.
+func (h *Hosts) carryOn(b *transport.Batch, step transport.Step) {
+	w := step(b)
+	if w == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begin(w)
 }
 
 // once runs w, unless the kernel has ended.

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"context"
 	"strconv"
 	"time"
 
@@ -17,7 +16,9 @@ import (
 // What goes to an extension that runs elsewhere is dispatched as an event. What is for
 // a component goes on there: the stream that sent it does not wait, and order is kept
 // by the event's key. Requests of clients to the server and to accounts are waited for, as
-// those are that are handled here, so that what follows a request finds what it did.
+// those are that are handled here, so that what follows a request finds what it did; but by
+// the stream alone, which holds no goroutine meanwhile: an extension that hangs is in nobody
+// else's way.
 
 // toElsewhere dispatches a stanza to a component; x is its way if it is a client's message.
 func (r *Router) toElsewhere(b *transport.Batch, e *extension.Envelope, c *registry.Component, x *Way) transport.Wait {
@@ -122,8 +123,8 @@ func (r *Router) dispatch(b *transport.Batch, v *host.Event, g *host.Guest, e *e
 	return r.refuse(b, e, host.Undelivered(err))
 }
 
-// askElsewhere dispatches a request. One to a component is not waited for.
-func (r *Router) askElsewhere(b *transport.Batch, q *question) transport.Wait {
+// askElsewhere dispatches a request. One to a component is not waited for. For x see toward.
+func (r *Router) askElsewhere(b *transport.Batch, q *question, x *Way) transport.Wait {
 	c := &q.claim
 	v := &host.Event{RemoteEvent: extension.RemoteEvent{
 		Kind: extension.Asked, Handler: c.Index, Component: c.Component, IQ: q.IQ,
@@ -146,52 +147,44 @@ func (r *Router) askElsewhere(b *transport.Batch, q *question) transport.Wait {
 	default: // a stream that is not logged in
 		v.Key = "stream " + strconv.FormatUint(r.streams.Add(1), 10)
 	}
-	if q.Origin.Domain == "" && q.Origin.Session.IsZero() { // an extension's, whose outcome waits for no other one
-		return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza}, host.AnswerTime)
+	if !x.asks() { // an extension's, whose outcome waits for no other one
+		return r.dispatch(b, v, c.Guest, &extension.Envelope{Stanza: q.Stanza, Origin: q.Origin}, host.AnswerTime)
 	}
-	v.Waited = make(chan struct{})
-	ask := func(b *transport.Batch) transport.Wait { return r.await(b, v, q) }
-	if c.Handler.Ordered {
-		return c.Guest.InTurn(q.From.Bare(), ask, q.done)
-	}
-	return ask(b)
+	return r.hold(b, v, q, x)
 }
 
-// await dispatches a request, behind what the guest has still to be told of its key,
-// and waits until it was answered and all is done that its outcome asked for.
-func (r *Router) await(b *transport.Batch, v *host.Event, q *question) transport.Wait {
+// hold dispatches a request of a client, behind what the guest has still to be told of its
+// key. The client's stream waits until it was answered, and all is done that its outcome asked for; nobody else does.
+func (r *Router) hold(b *transport.Batch, v *host.Event, q *question, x *Way) transport.Wait {
+	g := q.claim.Guest
 	about := q.To
 	if about.Local() == "" {
 		about = q.From
 	}
-	if w := q.claim.Guest.CaughtUp(about); w != nil {
-		return transport.Steps(b,
-			func(*transport.Batch) transport.Wait { return r.Hosts.Own(w) },
-			func(b *transport.Batch) transport.Wait { return r.ended(b, v, q) })
+	over := x.hold(q.Stanza)
+	refused := func(b *transport.Batch, err error, over func(b *transport.Batch)) transport.Wait {
+		return transport.Steps(b, func(b *transport.Batch) transport.Wait { return q.done(b, err) }, func(b *transport.Batch) transport.Wait {
+			over(b)
+			return nil
+		})
 	}
-	return r.ended(b, v, q)
-}
-
-func (r *Router) ended(b *transport.Batch, v *host.Event, q *question) transport.Wait {
-	g := q.claim.Guest
-	leave, err := g.MayWait()
-	if err == nil {
-		err = g.Dispatch(v, q.Origin)
-	}
-	if err != nil {
-		leave()
-		return q.done(b, host.Undelivered(err))
-	}
-	return func(context.Context) { // the time is the event's
-		defer leave()
-		last := time.NewTimer(host.AnswerTime)
-		defer last.Stop()
-		select {
-		case <-v.Waited:
-			return
-		case <-last.C:
-			v.Expire()
+	ask := func(over func(b *transport.Batch)) transport.Step {
+		return func(b *transport.Batch) transport.Wait {
+			v.Over = over
+			if err := g.Dispatch(v, q.Origin); err != nil {
+				return refused(b, host.Undelivered(err), over)
+			}
+			v.Within(host.AnswerTime)
+			return nil
 		}
-		<-v.Waited
 	}
+	if !q.claim.Handler.Ordered {
+		return g.Behind(b, about, ask(over))
+	}
+	return g.InTurn(b, q.From.Bare(), func(b *transport.Batch, leave func(b *transport.Batch)) transport.Wait {
+		return g.Behind(b, about, ask(func(b *transport.Batch) {
+			over(b)
+			leave(b)
+		}))
+	}, func(b *transport.Batch, err error) transport.Wait { return refused(b, err, over) })
 }

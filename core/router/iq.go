@@ -19,8 +19,8 @@ func (r *Router) route(b *transport.Batch, answer *stanza.Stanza) transport.Wait
 }
 
 // request answers an iq get or set by the handler of its payload. Answers of
-// others to what an extension asked end here, too.
-func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension.To) transport.Wait {
+// others to what an extension asked end here, too. For x see toward.
+func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension.To, x *Way) transport.Wait {
 	if r.answer(b, e) {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (r *Router) request(b *transport.Batch, e *extension.Envelope, to extension
 	if !ok {
 		return r.refuse(b, e, stanza.Err(stanza.ServiceUnavailable, ""))
 	}
-	return r.ask(b, e, payload, claim, r.route)
+	return r.ask(b, e, payload, claim, r.route, x)
 }
 
 // answer gives an iq result or error to who waits for it.
@@ -46,7 +46,7 @@ func (r *Router) answer(b *transport.Batch, e *extension.Envelope) bool {
 
 // Before answers an iq on a stream that is not logged in (XEP-0077). ok is
 // false if nobody wants it there.
-func (r *Router) Before(b *transport.Batch, e *extension.Envelope, send func(*transport.Batch, *stanza.Stanza)) (w transport.Wait, ok bool) {
+func (r *Router) Before(b *transport.Batch, e *extension.Envelope, by Asker, send func(*transport.Batch, *stanza.Stanza)) (w transport.Wait, ok bool) {
 	payload, ok := iq.Request(e.Stanza)
 	if !ok {
 		return nil, false
@@ -58,7 +58,7 @@ func (r *Router) Before(b *transport.Batch, e *extension.Envelope, send func(*tr
 	return r.ask(b, e, payload, claim, func(b *transport.Batch, answer *stanza.Stanza) transport.Wait {
 		send(b, answer)
 		return nil
-	}), true
+	}, &Way{Asker: by}), true
 }
 
 // question is an iq on its way to its handler and back.
@@ -70,12 +70,12 @@ type question struct {
 }
 
 // ask calls a handler: at once if it is Inline, else in the Wait. The answer
-// goes out in the order of the questions.
-func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.Child, c registry.Claim, to reply) transport.Wait {
+// goes out in the order of the questions. For x see toward.
+func (r *Router) ask(b *transport.Batch, e *extension.Envelope, payload stanza.Child, c registry.Claim, to reply, x *Way) transport.Wait {
 	q := &question{IQ: extension.IQ{Stanza: e.Stanza, Child: payload, Origin: e.Origin}, claim: c, to: to}
 	switch {
 	case c.Elsewhere():
-		return r.askElsewhere(b, q)
+		return r.askElsewhere(b, q, x)
 	case c.Handler.Inline:
 		return c.Guest.RunFor(context.Background(), b, e.Origin, q.handle, q.done)
 	case c.Handler.Ordered:

@@ -11,12 +11,12 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// server handles a stanza to a hosted domain itself (RFC 6120 10.5.1, 10.5.2).
-func (r *Router) server(b *transport.Batch, e *extension.Envelope) transport.Wait {
+// server handles a stanza to a hosted domain itself (RFC 6120 10.5.1, 10.5.2). For x see toward.
+func (r *Router) server(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	switch e.Stanza.Kind {
 	case stanza.IQ:
 		if e.Stanza.To.IsBare() {
-			return r.request(b, e, extension.ToServer)
+			return r.request(b, e, extension.ToServer, x)
 		}
 		if r.answer(b, e) {
 			return nil
@@ -29,17 +29,17 @@ func (r *Router) server(b *transport.Batch, e *extension.Envelope) transport.Wai
 
 // account handles a stanza to the bare JID of an account, or from a client to
 // no address (RFC 6120 10.3, RFC 6121 8.5.2). Accounts that are missing and
-// accounts that are not online are answered the same.
-func (r *Router) account(b *transport.Batch, e *extension.Envelope) transport.Wait {
+// accounts that are not online are answered the same. For x see toward.
+func (r *Router) account(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	switch e.Stanza.Kind {
 	case stanza.IQ:
 		if e.Stanza.To.IsZero() || e.Stanza.To == e.Stanza.From.Bare() {
-			return r.request(b, e, extension.ToOwnAccount)
+			return r.request(b, e, extension.ToOwnAccount, x)
 		}
 		if !r.wanted(extension.Deliver, e) {
-			return r.onBehalf(b, e)
+			return r.onBehalf(b, e, x)
 		}
-		return r.stage(b, extension.Deliver, e, r.onBehalf)
+		return r.stage(b, extension.Deliver, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.onBehalf(b, e, x) })
 	case stanza.Presence:
 		return r.presence(b, e)
 	}
@@ -48,8 +48,8 @@ func (r *Router) account(b *transport.Batch, e *extension.Envelope) transport.Wa
 
 // onBehalf answers the request of another on behalf of an account (RFC 6120
 // 10.3.3).
-func (r *Router) onBehalf(b *transport.Batch, e *extension.Envelope) transport.Wait {
-	return r.request(b, e, extension.ToAccount)
+func (r *Router) onBehalf(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
+	return r.request(b, e, extension.ToAccount, x)
 }
 
 // full handles a stanza to the full JID of an account (RFC 6121 8.5.3).
@@ -127,7 +127,7 @@ func (r *Router) component(b *transport.Batch, e *extension.Envelope, c *registr
 			claim, ok = c.Disco(payload, st.Type)
 		}
 		if ok {
-			return r.ask(b, e, payload, claim, r.route)
+			return r.ask(b, e, payload, claim, r.route, nil)
 		}
 	}
 	if c.Spec.Handle == nil {

@@ -49,10 +49,19 @@ type Presence interface {
 // Submit takes a stanza that a local account handed in: the Submit stage, then
 // Route. Its from is stamped. e is borrowed.
 func (r *Router) Submit(b *transport.Batch, e *extension.Envelope) transport.Wait {
+	return r.submit(b, e, nil)
+}
+
+// Request is Submit for an iq of a client. x is borrowed until the Wait has run.
+func (r *Router) Request(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
+	return r.submit(b, e, x)
+}
+
+func (r *Router) submit(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	if !r.wanted(extension.Submit, e) {
-		return r.Route(b, e)
+		return r.toward(b, e, x)
 	}
-	return r.stage(b, extension.Submit, e, r.Route)
+	return r.stage(b, extension.Submit, e, func(b *transport.Batch, e *extension.Envelope) transport.Wait { return r.toward(b, e, x) })
 }
 
 // Next is where a stanza goes behind a stage.
@@ -63,18 +72,18 @@ func (r *Router) Route(b *transport.Batch, e *extension.Envelope) transport.Wait
 	return r.toward(b, e, nil)
 }
 
-// toward is Route; x is the way of a client's message, nil for all else. It is borrowed,
+// toward is Route; x is the way of a client's message or request, nil for all else. It is borrowed,
 // too.
 func (r *Router) toward(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	to := e.Stanza.To
 	domain := to.Domain()
 	switch {
 	case to.IsZero():
-		return r.own(b, e)
+		return r.own(b, e, x)
 	case r.Registry.Hosted(domain) && to.Local() == "":
-		return r.server(b, e)
+		return r.server(b, e, x)
 	case r.Registry.Hosted(domain) && to.IsBare():
-		return r.account(b, e)
+		return r.account(b, e, x)
 	case r.Registry.Hosted(domain):
 		return r.full(b, e)
 	}
@@ -86,13 +95,13 @@ func (r *Router) toward(b *transport.Batch, e *extension.Envelope, x *Way) trans
 
 // own handles a stanza without an address on behalf of the account that sent
 // it (RFC 6120 10.3). Presence does not come here: see package presence.
-func (r *Router) own(b *transport.Batch, e *extension.Envelope) transport.Wait {
+func (r *Router) own(b *transport.Batch, e *extension.Envelope, x *Way) transport.Wait {
 	if e.Stanza.Kind == stanza.Message {
 		own := *e
 		own.Stanza = addressed(e.Stanza)
-		return r.account(b, &own)
+		return r.account(b, &own, x)
 	}
-	return r.account(b, e)
+	return r.account(b, e, x)
 }
 
 // addressed is a message with an address: without one it is for the account that

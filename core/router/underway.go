@@ -16,10 +16,11 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
-// Way is the way of a message that a client has sent. A nil Way, and one without a
+// Way is the way of a message that a client has sent, or of a request. A nil Way, and one without a
 // session, are those of a message that somebody else has sent.
 type Way struct {
 	Session *session.Session
+	Asker   Asker // of a request, which has its stream wait; nil for a message
 
 	m      *underway.Message // nil: the message is in hand
 	nobody bool              // no session is given it: one before it is being stored
@@ -28,7 +29,33 @@ type Way struct {
 	again *again // of a stanza of before a restart; then there is nothing else
 }
 
-func (x *Way) ours() bool { return x != nil && x.Session != nil }
+// Asker is the stream of a client whose requests extensions elsewhere may have.
+type Asker interface {
+	// Asks has the stream take nothing more of its client until answered is called,
+	// by any goroutine. It is called while the request is in hand.
+	Asks() (answered func())
+}
+
+// asks says whether it is the way of a client's request.
+func (x *Way) asks() bool { return x != nil && x.Asker != nil }
+
+// hold has the stream wait until over is called. Until then the request is not counted
+// (XEP-0198 4), and the session is not resumed.
+func (x *Way) hold(st *stanza.Stanza) (over func(b *transport.Batch)) {
+	answered := x.Asker.Asks()
+	var ticket func(b *transport.Batch)
+	if x.Session != nil {
+		ticket = x.Session.Ticket(x.number(), st.Size())
+	}
+	return func(b *transport.Batch) {
+		if ticket != nil {
+			ticket(b)
+		}
+		answered()
+	}
+}
+
+func (x *Way) ours() bool { return x != nil && x.Session != nil && x.Asker == nil }
 
 // busy says whether others of the same session have to go on first.
 func (x *Way) busy() bool { return x.ours() && x.m == nil && x.Session.Busy() }

@@ -19,6 +19,8 @@ type conn struct{ flushes, closes atomic.Int32 }
 func (c *conn) Flush()              { c.flushes.Add(1) }
 func (c *conn) StartTLS(string)     {}
 func (c *conn) Pause(time.Duration) {}
+func (c *conn) Hold()               {}
+func (c *conn) Resume()             {}
 func (c *conn) Close()              { c.closes.Add(1) }
 
 func message(id string, body string) *stanza.Stanza {

@@ -83,6 +83,13 @@ type Conn interface {
 	// no Wait.
 	Pause(d time.Duration)
 
+	// Hold is a Pause without a time: Resume ends it, also one that comes before the
+	// Feed has returned.
+	Hold()
+
+	// Resume ends a rest; there need be none.
+	Resume()
+
 	// Close asks to write the pending output, with a deadline, and then to end
 	// the connection (TLS close_notify included). No Feed follows. Closed does.
 	Close()
