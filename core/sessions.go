@@ -81,14 +81,19 @@ func (k *Kernel) becameUnavailable(s jid.JID, last *stanza.Stanza) {
 }
 
 // restore stores messages that an earlier process had accepted for an account: for
-// that one, and not for another that was made under its name since.
+// that one, and not for another that was made under its name since. What the account itself
+// had sent to a far domain comes back: it may be there, and is not sent twice.
 func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.SpoolRecord) error {
 	var since *time.Time // when the account was made; for one goroutine at a time
 	left := make([]offline.Left, len(records))
 	for i, r := range records {
-		h := r.Stanza.Header
+		st := r.Stanza
+		if !k.registry.Hosted(st.To.Domain()) {
+			st = st.ErrorReply(lostFar)
+		}
+		h := st.Header
 		h.To = owner
-		st := r.Stanza.With(h)
+		st = st.With(h)
 		left[i] = offline.Left{Stanza: st, At: r.Stamp, Done: func() { k.safe.Recovered(r.ID) }, Bring: func(ctx context.Context) (*stanza.Stanza, error) {
 			if since == nil {
 				ctx, cancel := context.WithTimeout(ctx, lookupTime)
@@ -107,6 +112,9 @@ func (k *Kernel) restore(ctx context.Context, owner jid.JID, records []storage.S
 	}
 	return k.offline.Restore(ctx, owner, left)
 }
+
+// lostFar is the answer to a message for a far domain that was on its way at a kill.
+var lostFar = stanza.Err(stanza.RemoteServerTimeout, "the server was restarted: it is not known whether the message was delivered")
 
 // lookupTime is how long it may take to read an account.
 const lookupTime = 30 * time.Second

@@ -64,6 +64,19 @@ func (h *Hosts) cutOut() {
 	b.Flush()
 }
 
+// cutIfFar is cutOut if all that is left to do is to wait for far domains: their servers may be away for minutes.
+func (h *Hosts) cutIfFar() {
+	h.mu.Lock()
+	only := h.tasks.running+h.tasks.beside == 0
+	for e := h.out; e != nil && only; e = e.behind {
+		only = e.Kind == extension.ToFar
+	}
+	h.mu.Unlock()
+	if only {
+		h.cutOut()
+	}
+}
+
 // cutOff ends an event that is out.
 func (e *Event) cutOff(b *transport.Batch) {
 	switch {

@@ -29,7 +29,8 @@ const (
 	maxConflicts    = 10               // outcomes of one event that somebody else's writes were in front of
 	maxUnavailable  = 30 * time.Second // since the dispatch: for so long outcomes wait for storage
 	AnswerTime      = 30 * time.Second // what is asked is answered within
-	cutEvents       = 5 * time.Second  // Stop gives them so long
+	cutEvents       = 5 * time.Second  // Stop gives them so long,
+	cutFar          = time.Second      // and so long if all that are left are for far domains
 )
 
 // errOver: what comes of an event comes too late.

@@ -172,7 +172,8 @@ func (h *Hosts) Await(c <-chan struct{}) {
 }
 
 // Stop ends timers and requests, lets what is under way come to its end until
-// ctx ends, and cuts off the rest; events that are out after five seconds. When it returns no handler is running, and
+// ctx ends, and cuts off the rest; events that are out after five seconds, or after one if only peers elsewhere
+// are waited for. When it returns no handler is running, and
 // none will be called; but for handlers that did not return within 5 seconds of
 // the end of their context, which are an error.
 func (h *Hosts) Stop(ctx context.Context) error {
@@ -194,6 +195,8 @@ func (h *Hosts) Stop(ctx context.Context) error {
 	h.mu.Unlock()
 	cut := time.AfterFunc(cutEvents, h.cutOut)
 	defer cut.Stop()
+	far := time.AfterFunc(cutFar, h.cutIfFar)
+	defer far.Stop()
 	ended := make(chan struct{})
 	go func() {
 		<-h.tasks.idle

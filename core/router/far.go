@@ -2,6 +2,7 @@ package router
 
 import (
 	"github.com/hexmpp/hexmpp/core/host"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -16,7 +17,7 @@ func (r *Router) far(b *transport.Batch, e *extension.Envelope, x *Way) transpor
 	if g == nil {
 		return r.refuse(b, e, stanza.Err(stanza.RemoteServerNotFound, "")) // RFC 6120 10.4.3
 	}
-	return r.toFar(b, g, e, nil)
+	return r.toFar(b, g, e, nil, x)
 }
 
 // Far implements host.Router.
@@ -27,12 +28,13 @@ func (r *Router) Far(b *transport.Batch, domain string, s *stanza.Stanza, to []j
 		h.To, to = to[0], nil
 		s = s.With(h)
 	}
-	return r.toFar(b, g, &extension.Envelope{Stanza: s}, to)
+	return r.toFar(b, g, &extension.Envelope{Stanza: s}, to, nil)
 }
 
 // toFar dispatches what goes to a far domain: a stanza, or copies of one for many there. Nobody waits
-// for it. e is borrowed.
-func (r *Router) toFar(b *transport.Batch, g *host.Guest, e *extension.Envelope, many []jid.JID) transport.Wait {
+// for it. A client's message is in the spool until it has an answer, and safe when it is there (XEP-0198 4): a peer that
+// is away for minutes holds up neither the stream nor its resumption. e is borrowed.
+func (r *Router) toFar(b *transport.Batch, g *host.Guest, e *extension.Envelope, many []jid.JID, x *Way) transport.Wait {
 	domain := e.Stanza.To.Domain()
 	if len(many) > 0 {
 		domain = many[0].Domain()
@@ -46,7 +48,13 @@ func (r *Router) toFar(b *transport.Batch, g *host.Guest, e *extension.Envelope,
 		}
 		return r.bounce(b, v.Far, stanza.AsError(err))
 	}
+	var receipt cluster.Receipt
+	if r.Safe != nil && x.ours() && r.Offline.Keeps(e.Stanza) {
+		receipt = r.Safe.AcceptFar(x.Session, x.number(), e.Stanza, r.Offline.Now())
+		v.Over = func(*transport.Batch) { receipt.Done() }
+	}
 	if err := g.DispatchFar(v, e.Origin); err != nil {
+		receipt.Done()
 		return r.bounce(b, v.Far, host.FarError(err))
 	}
 	return nil

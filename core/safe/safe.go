@@ -137,6 +137,16 @@ const restorers = 16
 // there to be given it: it is about to be committed elsewhere. The zero Receipt means
 // that its sender is promised nothing.
 func (s *Safe) Accept(sender *session.Session, n uint32, st *stanza.Stanza, at time.Time, light bool) cluster.Receipt {
+	return s.accept(sender, n, st, st.To.Bare(), at, light)
+}
+
+// AcceptFar is Accept of a message for a far domain. It is kept for who sent it: behind a kill nobody
+// knows whether it got there, and that is what its sender learns.
+func (s *Safe) AcceptFar(sender *session.Session, n uint32, st *stanza.Stanza, at time.Time) cluster.Receipt {
+	return s.accept(sender, n, st, st.From.Bare(), at, false)
+}
+
+func (s *Safe) accept(sender *session.Session, n uint32, st *stanza.Stanza, owner jid.JID, at time.Time, light bool) cluster.Receipt {
 	if s == nil {
 		return cluster.Receipt{}
 	}
@@ -148,7 +158,7 @@ func (s *Safe) Accept(sender *session.Session, n uint32, st *stanza.Stanza, at t
 	defer s.mu.Unlock()
 	var record uint64
 	if !sender.Spool(n, st.Size(), func(h uint32) uint64 {
-		record = s.spool.Append(storage.SpoolRecord{Stamp: at, To: st.To.Bare(), Stanza: st, Sender: id, Handled: h, Light: light})
+		record = s.spool.Append(storage.SpoolRecord{Stamp: at, To: owner, Stanza: st, Sender: id, Handled: h, Light: light})
 		return record
 	}) {
 		return cluster.Receipt{}

@@ -14,7 +14,7 @@ import (
 type SpoolRecord struct {
 	ID     uint64 // set by Append; grows, also across restarts
 	Stamp  time.Time
-	To     jid.JID // bare JID of the account that it is for
+	To     jid.JID // bare JID of the account that it is for, or, of one for a far domain, that sent it
 	Stanza *stanza.Stanza
 	// Sender is the SM-ID of the session that sent it (XEP-0198), "" for none,
 	// and Handled the count of that session with this stanza.
