@@ -119,7 +119,8 @@ type key struct {
 	// barrier: what it is sent next must see all that was said before, so nothing is
 	// sent while something is applied.
 	barrier bool
-	retries int // since storage was available
+	voided  bool // an outcome of the run that is open was not applied
+	retries int  // since storage was available
 	retry   time.Time
 	place_  int
 

@@ -155,7 +155,7 @@ func (k *Kernel) act(a Action) { k.actions = append(k.actions, a) }
 // be handled again; any other error when nothing was, and the event is at its end.
 // Outcomes of one key that were handed out together are answered in that order; once
 // one has an error nothing of those behind it was applied, and they are ErrConflict or
-// ErrUnavailable.
+// ErrUnavailable; that is no conflict of theirs, for KernelLimits.Conflicts.
 func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	a := t.apply
 	if a == nil || !a.open || a.times != t.times {
@@ -163,8 +163,12 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	}
 	y := a.key
 	a.open = false
+	behind := y.voided
 	if y.open--; err != nil && y.open > 0 {
 		y.barrier = true // those behind it are given again first
+		y.voided = true
+	} else if y.open == 0 {
+		y.voided = false
 	}
 	k.end(y, 1)
 	switch {
@@ -176,7 +180,7 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 	if a.event == nil {
 		k.doneUnasked(a, err, now)
 	} else {
-		k.doneEvent(a.event, err, now)
+		k.doneEvent(a.event, err, behind, now)
 	}
 	if err == nil && k.conn != nil && a.conn != k.conn {
 		k.reset(y, false, now) // what acts now may have read before this was done
@@ -193,14 +197,19 @@ func (k *Kernel) Done(t Ticket, err error, now time.Time) {
 // lets another process act waits for 0, so that it reads what the one before asked for.
 func (k *Kernel) Applying() int { return k.applying }
 
-func (k *Kernel) doneEvent(e *event, err error, now time.Time) {
+// doneEvent takes the answer to the outcome of an event. behind: one before it in its run was not
+// applied, so it is in no conflict of its own.
+func (k *Kernel) doneEvent(e *event, err error, behind bool, now time.Time) {
 	y := e.key
 	switch {
 	case err == nil:
 		y.retries = 0
 		k.remove(e)
 	case errors.Is(err, extension.ErrConflict):
-		if e.conflicts++; e.conflicts >= k.limits.Conflicts {
+		if !behind {
+			e.conflicts++
+		}
+		if e.conflicts >= k.limits.Conflicts {
 			k.fail(e, Conflicts, stanza.Err(stanza.ResourceConstraint, ""))
 		}
 		k.reset(y, false, now)

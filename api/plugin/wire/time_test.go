@@ -40,6 +40,43 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// An event behind one whose outcome was not applied is given again as often as it takes: the
+// conflict is not its own.
+func TestBehindOneThatWasNotApplied(t *testing.T) {
+	r := newRig(t, 1, KernelLimits{Conflicts: 3, Run: 16})
+	r.connect()
+	const all = 12
+	for i := range all {
+		r.put("a", fmt.Sprint(i))
+	}
+	ends := 0
+	for ends < all {
+		e := r.events()
+		if len(e) != all-ends {
+			t.Fatalf("%d events, with %d at their end", len(e), ends)
+		}
+		if err := r.say(outcomes(e...)); err != nil {
+			t.Fatal(err)
+		}
+		r.k.Done(r.actions()[0].Ticket, nil, r.now) // meanwhile the others make a run
+		ends++
+		for i, a := range r.actions() {
+			switch {
+			case a.Kind != ApplyOutcome:
+				t.Fatalf("%s: %v, %v", name(a.Item), a.Kind, a.Err)
+			case i == 0:
+				r.k.Done(a.Ticket, errors.New("its time was over"), r.now)
+				ends++
+			default:
+				r.k.Done(a.Ticket, extension.ErrConflict, r.now)
+			}
+		}
+		if a := r.actions(); len(a) > 0 {
+			t.Fatalf("%d at their end: %s fails: %v", ends, name(a[0].Item), a[0].Err)
+		}
+	}
+}
+
 // While storage is unavailable an event waits, longer and longer, for the grace time.
 func TestUnavailable(t *testing.T) {
 	r := newRig(t, 1, KernelLimits{Retry: time.Second, Grace: 10 * time.Second})
