@@ -192,3 +192,56 @@ func TestRemoteRuns(t *testing.T) {
 		t.Error("nothing waited for anything")
 	}
 }
+
+// collecting keeps the events that it is given.
+type collecting struct {
+	kernel extension.Kernel
+	events chan *extension.RemoteEvent
+}
+
+func (x *collecting) Attach(k extension.Kernel)               { x.kernel = k }
+func (x *collecting) Reset(string)                            {}
+func (x *collecting) Dispatch(e *extension.RemoteEvent) error { x.events <- e; return nil }
+
+// Of outcomes that are committed together only the one whose row comes too late is in conflict, and those behind
+// it are handled again: those before it are applied, however often it is late.
+func TestRunWithARowThatIsLate(t *testing.T) {
+	x := &collecting{events: make(chan *extension.RemoteEvent, 3)}
+	var store storage.Store
+	w := newWorld(t, func(o *core.Options, p *core.Ports) {
+		with(extension.Registration{Name: "rooms", Remote: x, Components: []extension.Component{{Domain: "rooms.example.test", Handle: someHandle}}})(o, p)
+		store = p.Store
+	})
+	room := jid.MustParse("r@rooms.example.test")
+	w.login("romeo@example.test/x", "").send("<message id='1' to='r@rooms.example.test'/><message id='2' to='r@rooms.example.test'/><message id='3' to='r@rooms.example.test'/>")
+	ids := x.kernel.NewIDs(3)
+	ids[1] = 1
+	ends := make(chan error, 3)
+	var run []extension.Applied
+	for _, id := range ids {
+		e := <-x.events
+		run = append(run, extension.Applied{Owner: e.Owner, Done: func(err error) { ends <- err }, Outcome: &extension.Outcome{Effects: func(h *extension.Host) error {
+			h.Archive.Append(storage.Row{Owner: room, ID: id, Stamp: h.Now(), With: room, XML: "<message id='" + e.Stanza().ID + "'/>"})
+			return nil
+		}}})
+	}
+	var b transport.Batch
+	x.kernel.ApplyRun(&b, run)
+	b.Flush()
+	for i, is := range []func(error) bool{
+		func(err error) bool { return err == nil },
+		func(err error) bool { return errors.Is(err, extension.ErrConflict) },
+		func(err error) bool { return errors.Is(err, extension.ErrConflict) },
+	} {
+		if err := <-ends; !is(err) {
+			t.Errorf("outcome %d: %v", i+1, err)
+		}
+	}
+	rows, _, err := store.Rows(t.Context(), storage.ArchiveKey{Space: "rooms", Owner: room, Own: true}, storage.Filter{}, storage.Page{Limit: 10})
+	if err != nil || len(rows) != 1 || rows[0].XML != "<message id='1'/>" {
+		t.Errorf("kept are %v, %v", rows, err)
+	}
+	for _, a := range run[1:] {
+		a.Owner.Fail(&b, stanza.Err(stanza.Gone, ""))
+	}
+}

@@ -62,6 +62,7 @@ type appender struct {
 type pending struct {
 	writes
 	bytes   int
+	again   bool // a part of what was queued before, whose IDs are noted: only storage knows if it is too late
 	state   atomic.Int32
 	message *underway.Message // that waits for it; nil: somebody waits for result
 	since   time.Time         // of message: when it was queued
@@ -177,8 +178,11 @@ func (a *appender) hash(r *storage.Row) uint64 {
 
 // add queues writes: errLate if a row has no place any more, errBehind if there is no
 // room. It never waits.
-func (a *appender) add(w writes) (*pending, error) {
-	p := &pending{writes: w, bytes: w.size(), result: make(chan error, 1)}
+func (a *appender) add(w writes) (*pending, error) { return a.addPart(w, false) }
+
+// addPart is add; again says that w is a part of what was queued before, and was not committed.
+func (a *appender) addPart(w writes, again bool) (*pending, error) {
+	p := &pending{writes: w, bytes: w.size(), again: again, result: make(chan error, 1)}
 	if err := a.queueUp(p, nil); err != nil {
 		return nil, err
 	}
@@ -202,7 +206,7 @@ func (a *appender) queueUp(p *pending, join func()) error {
 		return errBehind
 	}
 	for i := range w.rows {
-		if w.rows[i].ID <= a.last.of(a.hash(&w.rows[i])) {
+		if !p.again && w.rows[i].ID <= a.last.of(a.hash(&w.rows[i])) {
 			return errLate
 		}
 	}

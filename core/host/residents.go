@@ -278,11 +278,14 @@ func (h *Hosts) Forget(account jid.JID) { h.residents.forget(account.Bare()) }
 
 // commit writes, and has read again what is resident of it. It waits; rows, their edits, and removals
 // of archives, have their place among those of others.
-func (h *Hosts) commit(ctx context.Context, w writes) error {
+func (h *Hosts) commit(ctx context.Context, w writes) error { return h.commitPart(ctx, w, false) }
+
+// commitPart is commit; again says that w is a part of what was to be one commit, and is none.
+func (h *Hosts) commitPart(ctx context.Context, w writes, again bool) error {
 	if len(w.rows)+len(w.removed)+len(w.edits) == 0 {
 		return h.wrote(w, h.Store.Commit(ctx, w.all()))
 	}
-	p, err := h.appender.add(w)
+	p, err := h.appender.addPart(w, again)
 	if err != nil {
 		return err
 	}

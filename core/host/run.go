@@ -126,8 +126,8 @@ func (k kernel) commitRun(parts []part, rest []extension.Applied) {
 	for i := range parts {
 		w.add(&parts[i].t.writes)
 	}
-	err := k.commit(w)
-	if err != nil && len(parts) > 1 && !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable) {
+	err := k.commit(w, false)
+	if err != nil && len(parts) > 1 && !errors.Is(err, storage.ErrUnavailable) {
 		k.commitEach(parts, rest) // whose writes it was is not known
 		return
 	}
@@ -139,7 +139,7 @@ func (k kernel) commitRun(parts []part, rest []extension.Applied) {
 // commitEach is commitRun, one outcome after the other.
 func (k kernel) commitEach(parts []part, rest []extension.Applied) {
 	for i := range parts {
-		if err := k.settle(parts[i:i+1], k.commit(parts[i].t.writes)); err != nil {
+		if err := k.settle(parts[i:i+1], k.commit(parts[i].t.writes, true)); err != nil {
 			for _, p := range parts[i+1:] {
 				p.e.giveBack()
 				p.Done(voided(err))
@@ -151,10 +151,11 @@ func (k kernel) commitEach(parts []part, rest []extension.Applied) {
 	k.goOn(nil, rest)
 }
 
-func (k kernel) commit(w writes) error {
+// commit writes; again says that it is a part of what could not be written together.
+func (k kernel) commit(w writes, again bool) error {
 	ctx, cancel := context.WithTimeout(k.g.hosts.ctx, maxWorkTime)
 	defer cancel()
-	return k.g.hosts.commit(ctx, w)
+	return k.g.hosts.commitPart(ctx, w, again)
 }
 
 // settle ends outcomes that were committed together, or were not. The error is that of the last one's Done.
