@@ -114,11 +114,11 @@ type RemoteEvent struct {
 	Reply     Reply
 	Timer     Timer
 	Notice    Notice
-	// Far of ToFar: Attempt and Done are not the kernel's. The Key is Far.Domain. Such an event is not
-	// handled, but given away: its outcome comes when it comes, and the next one of its key
-	// is given before that; see Far. It is in no Deadline, has no Effects, is no reason for an error of
-	// Kernel, and how often processes died while they had it does not count. While no process
-	// is there it waits as all do. Its outcomes are in no order, and Owner.Apply does not wait for one another's done.
+	// Far is set of ToFar, but for Attempt and Done; the Key is its Domain. Such an event is not
+	// handled but given away: the next one of its key is given before it has an outcome. Outcomes
+	// come when they come, in no order, and have no Effects; Owner.Apply is called whenever
+	// one is there. There is no Deadline, and it does not count how many processes
+	// died while they had it.
 	Far *FarEvent
 
 	Owner Owner

@@ -293,7 +293,7 @@ const (
 	OrderingKey_ORDERING_KEY_UNSPECIFIED OrderingKey = 0 // to the bare JID
 	OrderingKey_ORDERING_KEY_TO_BARE     OrderingKey = 1 // a room, a node's service
 	OrderingKey_ORDERING_KEY_PAIR        OrderingKey = 2 // from bare and to bare
-	OrderingKey_ORDERING_KEY_DOMAIN_PAIR OrderingKey = 3 // federation
+	OrderingKey_ORDERING_KEY_DOMAIN_PAIR OrderingKey = 3 // a gateway
 )
 
 // Enum value maps for OrderingKey.
@@ -421,7 +421,7 @@ type Manifest struct {
 	Components     []*Component           `protobuf:"bytes,16,rep,name=components,proto3" json:"components,omitempty"`
 	Commands       []*Command             `protobuf:"bytes,17,rep,name=commands,proto3" json:"commands,omitempty"` // ad-hoc commands (XEP-0050) of the server itself
 	// All domains that are neither hosted nor claimed, and no subdomains of these: their
-	// stanzas are events of the kind Far.
+	// stanzas are events of the kind Far. It takes the permission far-domains.
 	FarDomains     bool         `protobuf:"varint,18,opt,name=far_domains,json=farDomains,proto3" json:"far_domains,omitempty"`
 	Residents      []string     `protobuf:"bytes,19,rep,name=residents,proto3" json:"residents,omitempty"` // keys of entries that the kernel keeps in memory
 	ResidentRoster string       `protobuf:"bytes,20,opt,name=resident_roster,json=residentRoster,proto3" json:"resident_roster,omitempty"`

@@ -603,16 +603,18 @@ func (x *Stanza) GetAttrs() string {
 }
 
 // Event is something that happened. The plugin answers each with an Outcome, once.
-// Events of one key are handled one after the other, in this order.
+// Events of one key are handled one after the other, in this order; but a FarEvent is given away, and answered late.
 type Event struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Id         uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                                   // counts up within the kernel's run; the same when given again
-	Key        string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`                                  // ordering key
-	ReceivedUs int64                  `protobuf:"varint,3,opt,name=received_us,json=receivedUs,proto3" json:"received_us,omitempty"` // when it came in; the same when given again
-	Attempt    uint32                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`                         // 1 for the first time
-	Epoch      uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`                             // of the key, see Reset
-	Origin     *Origin                `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`                            // of the stanza in it
-	DeadlineMs uint32                 `protobuf:"varint,7,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // for the outcome; 0: that of usual events
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts up within the kernel's run, and of FarEvents within their key for ever; the same when given
+	// again.
+	Id         uint64  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Key        string  `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`                                  // ordering key
+	ReceivedUs int64   `protobuf:"varint,3,opt,name=received_us,json=receivedUs,proto3" json:"received_us,omitempty"` // when it came in; the same when given again
+	Attempt    uint32  `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`                         // 1 for the first time
+	Epoch      uint64  `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`                             // of the key, see Reset
+	Origin     *Origin `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`                            // of the stanza in it
+	DeadlineMs uint32  `protobuf:"varint,7,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // for the outcome; 0: that of usual events
 	// Types that are valid to be assigned to What:
 	//
 	//	*Event_Stanza
@@ -1603,7 +1605,9 @@ func (x *InterestEvent) GetGained() bool {
 	return false
 }
 
-// FarEvent is what goes to a domain that is not ours: a stanza, or the copies of one.
+// FarEvent is what goes to a domain that is not ours, which is the event's key: a stanza, or the
+// copies of one. The next one of the key is given before it has its Outcome, which comes when the peer has it,
+// in any order, and has an error or nothing. It takes no credit, and a Reset does not concern it.
 type FarEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stanza        *Stanza                `protobuf:"bytes,1,opt,name=stanza,proto3" json:"stanza,omitempty"`
