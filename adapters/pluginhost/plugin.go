@@ -378,25 +378,42 @@ func run(list []wire.Action) int {
 	return n
 }
 
-// applyRun is apply for outcomes of one key, in order.
+// applyRun is apply for outcomes of one key, in order. Behind one that can't be read nothing is applied: the
+// plugin made the rest believing that it was done.
 func (p *plugin) applyRun(b *transport.Batch, r *round, list []wire.Action) {
-	all := make([]extension.Applied, len(list))
+	all := make([]extension.Applied, 0, len(list))
 	for i := range list {
 		a := &list[i]
 		s := a.Item.Source.(*source)
-		o, wrong := p.decode.Outcome(a.Outcome, s.e.Kind)
-		if wrong != nil {
-			o = &extension.Outcome{Err: wrong}
+		e := end{ticket: a.Ticket, source: s}
+		o, err := p.decode.Outcome(a.Outcome, s.e.Kind)
+		if err == nil {
+			all = append(all, extension.Applied{Owner: s.e.Owner, Outcome: o, Done: p.doneOf(r, e)})
+			continue
 		}
-		ticket := a.Ticket
-		all[i] = extension.Applied{Owner: s.e.Owner, Outcome: o, Done: func(err error) {
-			if wrong != nil && !errors.Is(err, extension.ErrConflict) && !errors.Is(err, extension.ErrUnavailable) {
-				err = wrong // the plugin believes that it was done
+		e.err = err
+		rest := p.again(list[i+1:])
+		all = append(all, extension.Applied{Owner: s.e.Owner, Outcome: &extension.Outcome{Err: err}, Done: func(err error) {
+			if errors.Is(err, extension.ErrConflict) || errors.Is(err, extension.ErrUnavailable) { // it was never its turn
+				e.err = err
 			}
-			p.done(r, end{ticket: ticket, source: s, err: err})
-		}}
+			p.done(r, e)
+			for _, e := range rest {
+				p.done(r, e)
+			}
+		}})
+		break
 	}
 	p.kernel.ApplyRun(b, all)
+}
+
+// again returns the ends of outcomes that are not applied, whose events are to be handled again. The list is not kept.
+func (p *plugin) again(list []wire.Action) []end {
+	ends := make([]end, len(list))
+	for i := range list {
+		ends[i] = end{ticket: list[i].Ticket, source: list[i].Item.Source.(*source), err: extension.ErrConflict}
+	}
+	return ends
 }
 
 func (p *plugin) doneOf(r *round, e end) func(error) {

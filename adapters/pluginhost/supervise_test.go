@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/hexmpp/hexmpp/api/plugin/wire"
+	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/transport"
@@ -182,6 +186,43 @@ func TestWrongOutcomes(t *testing.T) {
 	}
 	if i := r.info(); i.Restarts != 0 {
 		t.Errorf("%+v", i)
+	}
+}
+
+// TestWrongOutcomeInARun: behind an outcome that can't be read nothing is applied, since the plugin
+// believes that it was done.
+func TestWrongOutcomeInARun(t *testing.T) {
+	r := newRig(t, "")
+	p := newPlugin(&Host{log: zap.NewNop()}, r.conf)
+	p.kernel = &kernel{}
+	out := func(content string) *pluginv1.Outcome {
+		return &pluginv1.Outcome{Effects: []*pluginv1.Effect{{What: &pluginv1.Effect_Send{Send: &pluginv1.Send{Stanza: &pluginv1.Stanza{
+			Kind: pluginv1.Kind_KIND_MESSAGE, Type: "chat", From: "raw.a.test", To: romeo.String(), Content: []byte(content),
+		}}}}}}
+	}
+	var list []wire.Action
+	var owners []*owner
+	for _, content := range []string{"<body>1</body>", "<no></yes>", "<body>3</body>", "<body>4</body>"} {
+		o := &owner{end: make(chan result, 1)}
+		owners = append(owners, o)
+		e := &extension.RemoteEvent{Kind: extension.ToComponent, Key: "k", Owner: o}
+		list = append(list, wire.Action{Kind: wire.ApplyOutcome, Item: &wire.Item{Key: "k", Source: &source{p: p, e: e}}, Outcome: out(content)})
+	}
+	ends := round{open: true}
+	p.applyRun(new(transport.Batch), &ends, list)
+	if len(ends.ends) != len(list) {
+		t.Fatalf("%d ends", len(ends.ends))
+	}
+	for i, e := range ends.ends {
+		if e.source != list[i].Item.Source || i == 0 && e.err != nil || i == 1 && (e.err == nil || errors.Is(e.err, extension.ErrConflict)) || i > 1 && !errors.Is(e.err, extension.ErrConflict) {
+			t.Errorf("the end %d: %v", i, e.err)
+		}
+		if applied := len(owners[i].end) > 0; applied != (i < 2) {
+			t.Errorf("%d was applied: %v", i, applied)
+		}
+	}
+	if e := <-owners[1].end; e.err == nil || len(e.texts) > 0 {
+		t.Errorf("the wrong one: %+v", e)
 	}
 }
 
