@@ -53,12 +53,14 @@ func FuzzKernel(f *testing.F) {
 	f.Add(seed(9, []byte{0, 1, 5, 1, 1, 0, 1, 1, 3, 2},
 		&pluginv1.PluginFrame{Generation: 1, Outcomes: []*pluginv1.Outcome{{Event: 1, Epoch: 1}, {Event: 1}}}))
 	f.Add(seed(10, []byte{0, 1, 1, 0, 6, 1, 1, 0, 0, 3}, &pluginv1.PluginFrame{Generation: 2, Outcomes: []*pluginv1.Outcome{{Event: 1}}}))
+	f.Add(seed(9, []byte{12, 1, 12, 1, 12, 2, 1, 0, 1, 1, 6, 0, 1, 0, 1, 1}, &pluginv1.PluginFrame{Generation: 2, Outcomes: []*pluginv1.Outcome{{Event: 102}}}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := script(in)
 		now := t0
 		limits := KernelLimits{Events: 20, Bytes: 2000, Credit: Credit{Events: 5, Bytes: 500}, Resets: 20, UnaskedBytes: 2000, KeyEvents: 3, FrameEvents: 4, OutcomeBytes: 100}
+		limits.LateEvents, limits.LateBytes, limits.LateKeyEvents, limits.LateKeyBytes = 20, 2000, 3, 500
 		k := NewKernel(limits, now)
-		var gen uint64
+		var gen, lates uint64
 		var conns []*Conn
 		var tickets []Ticket
 		ends := map[*Item]bool{}
@@ -86,6 +88,11 @@ func FuzzKernel(f *testing.F) {
 			c := conns[len(conns)-1]
 			switch op % 12 {
 			case 0:
+				if op/12%2 == 1 {
+					lates++
+					_ = k.Enqueue(Item{Late: true, ID: 100 + lates, Key: fmt.Sprint("k", arg%4), Size: int(arg), Source: lateSource{"l"}}, now)
+					break
+				}
 				it := Item{Key: fmt.Sprint("k", arg%4), Size: int(arg), Source: note("e"), Observed: arg&16 > 0, Impatient: arg&32 > 0}
 				if arg&64 > 0 {
 					it.Deadline = time.Duration(arg) * time.Millisecond
@@ -144,14 +151,14 @@ func FuzzKernel(f *testing.F) {
 				if a.Kind == ApplyOutcome || a.Kind == ApplyUnasked || a.Kind == Answer {
 					tickets = append(tickets, a.Ticket)
 				}
-				if a.Kind == Fail {
+				if a.Kind == Fail || a.Kind == LateOutcome {
 					if ends[a.Item] {
 						t.Fatal("a second end")
 					}
 					ends[a.Item] = true
 				}
 			}
-			if err := consistent(k); err != nil {
+			if err := errors.Join(consistent(k), consistentLate(k)); err != nil {
 				t.Fatal(err)
 			}
 			if x := k.Stats(); x.Waiting > limits.Events || x.WaitingBytes > limits.Bytes {
@@ -166,6 +173,9 @@ func FuzzPlugin(f *testing.F) {
 	f.Add(seed(6, nil,
 		&pluginv1.KernelFrame{Generation: 1, Events: []*pluginv1.Event{{Id: 1, Key: "k1"}, {Id: 2, Key: "k1"}, {Id: 3, Key: "k2"}}, Beat: 1},
 		&pluginv1.KernelFrame{Generation: 1, Resets: []*pluginv1.Reset{{Key: "k1", Epoch: 1}}, Events: []*pluginv1.Event{{Id: 1, Key: "k1", Epoch: 1}}}))
+	far := &pluginv1.Event_Far{Far: &pluginv1.FarEvent{}}
+	f.Add(seed(6, nil, &pluginv1.KernelFrame{Generation: 1, Events: []*pluginv1.Event{{Id: 1, Key: "k1", What: far}, {Id: 2, Key: "k1", What: far}}},
+		&pluginv1.KernelFrame{Generation: 1, Resets: []*pluginv1.Reset{{Key: "k1", Epoch: 1}}}))
 	f.Add(seed(6, []byte{2, 0, 3, 1, 4, 0},
 		&pluginv1.KernelFrame{Generation: 1, Applied: []*pluginv1.Applied{{Id: 1}}, Responses: []*pluginv1.Response{{Id: 1}}}))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -174,7 +184,7 @@ func FuzzPlugin(f *testing.F) {
 		if _, err := p.Hello(Hello(1, 0)); err != nil {
 			t.Fatal(err)
 		}
-		var tasks []*Task
+		var tasks, lates []*Task
 		handling := map[string]bool{}
 		for {
 			op, ok := s.next()
@@ -189,6 +199,11 @@ func FuzzPlugin(f *testing.F) {
 					task := tasks[i]
 					tasks = append(tasks[:i], tasks[i+1:]...)
 					delete(handling, task.Event.GetKey())
+					if task.Late() {
+						p.Taken(task)
+						lates = append(lates, task)
+						break
+					}
 					if err := p.Done(task, &pluginv1.Outcome{Result: make([]byte, arg)}); err != nil && !errors.Is(err, ErrFull) {
 						t.Fatal(err)
 					}
@@ -197,6 +212,16 @@ func FuzzPlugin(f *testing.F) {
 					}
 				}
 			case 2:
+				if len(lates) > 0 && arg%2 == 0 {
+					i := int(arg) % len(lates)
+					if err := p.Answer(lates[i], &pluginv1.Outcome{Result: make([]byte, arg)}); err != nil && !errors.Is(err, ErrFull) {
+						t.Fatal(err)
+					}
+					if p.Answer(lates[i], nil) == nil {
+						t.Fatal("a second outcome")
+					}
+					lates = append(lates[:i], lates[i+1:]...)
+				}
 				var task *Task
 				if len(tasks) > 0 {
 					task = tasks[int(arg)%len(tasks)]
@@ -236,7 +261,7 @@ func FuzzPlugin(f *testing.F) {
 				handling[w.Key] = true
 				tasks = append(tasks, w.Task)
 			}
-			if st := p.Stats(); st.Running != len(tasks) || st.Held < 0 || st.Held > MaxCredit || p.Outstanding() < st.Held {
+			if st := p.Stats(); st.Running != len(tasks) || st.Held < 0 || st.Held > MaxCredit || st.Late < len(lates) || p.Outstanding() < st.Held+st.Late {
 				t.Fatalf("%+v, %d outstanding", st, p.Outstanding())
 			}
 		}
