@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/core"
+	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/observe"
 	"github.com/hexmpp/hexmpp/ports/storage"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
 // M1 is being stored while a session becomes available and finds nothing: it
@@ -430,5 +432,67 @@ func TestStoredMessageThatIsNone(t *testing.T) {
 		j := w.arrives("juliet@example.test/a")
 		j.hears("2")
 		keeps(t, m, "1")
+	})
+}
+
+// slowToLeave holds up what the registry is told of a session that takes nothing any more.
+type slowToLeave struct {
+	cluster.Registry
+	who  jid.JID
+	gate gateway
+}
+
+func (s *slowToLeave) Update(e cluster.Entry) bool {
+	if e.JID == s.who && !e.Available && s.gate != nil {
+		<-s.gate
+	}
+	return s.Registry.Update(e)
+}
+
+// A message that was for a session which has just ended, and is given to another one, does not come in front of
+// one that waits there behind what is stored.
+func TestMostAvailableSessionEndsWhileAnotherFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leaving := &slowToLeave{who: jid.MustParse("juliet@example.test/b")}
+		w, m := offlineWorld(t, func(_ *core.Options, p *core.Ports) {
+			leaving.Registry = p.Sessions
+			p.Sessions = leaving
+		})
+		r := w.login("romeo@example.test/x", "")
+		r.send(tell(count(1, 100)...))
+		a := w.login("juliet@example.test/a", "")
+		a.manage()
+		a.send("<presence/>")
+		synctest.Wait() // it acknowledges nothing: there is more than it has room for
+		r.send(tell("101"))
+		b := w.login("juliet@example.test/b", "")
+		b.manage()
+		b.send("<presence><priority>3</priority></presence>")
+		r.send(tell("102"))
+		b.hears("102")
+		leaving.gate = make(gateway)
+		ended := make(chan struct{})
+		go func() { defer close(ended); b.send("</stream:stream>") }()
+		synctest.Wait()
+		sent := make(chan struct{})
+		go func() { defer close(sent); r.send(tell("103", "104")) }()
+		synctest.Wait()
+		close(leaving.gate)
+		<-ended
+		<-sent
+		var got []string
+		for {
+			synctest.Wait()
+			more := bodiesOf(a.take())
+			if len(more) == 0 {
+				break
+			}
+			got = append(got, more...)
+			a.send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", len(got)))
+		}
+		if want := count(1, 104); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		keeps(t, m)
 	})
 }

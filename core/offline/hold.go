@@ -53,8 +53,8 @@ func (o *Offline) unhold(a *account) {
 	o.drop(a)
 }
 
-// await waits until nothing of an account is held.
-func (o *Offline) await(ctx context.Context, owner jid.JID) {
+// Await waits until nothing of an account is held, for ten seconds at most.
+func (o *Offline) Await(ctx context.Context, owner jid.JID) {
 	o.mu.Lock()
 	a := o.accounts[owner]
 	if a == nil || a.holds == 0 {

@@ -24,7 +24,7 @@ import (
 // is none.
 func (o *Offline) Add(ctx context.Context, st *stanza.Stanza, at time.Time) error {
 	owner := st.To.Bare()
-	o.await(ctx, owner)
+	o.Await(ctx, owner)
 	xml, bad := o.encode(st)
 	if bad != nil {
 		return bad

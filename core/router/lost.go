@@ -131,7 +131,9 @@ func (l *leaving) step(b *transport.Batch) transport.Wait {
 // session that took it, and ended, would leave it behind those that still wait.
 func (l *leaving) relay(b *transport.Batch, e *extension.Envelope) transport.Wait {
 	l.recalled, l.e = true, *e
-	l.handed = (l.begins || l.r.Offline.Fate(e.Stanza) != offline.Keep) && l.r.taken(b, e, l.r.Sessions.Sessions(e.Stanza.To.Bare()), nil, l.receipt, true)
+	if l.begins || l.r.Offline.Fate(e.Stanza) != offline.Keep {
+		l.handed, _ = l.r.taken(b, e, l.r.Sessions.Sessions(e.Stanza.To.Bare()), nil, l.receipt, true)
+	}
 	switch {
 	case l.handed:
 		return nil

@@ -36,13 +36,37 @@ func (r *Router) give(b *transport.Batch, e *extension.Envelope, c *pipeline.Cop
 		sessions = r.Sessions.Sessions(e.Stanza.To.Bare())
 	}
 	receipt := r.accept(e, len(sessions) == 0, x)
-	if r.taken(b, e, sessions, c, receipt, false) {
+	switch taken, held := r.taken(b, e, sessions, c, receipt, false); {
+	case taken:
 		return nil
+	case held:
+		return r.giveBehind(e, c, receipt, x)
 	}
+	return r.giveUp(b, e, receipt, x)
+}
+
+// giveUp goes on with a message that no session took.
+func (r *Router) giveUp(b *transport.Batch, e *extension.Envelope, receipt cluster.Receipt, x *Way) transport.Wait {
 	return behind(b, r.undelivered(b, e, receipt, x), func() {
 		if !x.kept() {
 			receipt.Done()
 		}
+	})
+}
+
+// giveBehind gives a message to the sessions that are there when what a session of the account has left
+// has gone its way: they may have older ones of its sender, so that it may not be stored in front of these.
+func (r *Router) giveBehind(e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt, x *Way) transport.Wait {
+	original := *e // e is borrowed
+	return r.Hosts.Own(func(ctx context.Context) {
+		owner := original.Stanza.To.Bare()
+		r.Offline.Await(ctx, owner)
+		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+			if taken, _ := r.taken(b, &original, r.Sessions.Sessions(owner), c, receipt, true); taken {
+				return nil
+			}
+			return r.giveUp(b, &original, receipt, x)
+		})
 	})
 }
 
@@ -69,21 +93,24 @@ func behind(b *transport.Batch, w transport.Wait, f func()) transport.Wait {
 }
 
 // taken gives a message to some of the sessions of its account, and says whether one
-// took it; then the receipt is with it. left says that one has left it: nothing comes
-// before it.
-func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []cluster.Entry, c *pipeline.Copy, receipt cluster.Receipt, left bool) bool {
+// took it; then the receipt is with it. left says that nothing comes before it, such as what
+// a session leaves that just ends; otherwise held says that it has to wait for that.
+func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []cluster.Entry, c *pipeline.Copy, receipt cluster.Receipt, left bool) (taken, held bool) {
 	st := e.Stanza
 	var f *cluster.Fork
 	if receipt.Spool != nil || c != nil || st.To.IsBare() {
 		f = forked(st, sessions, receipt)
 	}
 	to := choice{full: st.To}
-	taken := !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
-	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {       // 8.5.2, 8.5.3.2.1
+	taken = !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
+	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {      // 8.5.2, 8.5.3.2.1
 		if f == nil {
 			f = forked(st, sessions, receipt)
 		}
-		to, taken = r.best(b, f, st, sessions, left)
+		to, taken, held = r.best(b, f, st, sessions, left)
+	}
+	if held {
+		return false, true
 	}
 	switch {
 	case c != nil && taken:
@@ -92,9 +119,9 @@ func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []clu
 		r.copies(b, c, sessions, e.Origin.Session, &cluster.Fork{}, to)
 	}
 	if f != nil && f.Lost() {
-		return false
+		return false, false
 	}
-	return taken
+	return taken, false
 }
 
 // forked returns what follows a message that several sessions may get, or that
@@ -142,16 +169,19 @@ func available(st *stanza.Stanza, sessions []cluster.Entry) choice {
 // best gives a message to the sessions that are to get one to the bare JID. Those
 // that don't take it, since they have just ended, are as if they had not been there:
 // then others are the most available ones. But what those left has to go its way
-// first: until then the message is as one that nobody takes.
-func (r *Router) best(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry, left bool) (to choice, taken bool) {
+// first: held says so, and that nobody has the message.
+func (r *Router) best(b *transport.Batch, f *cluster.Fork, st *stanza.Stanza, sessions []cluster.Entry, left bool) (to choice, taken, held bool) {
 	for {
 		to = available(st, sessions)
 		chosen := func(s cluster.Entry) bool { return to.has(&s) }
 		if r.originals(b, f, st, sessions, to) {
-			return to, true
+			return to, true, false
 		}
-		if !slices.ContainsFunc(sessions, chosen) || !left && r.Offline.Held(st.To.Bare()) {
-			return to, false
+		if !slices.ContainsFunc(sessions, chosen) {
+			return to, false, false
+		}
+		if !left && r.Offline.Held(st.To.Bare()) {
+			return to, false, true
 		}
 		sessions = slices.DeleteFunc(slices.Clone(sessions), chosen)
 	}
