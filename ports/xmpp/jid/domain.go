@@ -144,3 +144,20 @@ func canonicalASCIIDomain(s string) bool {
 func ldh(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-'
 }
+
+// DomainToASCII returns a domainpart, canonical or not, as the DNS and certificates have it: with A-labels (RFC 5890).
+// The error says that it is no domain name; an IPv6 literal is none.
+func DomainToASCII(domain string) (string, error) {
+	d, err := prepareDomain(domain)
+	if err != nil {
+		return "", err
+	}
+	if d[0] == '[' {
+		return "", errLabel
+	}
+	a, err := lookup.ToASCII(d)
+	if err != nil {
+		return "", errLabel
+	}
+	return a, nil
+}
