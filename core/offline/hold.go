@@ -7,9 +7,9 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
-// patience is how long a message waits for what ended sessions left: then order
+// Patience is how long a message waits for what ended sessions left: then order
 // yields, since storage is slow.
-const patience = 10 * time.Second
+const Patience = 10 * time.Second
 
 // Hold keeps messages for an account from being stored until release is called,
 // and the gap of a session from being closed: a session of the account ends, and
@@ -66,7 +66,7 @@ func (o *Offline) Await(ctx context.Context, owner jid.JID) {
 	}
 	clear := a.clear
 	o.mu.Unlock()
-	late := time.NewTimer(patience)
+	late := time.NewTimer(Patience)
 	defer late.Stop()
 	select {
 	case <-clear:

@@ -251,7 +251,7 @@ func (o *Offline) outcome(a *account, stored, brought error) (again bool) {
 		l.since = o.Now()
 	}
 	l.doubt = l.doubt || stored != nil
-	if l.holds && o.Now().Sub(l.since) >= patience { // what others send does not wait for ever
+	if l.holds && o.Now().Sub(l.since) >= Patience { // what others send does not wait for ever
 		l.holds = false
 		o.unhold(a)
 	}

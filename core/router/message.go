@@ -59,14 +59,18 @@ func (r *Router) giveUp(b *transport.Batch, e *extension.Envelope, receipt clust
 func (r *Router) giveBehind(e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt, x *Way) transport.Wait {
 	original := *e // e is borrowed
 	return r.Hosts.Own(func(ctx context.Context) {
-		owner := original.Stanza.To.Bare()
-		r.Offline.Await(ctx, owner)
-		transport.Run(ctx, func(b *transport.Batch) transport.Wait {
-			if taken, _ := r.taken(b, &original, r.Sessions.Sessions(owner), c, receipt, true); taken {
-				return nil
-			}
-			return r.giveUp(b, &original, receipt, x)
-		})
+		owner, began := original.Stanza.To.Bare(), r.Offline.Now()
+		for held := true; held; {
+			r.Offline.Await(ctx, owner)
+			late := ctx.Err() != nil || r.Offline.Now().Sub(began) >= offline.Patience // then order yields
+			transport.Run(ctx, func(b *transport.Batch) transport.Wait {
+				var taken bool
+				if taken, held = r.taken(b, &original, r.Sessions.Sessions(owner), c, receipt, late); taken || held {
+					return nil // held: another one has ended meanwhile
+				}
+				return r.giveUp(b, &original, receipt, x)
+			})
+		}
 	})
 }
 
