@@ -152,6 +152,7 @@ func (t *turn) command(c *stanza.Element) error {
 	if err != nil {
 		return t.failAs(stanza.Modify, stanza.BadRequest, err.Error())
 	}
+	wore := t.r.wearersOf(v.Get(fieldHatURI))
 	if err := t.changeHats(node, v); err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (t *turn) command(c *stanza.Element) error {
 	if err := t.result(t.commandStatus(c, "completed")); err != nil {
 		return err
 	}
-	return t.hatsChanged(node, v)
+	return t.hatsChanged(node, v, wore)
 }
 
 // changeHats does what a form asks for.
@@ -236,15 +237,26 @@ func (t *turn) wear(who jid.JID, uri string, on bool) error {
 	return nil
 }
 
-// hatsChanged tells everybody: that the list is another one (3.2), or what somebody wears.
-func (t *turn) hatsChanged(node string, v form.Values) error {
-	who, _ := jid.Parse(v.Get(fieldHatJID))
+// wearersOf returns the accounts that wear a hat.
+func (r *room) wearersOf(uri string) map[string]bool {
+	all := map[string]bool{}
+	for _, w := range r.Wearers {
+		if slices.Contains(w.Hats, uri) {
+			all[w.JID] = true
+		}
+	}
+	return all
+}
+
+// hatsChanged tells everybody: that the list is another one (3.2), and what those wear from now on who wore
+// the hat, or whom it was given.
+func (t *turn) hatsChanged(node string, v form.Values, wore map[string]bool) error {
+	if node == hatsAssign || node == hatsUnassign {
+		who, _ := jid.Parse(v.Get(fieldHatJID))
+		wore = map[string]bool{who.Bare().String(): true}
+	}
 	for _, o := range t.r.inOrder() {
-		if node == hatsAssign || node == hatsUnassign {
-			if o.account != who.Bare() {
-				continue
-			}
-		} else if t.r.worn(o.account) == nil && node != hatsDestroy {
+		if !wore[o.account.String()] {
 			continue
 		}
 		s := o.shown()

@@ -21,6 +21,11 @@ func (t *turn) toRoom() error {
 	if t.r.Locked && t.r.affiliationOf(t.in.From) != Owner {
 		return t.fail(stanza.ItemNotFound, "There is no such room.")
 	}
+	if s := t.r.session(t.in.From); s != nil { // others get what comes of it: it counts as what is said does
+		if err := t.mayTalk(s, false); err != nil {
+			return err
+		}
+	}
 	if x := t.in.Find(form.NS, "x"); x != nil {
 		if asksOfRegistration(x) {
 			return t.approves(x)

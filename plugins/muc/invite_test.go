@@ -21,6 +21,16 @@ func user(content string) string {
 	return toRoom("<x xmlns='http://jabber.org/protocol/muc#user'>" + content + "</x>")
 }
 
+// What others get through the room counts as what is said in it.
+func TestPaceOfInvitations(t *testing.T) {
+	w := witches(t, func(o *muc.Options) { o.Rate, o.Burst = 1, 3 })
+	for range 3 {
+		w.want("within the rate", w.says(hag, user(invite("a@far.test"))), "a@far.test: | <invite ")
+	}
+	w.error("too many", hag, user(invite("a@far.test")), "policy-violation")
+	w.want("admins are free of it", w.says(crone, user(invite("a@far.test"))), "a@far.test: | <invite ")
+}
+
 // 7.8.2
 func TestInvite(t *testing.T) {
 	w := witches(t)

@@ -53,6 +53,9 @@ func (t *turn) result(payload *stanza.Element) error {
 func (t *turn) destroy(d *stanza.Element) error {
 	told := stanza.El(nsUser, "destroy")
 	if alternate := d.Attr("jid"); alternate != "" {
+		if _, err := jid.Parse(alternate); err != nil {
+			return t.fail(stanza.JIDMalformed, "")
+		}
 		told.Attrs = append(told.Attrs, stanza.At("jid", alternate))
 	}
 	for _, name := range []string{"password", "reason"} {

@@ -154,6 +154,7 @@ func TestDestroy(t *testing.T) {
 	w.says(crone, "<message type='groupchat' to='"+coven+"'><body>b</body></message>")
 	const destroy = "<destroy jid='coven@chat.example.net'><reason>Macbeth doth come.</reason></destroy>"
 	w.want("not by others", w.says(hag, owner("set", destroy)), hag+": | forbidden")
+	w.error("no address", crone, owner("set", "<destroy jid='@'/>"), "jid-malformed")
 	w.want("destroyed", w.says(crone, owner("set", destroy)), crone+": | result",
 		crone+": | unavailable | role='none' | affiliation='none' | <destroy jid='coven@chat.example.net'><reason>Macbeth", hag+": | unavailable | <destroy")
 	if left := w.Entries(jid.JID{}, ""); len(left)+len(w.Memory())+len(w.Members(coven))+len(w.Rows(jid.MustParse(coven))) != 0 {
