@@ -480,19 +480,59 @@ func TestMostAvailableSessionEndsWhileAnotherFetches(t *testing.T) {
 		close(leaving.gate)
 		<-ended
 		<-sent
-		var got []string
-		for {
-			synctest.Wait()
-			more := bodiesOf(a.take())
-			if len(more) == 0 {
-				break
-			}
-			got = append(got, more...)
-			a.send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", len(got)))
-		}
-		if want := count(1, 104); !slices.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
-		}
+		a.hearsAll(count(1, 104)...)
 		keeps(t, m)
 	})
+}
+
+// The gap is not that of a session which has ended: what others send to the one that is there by then comes behind what
+// is stored, also while the first one has not left yet.
+func TestFetchMovesFromASessionThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leaving := &slowToLeave{who: jid.MustParse("juliet@example.test/a")}
+		w, m := offlineWorld(t, func(_ *core.Options, p *core.Ports) {
+			leaving.Registry = p.Sessions
+			p.Sessions = leaving
+		})
+		r := w.login("romeo@example.test/x", "")
+		r.send(tell(count(1, 100)...))
+		a := w.login("juliet@example.test/a", "")
+		a.manage()
+		a.send("<presence/>")
+		synctest.Wait() // it acknowledges nothing: there is more than it has room for
+		leaving.gate = make(gateway)
+		ended := make(chan struct{})
+		go func() { defer close(ended); a.send("</stream:stream>") }()
+		synctest.Wait()
+		b := w.login("juliet@example.test/b", "")
+		b.manage()
+		b.send("<presence/>")
+		synctest.Wait()
+		sent := make(chan struct{})
+		go func() { defer close(sent); r.send(tell("101", "102")) }()
+		synctest.Wait()
+		close(leaving.gate)
+		<-ended
+		<-sent
+		b.hearsAll(count(1, 102)...)
+		keeps(t, m)
+	})
+}
+
+// hearsAll acknowledges what comes, until nothing more does.
+func (c *client) hearsAll(bodies ...string) {
+	c.w.t.Helper()
+	var got []string
+	for {
+		synctest.Wait()
+		more := bodiesOf(c.take())
+		if len(more) == 0 {
+			break
+		}
+		got = append(got, more...)
+		c.send(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", len(got)))
+	}
+	if !slices.Equal(got, bodies) {
+		c.w.t.Errorf("got %q, want %q", got, bodies)
+	}
 }

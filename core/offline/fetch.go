@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -59,23 +60,28 @@ func (o *Offline) Fetch(s *session.Session) bool {
 }
 
 // open gives the gap to a session, unless another one has it; nil if this one
-// can't have it. One without a connection gives it up: its client may have come
+// can't have it. One that has ended has none, but what it was brought comes first: nothing is read before it has left
+// (Left). One without a connection gives it up: its client may have come
 // back by this one. What waits behind it there goes on waiting for a connection.
 // o.mu is held.
 func (o *Offline) open(b *transport.Batch, s *session.Session) *account {
 	a := o.account(s.JID.Bare())
 	f := a.flush
-	if f != nil && (f.s == s || !f.s.Detached()) {
+	if f != nil && (f.s == s || !f.s.Detached() && !f.s.Ended()) {
 		return a
 	}
 	if !s.Outbox().Open(b, func() { o.woken(s) }) {
 		o.drop(a)
 		return nil
 	}
+	next := &flush{s: s}
 	if f != nil {
 		a.end(f.s.Outbox().TakeBack())
+		if next.behind = f.behind; f.s.Ended() {
+			next.behind = append(next.behind, f.s)
+		}
 	}
-	a.flush, a.again = &flush{s: s}, true
+	a.flush, a.again = next, true
 	return a
 }
 
@@ -118,8 +124,10 @@ func (o *Offline) Left(s *session.Session) {
 			free = true
 		}
 	}
-	if a.flush != nil && a.flush.s == s {
+	if f := a.flush; f != nil && f.s == s {
 		a.flush, free = nil, true
+	} else if f != nil && slices.Contains(f.behind, s) {
+		f.behind, free = slices.DeleteFunc(f.behind, func(b *session.Session) bool { return b == s }), true
 	}
 	o.drop(a)
 	o.mu.Unlock()
@@ -195,7 +203,7 @@ func (o *Offline) read(ctx context.Context, a *account) {
 func (o *Offline) page(ctx context.Context, a *account) (more bool) {
 	o.mu.Lock()
 	f := a.flush
-	if f == nil || a.left.holds || !f.s.Outbox().Room() { // unhold asks again
+	if f == nil || len(f.behind) > 0 || a.left.holds || !f.s.Outbox().Room() { // unhold asks again
 		o.mu.Unlock()
 		return false
 	}

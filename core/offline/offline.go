@@ -188,6 +188,9 @@ type flush struct {
 	s     *session.Session
 	shown bool // others can see that the session takes messages
 	tries int  // how often a message was put off; the read job's
+	// behind are sessions that had it, have ended, and have not left yet: what they were brought comes
+	// first.
+	behind []*session.Session
 }
 
 // maxTries is how often a session waits for handlers of the stage Recall that fail, or

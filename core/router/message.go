@@ -107,7 +107,10 @@ func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []clu
 	}
 	to := choice{full: st.To}
 	taken = !st.To.IsBare() && r.originals(b, f, st, sessions, to) // 8.5.3.1
-	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) {      // 8.5.2, 8.5.3.2.1
+	if !taken && !left && !st.To.IsBare() && st.Type == stanza.Chat && slices.ContainsFunc(sessions, func(s cluster.Entry) bool { return s.JID == st.To }) && r.Offline.Held(st.To.Bare()) {
+		return false, true // it has just ended
+	}
+	if !taken && (st.To.IsBare() || st.Type == stanza.Chat) { // 8.5.2, 8.5.3.2.1
 		if f == nil {
 			f = forked(st, sessions, receipt)
 		}
@@ -122,8 +125,8 @@ func (r *Router) taken(b *transport.Batch, e *extension.Envelope, sessions []clu
 	case c != nil: // what becomes of the original does not depend on copies
 		r.copies(b, c, sessions, e.Origin.Session, &cluster.Fork{}, to)
 	}
-	if f != nil && f.Lost() {
-		return false, false
+	if f != nil && f.Lost() { // who took it has ended since, and given it up
+		return false, taken && !left
 	}
 	return taken, false
 }
