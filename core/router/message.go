@@ -58,6 +58,11 @@ func (r *Router) giveUp(b *transport.Batch, e *extension.Envelope, receipt clust
 // has gone its way: they may have older ones of its sender, so that it may not be stored in front of these.
 func (r *Router) giveBehind(e *extension.Envelope, c *pipeline.Copy, receipt cluster.Receipt, x *Way) transport.Wait {
 	original := *e // e is borrowed
+	if x != nil {
+		waits := *x
+		waits.waits = true // what is behind the message goes on when all of this is over
+		x = &waits
+	}
 	return r.Hosts.Own(func(ctx context.Context) {
 		owner, began := original.Stanza.To.Bare(), r.Offline.Now()
 		for held := true; held; {
