@@ -91,6 +91,9 @@ type Handler interface {
 	// writer calls it, when somebody called Wake. Wrote follows when that is on its way.
 	Fill(s *Stream, dst []byte) (out []byte, more bool, err error)
 	Wrote(s *Stream)
+	// Last returns what is to be said in front of the end of our stream. It is called with a lock of the
+	// stream's held: it calls nothing of the Stream, and waits for nothing.
+	Last(s *Stream) string
 	// Tick is called by the writer now and then.
 	Tick(s *Stream)
 }

@@ -332,7 +332,7 @@ func (s *Stream) appendFeatures(b []byte) []byte {
 	terms := s.c.Terms(s.far)
 	b = append(b, "<stream:features>"...)
 	authenticated := s.external != ""
-	if !s.secure {
+	if _, err := s.c.Certificate(context.Background(), s.local); !s.secure && err == nil {
 		b = append(b, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
 		if !terms.NoTLS {
 			b = append(b, "<required/>"...)

@@ -239,6 +239,7 @@ func (s *Stream) Close(e *stream.Error) {
 		s.opened = true
 		s.out = s.appendHeader(s.out)
 	}
+	s.out = append(s.out, s.h.Last(s)...)
 	if e != nil {
 		s.failed = true
 		s.out = e.Append(s.out, false)

@@ -1,0 +1,201 @@
+package s2s
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hexmpp/hexmpp/plugins/s2s/peerstream"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
+)
+
+// ErrDomain: what was given is no domain.
+var ErrDomain = errors.New("s2s: no domain")
+
+func domain(text string) (string, error) {
+	j, err := jid.Parse(text)
+	if err != nil || j != j.DomainJID() {
+		return "", fmt.Errorf("%w: %q", ErrDomain, text)
+	}
+	return j.Domain(), nil
+}
+
+// List says which streams there are, and what waits: a line for each.
+func (e *Engine) List() string {
+	var lines []string
+	e.mu.Lock()
+	peers := make([]*peer, 0, len(e.peers))
+	for _, p := range e.peers {
+		peers = append(peers, p)
+	}
+	half := e.halfOpen
+	for s := range e.sessions {
+		if s.half || s.st == nil {
+			continue
+		}
+		way := "in "
+		if s.initiator {
+			way = "out"
+		}
+		lines = append(lines, fmt.Sprintf("%s %-30s %-21s since %s", way, strings.Join(s.domains(), ","), s.st.Remote(), s.since.UTC().Format(time.DateTime)))
+	}
+	e.mu.Unlock()
+	for _, p := range peers {
+		p.mu.Lock()
+		if p.events > 0 || p.lastErr != nil {
+			text := fmt.Sprintf("    %-30s %d stanzas wait (%d bytes)", p.far, p.events, p.bytes)
+			if p.lastErr != nil {
+				text += fmt.Sprintf("; last error: %v", p.lastErr)
+			}
+			lines = append(lines, text)
+		}
+		p.mu.Unlock()
+	}
+	slices.Sort(lines)
+	if half > 0 {
+		lines = append(lines, fmt.Sprintf("%d incoming connections are not authenticated yet", half))
+	}
+	if len(lines) == 0 {
+		return "no streams\n"
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// domains are those of the peer. e.mu is held.
+func (s *session) domains() (list []string) {
+	if l := s.link.Load(); l != nil {
+		list = append(list, l.p.far)
+	}
+	for far := range s.fars {
+		if !slices.Contains(list, far) {
+			list = append(list, far)
+		}
+	}
+	slices.Sort(list)
+	if len(list) == 0 {
+		return []string{"-"}
+	}
+	return list
+}
+
+// Probe opens a stream to a far domain from a domain of ours, and says what happens at each step. Nothing is sent on it.
+func (e *Engine) Probe(ctx context.Context, local, far string) (string, error) {
+	far, err := domain(far)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	begun := time.Now()
+	step := func(text string) {
+		fmt.Fprintf(&b, "%6d ms  %s\n", time.Since(begun).Milliseconds(), text)
+	}
+	if e.policy.terms(far).Refused {
+		step("the configuration refuses federation with " + far)
+		return b.String(), nil
+	}
+	if e.deps.Kernel.Ours(far) {
+		step(far + " is a domain of this server")
+		return b.String(), nil
+	}
+	step("from " + local + " to " + far)
+	type result struct {
+		s   *session
+		err error
+	}
+	ended := make(chan result, 1)
+	steps := make(chan string, 100)
+	e.mu.Lock()
+	if e.stopping {
+		e.mu.Unlock()
+		return "", errors.New("s2s: the server is about to stop")
+	}
+	e.tasks.Go(func() {
+		s, err := e.dial(far, local, false, func(text string) {
+			select {
+			case steps <- text:
+			default:
+			}
+		})
+		if err == nil {
+			s.probe = make(chan error, 1)
+		}
+		ended <- result{s, err}
+		if err == nil {
+			e.run(s, false)
+		}
+	})
+	e.mu.Unlock()
+	for {
+		select {
+		case text := <-steps:
+			step(text)
+			continue
+		case <-ctx.Done():
+			return b.String(), context.Cause(ctx)
+		case r := <-ended:
+			for len(steps) > 0 {
+				step(<-steps)
+			}
+			if r.err != nil {
+				step("failed: " + r.err.Error())
+				return b.String(), nil
+			}
+			pair := peerstream.Pair{Local: local, Far: far}
+			if !r.s.st.May(pair) && !probeDialback(ctx, r.s, pair, step) {
+				r.s.st.Close(nil)
+				return b.String(), nil
+			}
+			if r.s.st.Manages() {
+				step("the peer has stream management (XEP-0198)")
+			}
+			if r.s.st.Bidi() {
+				step("stanzas would flow both ways (XEP-0288)")
+			}
+			step("all is well")
+			r.s.st.Close(nil)
+			return b.String(), nil
+		}
+	}
+}
+
+// probeDialback authenticates by dialback.
+func probeDialback(ctx context.Context, s *session, pair peerstream.Pair, step func(string)) bool {
+	step("dialback: a key is sent, and the peer is to ask the server of " + pair.Local + " for it")
+	err := s.st.Authorize(pair)
+	if err == nil {
+		select {
+		case err = <-s.probe:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		step("failed: dialback: " + err.Error())
+		return false
+	}
+	step("authenticated by dialback")
+	return true
+}
+
+// CloseDomain ends all streams with a far domain, and says how many. What waits for it goes out on the next one.
+func (e *Engine) CloseDomain(text string) (string, error) {
+	far, err := domain(text)
+	if err != nil {
+		return "", err
+	}
+	n := 0
+	e.mu.Lock()
+	list := slices.Collect(maps.Keys(e.sessions))
+	for _, s := range list {
+		if slices.Contains(s.domains(), far) {
+			s.st.Close(nil)
+			n++
+		}
+	}
+	e.mu.Unlock()
+	return fmt.Sprintf("%d streams with %s are closed\n", n, far), nil
+}

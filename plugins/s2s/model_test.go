@@ -1,0 +1,125 @@
+package s2s
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+)
+
+// cutter is a connection that a test may break after some bytes, of each direction.
+type cutter struct {
+	net.Conn
+	mu   sync.Mutex
+	left int
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	n := min(len(b), c.left)
+	c.left -= n
+	c.mu.Unlock()
+	if n == len(b) {
+		return c.Conn.Write(b)
+	}
+	_, _ = c.Conn.Write(b[:n])
+	_ = c.Conn.Close()
+	return n, errors.New("cut")
+}
+
+func (c *cutter) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left -= n; c.left < 0 {
+		_ = c.Conn.Close()
+		return 0, errors.New("cut")
+	}
+	return n, err
+}
+
+// numbers returns what came from a local part, as numbers.
+func (s *server) numbers(local string) (list []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.got {
+		if x.From.Local() == local && x.Kind == stanza.Message && x.Type != stanza.TypeError {
+			n, _ := strconv.Atoi(x.ID)
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Between servers that resume, nothing is lost, doubled or reordered, whatever is killed and cut, and whenever.
+func TestKilledAnyTime(t *testing.T) {
+	for _, bidi := range []bool{false, true} {
+		t.Run(fmt.Sprintf("bidi %v", bidi), func(t *testing.T) {
+			seed := uint64(time.Now().UnixNano())
+			if text := os.Getenv("S2S_SEED"); text != "" {
+				seed, _ = strconv.ParseUint(text, 10, 64)
+			}
+			t.Logf("seed %d", seed)
+			r := rand.New(rand.NewPCG(seed, 1))
+			w := newWorld(t)
+			w.cut = func(c net.Conn) net.Conn {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if r.IntN(3) == 0 {
+					return c
+				}
+				return &cutter{Conn: c, left: 5000 + r.IntN(60000)}
+			}
+			a := w.server(ca().issue(false, "a.example"), "a.example", "a2.example")
+			b := w.server(ca().issue(false, "b.example", "b2.example"), "b.example")
+			a.options.Bidi, b.options.Bidi = bidi, bidi
+			start(t, a, b)
+			const n = 3000
+			count := map[string]int{}
+			for i := range n {
+				s, from, to := a, "one@a.example", "x@b.example"
+				switch r.IntN(3) {
+				case 0:
+					from = "two@a2.example"
+				case 1:
+					s, from, to = b, "three@b.example", "x@a.example"
+				}
+				s.send(message(t, from, to, strconv.Itoa(i)))
+				count[from]++
+				if i%100 == 50 {
+					k := []*server{a, b}[r.IntN(2)]
+					time.Sleep(time.Duration(r.IntN(8)) * time.Millisecond) // any moment is as good
+					k.kill()
+					k.run()
+				}
+			}
+			for _, s := range []*server{a, b} {
+				s.until("the end", func() bool { return len(s.events) == 0 })
+				for id, err := range s.answers {
+					if err != nil || s.answered[id] != 1 {
+						t.Errorf("event %d: %v, answered %d times", id, err, s.answered[id])
+					}
+				}
+			}
+			for from, want := range count {
+				s, local, _ := b, "", ""
+				if local, _, _ = strings.Cut(from, "@"); local == "three" {
+					s = a
+				}
+				got := s.numbers(local)
+				if len(got) != want || !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != want {
+					t.Errorf("%s: %d of %d came, in order: %v", from, len(got), want, slices.IsSorted(got))
+				}
+			}
+		})
+	}
+}
