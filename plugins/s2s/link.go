@@ -37,6 +37,8 @@ type link struct {
 	came               uint32   // h of the other direction, of the stream that broke
 	start              *started // of a peer that enables it while stanzas flow
 	sent               uint32   // sequence number of the last stanza
+	noted              bool     // there may be a note
+	restored           bool     // from one: how many stanzas were sent is not known
 	begun              []*item  // noted, in order; unanswered
 	writing            []*item  // of begun: between Fill and Wrote
 	progress           time.Time
@@ -80,13 +82,39 @@ func (l *link) remove() {
 		r.assign(nil)
 		r.kick()
 	}
+	if l.noted {
+		p.unnote(l.local)
+	}
+}
+
+// unnote deletes a note that says nothing any more.
+func (p *peer) unnote(local string) {
+	e := p.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return
+	}
+	e.tasks.Go(func() {
+		err := e.deps.Kernel.Do(e.ctx, p.far, func(h *extension.Host) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if !slices.ContainsFunc(p.links, func(l *link) bool { return l.local == local }) {
+				h.Memory.Delete(noteName(p.far, local)) // one that begins now notes behind this
+			}
+			return nil
+		})
+		if err != nil {
+			e.log.Debug("a note is left", "domain", p.far, "error", err)
+		}
+	})
 }
 
 // restore makes a link of what a process of before noted. connect says that it is to be resumed now.
 func (p *peer) restore(local string, n *note, now time.Time) (l *link, connect bool) {
 	l = p.newLink(local)
 	l.managed, l.resumable, l.inbound, l.id, l.locals = n.managed, n.resumable, n.inbound, n.id, n.locals
-	l.old, l.brokenAt = map[uint64]*entry{}, now
+	l.old, l.brokenAt, l.noted, l.restored, p.good = map[uint64]*entry{}, now, true, true, now
 	for _, e := range n.entries {
 		l.old[e.id] = &e
 	}
@@ -330,16 +358,23 @@ func (l *link) authorized(s *session, pair peerstream.Pair, err error) {
 	}
 }
 
+// A server that could not be reached is tried again after firstWait, and twice that, and so on. What waits is answered
+// after someTries, unless the server was there a moment ago.
+const (
+	firstWait = 500 * time.Millisecond
+	someTries = 3
+)
+
 // failed is told why there is no stream.
 func (l *link) failed(err error) {
 	p := l.p
 	now := time.Now()
 	p.failures++
 	p.lastErr = err
-	wait := min(time.Second<<min(p.failures-1, 12), seconds(p.e.options.BackOff))
+	wait := min(firstWait<<min(p.failures-1, 16), seconds(p.e.options.BackOff))
 	p.until = now.Add(wait)
 	p.e.log.Warn("no stream to another server", "domain", p.far, "error", err)
-	if !final(err) && (l.unresolved() && !l.brokenAt.IsZero() && now.Sub(l.brokenAt) < seconds(p.e.options.ResumeTime) || p.recent(now)) {
+	if !final(err) && (l.unresolved() && !l.brokenAt.IsZero() && now.Sub(l.brokenAt) < seconds(p.e.options.ResumeTime) || p.recent(now) || p.failures < someTries) {
 		l.tries++
 		l.retry = time.AfterFunc(wait, func() {
 			p.mu.Lock()
@@ -452,6 +487,7 @@ func (l *link) fill(s *session, dst []byte) ([]byte, bool, error) {
 		return dst, false, nil
 	}
 	managed := l.managed
+	l.noted = true
 	name, text := noteName(p.far, l.local), l.note().append(nil)
 	p.mu.Unlock()
 
@@ -602,9 +638,11 @@ func (l *link) unacknowledged() (n uint32) {
 
 // resumed is told what the peer has; the rest is sent again.
 func (l *link) resumed(h uint32) *stream.Error {
-	if err := l.ack(h); err != nil && len(l.old) == 0 {
+	if err := l.ack(h); err != nil && !l.restored {
+		l.giveUp() // or the next try would end like this one
 		return err
 	}
+	l.restored = false
 	rest := l.begun
 	l.begun = nil
 	for _, it := range rest {
@@ -690,7 +728,7 @@ func (l *link) giveUp() {
 		l.p.lost(it, l.managed)
 	}
 	l.settle(nil)
-	l.managed, l.resumable, l.id, l.sent, l.locals, l.brokenAt = false, false, "", 0, nil, time.Time{}
+	l.managed, l.resumable, l.restored, l.id, l.sent, l.locals, l.brokenAt = false, false, false, "", 0, nil, time.Time{}
 }
 
 // shortID bounds the SM-ID of a peer for a key of the memory.

@@ -72,16 +72,15 @@ func TestKilledAnyTime(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t)
 			w.cut = func(c net.Conn) net.Conn {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				if r.IntN(3) == 0 {
+				if rand.IntN(3) == 0 {
 					return c
 				}
-				return &cutter{Conn: c, left: 5000 + r.IntN(60000)}
+				return &cutter{Conn: c, left: 5000 + rand.IntN(60000)}
 			}
 			a := w.server(ca().issue(false, "a.example"), "a.example", "a2.example")
 			b := w.server(ca().issue(false, "b.example", "b2.example"), "b.example")
 			a.options.Bidi, b.options.Bidi = bidi, bidi
+			a.options.QueueEvents, b.options.QueueEvents = 10_000, 10_000
 			start(t, a, b)
 			const n = 3000
 			count := map[string]int{}
