@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/plugins/s2s/dialback"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -35,7 +33,6 @@ type authority struct {
 	key   *ecdsa.PrivateKey
 	cert  *x509.Certificate
 	roots *x509.CertPool
-	n     int64
 }
 
 var ca = sync.OnceValue(func() *authority {
@@ -72,13 +69,6 @@ func (a *authority) issue(expired bool, domains ...string) *tls.Certificate {
 func (a *authority) verify(chain []*x509.Certificate, domain string) error {
 	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: domain, Roots: a.roots})
 	return err
-}
-
-func testKey(secret []byte, receiving, originating, id string) string {
-	sum := sha256.Sum256(secret)
-	m := hmac.New(sha256.New, []byte(hex.EncodeToString(sum[:])))
-	fmt.Fprintf(m, "%s %s %s", receiving, originating, id)
-	return hex.EncodeToString(m.Sum(nil))
 }
 
 // world is the servers of a test, and the way between them.
@@ -162,6 +152,7 @@ type server struct {
 	answers  map[uint64]error
 	answered map[uint64]int
 	next     uint64
+	sent     map[uint64]*stanza.Stanza
 	process  int
 	engine   *Engine
 	changed  chan struct{}
@@ -170,7 +161,7 @@ type server struct {
 
 func (w *world) server(cert *tls.Certificate, domains ...string) *server {
 	s := &server{
-		w: w, domains: domains, cert: cert, secret: []byte(domains[0] + " secret"), options: Defaults, memory: map[string][]byte{},
+		w: w, domains: domains, cert: cert, secret: []byte(domains[0] + " secret"), options: Defaults, memory: map[string][]byte{}, sent: map[uint64]*stanza.Stanza{},
 		answers: map[uint64]error{}, answered: map[uint64]int{}, changed: make(chan struct{}), log: slog.New(slog.DiscardHandler),
 	}
 	if os.Getenv("S2S_LOG") != "" {
@@ -286,7 +277,7 @@ func (s *server) run() {
 	s.process++
 	k := &kernelOf{s, s.process}
 	s.mu.Unlock()
-	e, err := New(s.options, Deps{Kernel: k, Dialer: s.w, Verify: ca().verify, Key: testKey})
+	e, err := New(s.options, Deps{Kernel: k, Dialer: s.w, Verify: ca().verify, Key: dialback.Key})
 	if err != nil {
 		s.w.t.Fatal(err)
 	}
@@ -364,6 +355,7 @@ func (s *server) send(x *stanza.Stanza, to ...jid.JID) uint64 {
 	}
 	ev := &extension.FarEvent{ID: s.next, Domain: domain, Stanza: x, Recipients: to, Received: time.Now()}
 	s.events = append(s.events, ev)
+	s.sent[ev.ID] = x
 	e, process := s.engine, s.process
 	s.mu.Unlock()
 	if e != nil {
