@@ -98,7 +98,7 @@ func TestKilledAnyTime(t *testing.T) {
 				s.send(message(t, from, to, strconv.Itoa(i)))
 				if i%100 == 50 {
 					k := []*server{a, b}[r.IntN(2)]
-					time.Sleep(time.Duration(r.IntN(8)) * time.Millisecond) // any moment is as good
+					k.some(r.IntN(8))
 					k.kill()
 					k.run()
 				}
@@ -125,6 +125,21 @@ func TestKilledAnyTime(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// some waits until something was applied or answered n times, or nothing happens: any moment is as good.
+func (s *server) some(n int) {
+	limit := time.After(8 * time.Millisecond)
+	for range n {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-limit:
+			return
+		}
 	}
 }
 
