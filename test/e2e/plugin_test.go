@@ -18,6 +18,7 @@ type plugged struct {
 	PID                  int
 	Generation, Restarts int
 	Events               int
+	Queue, InFlight      int
 	Memory               uint64 `json:"memoryBytes"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/xmppc"
@@ -37,6 +38,12 @@ func TestManyWaitForAPluginThatHangs(t *testing.T) {
 	}
 	if p := pluginState(t, s, "ping"); p.PID != hung {
 		t.Error("others had to wait until the process was replaced")
+	}
+	if !harness.Eventually(t, time.Minute, func() bool {
+		p := pluginState(t, s, "ping")
+		return p.PID != hung && p.State == "ready" && p.Queue+p.InFlight == 0
+	}) {
+		t.Fatal("the process is not replaced, or does not answer")
 	}
 	for i, c := range waiting {
 		if e := c.Answer("p"); e.Attr("type") != "result" {
