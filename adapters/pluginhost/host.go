@@ -60,8 +60,10 @@ type Plugin struct {
 	// Permissions that are granted; nil of a bundled plugin: all that it asks for.
 	Permissions []string
 	Options     []byte // JSON object; empty for none
-	Limits      Limits
-	MemoryKey   string // that raises Limits.Memory; "" if there is none
+	// Listen has the addresses of its listeners. They are bound by Start, and closed by Close.
+	Listen    []Listen
+	Limits    Limits
+	MemoryKey string // that raises Limits.Memory; "" if there is none
 }
 
 // Limits of a plugin. A zero is the default.
@@ -213,6 +215,9 @@ func (h *Host) Close() error {
 		}
 		wg.Wait()
 		h.closed = h.runner.Close()
+		for _, p := range h.plugins {
+			p.sockets.close()
+		}
 	})
 	return h.closed
 }

@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "helper=echoes" {
 		os.Exit(echoes())
 	}
+	if len(os.Args) > 1 && os.Args[1] == "helper=listens" {
+		os.Exit(listens())
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -71,10 +71,11 @@ func (in *instance) fail(err error) {
 // long it may take, ends with ctx.
 func (p *plugin) start(ctx context.Context, v version) (*instance, error) {
 	l := p.conf.Limits
+	files, names := p.sockets.files()
 	proc, err := p.host.runner.Start(ctx, runner.Spec{
 		Name: p.conf.Name, Command: v.command, Folder: p.conf.Folder, Files: v.files,
 		Memory: l.Memory, MemoryKey: p.conf.MemoryKey,
-		Handshake: cookie, Versions: []int{handshake.Version}, StartTimeout: l.StartTime, Lines: l.LogLines, Log: p.ring,
+		Handshake: cookie, Versions: []int{handshake.Version}, StartTimeout: l.StartTime, Lines: l.LogLines, Log: p.ring, Inherit: files, InheritNames: names,
 		DialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame)),
 			grpc.WithInitialWindowSize(4 << 20), grpc.WithInitialConnWindowSize(16 << 20),
@@ -120,6 +121,9 @@ func (in *instance) describe(ctx context.Context) error {
 	if in.reg, in.asked, err = in.p.register(in.manifest); err != nil {
 		return err
 	}
+	if err := in.p.listens(in.reg.Listeners); err != nil {
+		return err
+	}
 	return in.p.checkOptions(in.manifest)
 }
 
@@ -143,7 +147,7 @@ func (in *instance) configure(ctx context.Context) (*pluginv1.ConfigureResponse,
 	request := &pluginv1.ConfigureRequest{
 		OptionsJson: options, Domains: p.host.options.Domains, Shards: uint32(in.shards),
 		MaxPluginFrameBytes: uint32(frameBytes(in.manifest.MaxPluginFrameBytes)), MaxKernelFrameBytes: uint32(frameBytes(in.manifest.MaxKernelFrameBytes)),
-		MaxSends: maxSends, MaxOutcomeBytes: maxOutcomeBytes, DataFolder: data,
+		MaxSends: maxSends, MaxOutcomeBytes: maxOutcomeBytes, DataFolder: data, Listeners: p.sockets.told(),
 	}
 	for range in.manifest.Components {
 		request.Components = append(request.Components, &pluginv1.ComponentDomains{})

@@ -23,6 +23,10 @@ import (
 func (p *plugin) first(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.conf.Limits.StartTime)
 	defer cancel()
+	var err error
+	if p.sockets, err = bind(ctx, p.conf.Listen); err != nil {
+		return err
+	}
 	in, err := p.start(ctx, p.configured())
 	if err == nil {
 		err = p.firstConfigure(ctx, in)
@@ -42,6 +46,8 @@ func (p *plugin) first(ctx context.Context) error {
 	case errors.As(err, &untrue), p.conf.Bundled:
 		return fmt.Errorf("plugin %s can't be started: %w", p.conf.Name, err)
 	}
+	p.sockets.close() // nobody will accept
+	p.sockets = nil
 	p.log.Error("the plugin can't be started; the server goes on without it", zap.Error(err))
 	p.say(admin.PluginFailed, fmt.Sprintf("%v; %v", err, errNever))
 	return nil

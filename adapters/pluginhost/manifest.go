@@ -51,7 +51,7 @@ func checkManifest(m *pluginv1.Manifest, name string) error {
 	lists := map[string]int{
 		"xeps": len(m.Xeps), "iq": len(m.Iq), "stages": len(m.Stages), "elements": len(m.Elements), "components": len(m.Components),
 		"stream_features": len(m.StreamFeatures), "residents": len(m.Residents), "marks": len(m.Marks), "notices": len(m.Notices),
-		"permissions": len(m.Permissions), "capabilities": len(m.Capabilities),
+		"permissions": len(m.Permissions), "capabilities": len(m.Capabilities), "listeners": len(m.Listeners),
 	}
 	for _, c := range m.Components {
 		lists["components.iq"] += len(c.GetIq())
@@ -79,7 +79,6 @@ func unavailable(m *pluginv1.Manifest) []string {
 		{len(m.Commands) > 0, "commands"},
 		{len(m.Interests) > 0, "interests"},
 		{len(m.HttpRoutes) > 0, "http_routes"},
-		{len(m.Listeners) > 0, "listeners"},
 		{m.OpensStreams, "opens_streams"},
 		{len(m.Certificates) > 0, "certificates"},
 	} {
@@ -132,6 +131,9 @@ func fixed(m *pluginv1.Manifest) *pluginv1.Manifest {
 	c.Drains = false
 	for _, x := range c.Xeps {
 		x.Version, x.Note = "", ""
+	}
+	for _, l := range c.Listeners {
+		l.Address = ""
 	}
 	slices.Sort(c.Permissions)
 	return c

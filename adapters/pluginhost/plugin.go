@@ -39,6 +39,7 @@ type plugin struct {
 	shards   int
 	answers  answers
 	decode   codec.Limits
+	sockets  sockets // bound by first
 
 	kernel extension.Kernel // set by Attach
 

@@ -159,7 +159,7 @@ func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 		case "far":
 			m.FarDomains = true
 		case "listens":
-			m.Listeners = []*pluginv1.Listener{{Name: "x", Network: "tcp"}}
+			m.Listeners = []*pluginv1.Listener{{Name: "x", Network: "udp"}}
 		case "frames":
 			n, _ := strconv.Atoi(value)
 			m.MaxPluginFrameBytes = uint32(n)

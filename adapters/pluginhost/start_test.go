@@ -33,7 +33,7 @@ func TestRefused(t *testing.T) {
 		"no manifest":                         {words: "nothing", want: "without a manifest"},
 		"a huge manifest":                     {words: "huge", want: "Describe: "},
 		"far domains":                         {words: "far", want: `far_domains: to claim them takes the permission "far-domains"`},
-		"listeners":                           {words: "listens", want: "does not have: listeners"},
+		"listeners":                           {words: "listens", want: "listeners[0].network: udp: it does not work yet"},
 		"a permission that is none":           {words: "wants=fly", want: `the permission "fly", which there is not; there are send-as-account, `},
 		"a domain that is not ours":           {words: "domain=evil.test", key: "plugins.raw.domains", want: "write: domains: [evil.test]"},
 		"no use for what it does not ask for": {words: "unwanted", want: "unwanted_notices[0]: the manifest does not ask for NOTICE_KIND_BECAME_AVAILABLE"},

@@ -76,6 +76,7 @@ func newInside(reg extension.Registration, through bool) *inside {
 	r := &inside{reg: reg, through: through, keys: map[string]*insideKey{}}
 	r.p = &process{reg: &r.reg, forget: reg.Forget, permissions: reg.Permissions, bounds: bounds{sends: insideSends}}
 	r.p.ids.single = true
+	r.p.sockets.give(reg.Listeners, nil)
 	return r
 }
 

@@ -35,6 +35,7 @@ type process struct {
 	tasks    sync.WaitGroup // handlers, and Forgets
 	readers  sync.WaitGroup // of Sessions
 	ids      idBlock
+	sockets  sockets
 
 	mu         sync.Mutex // guards what follows
 	m          *wire.Plugin
@@ -91,6 +92,7 @@ func (p *process) session(stream pluginv1.Plugin_SessionServer) error {
 	if err != nil {
 		return err
 	}
+	defer p.sockets.close() // what is accepted now nobody would serve
 	ctx, cancel := context.WithCancel(stream.Context())
 	var writer sync.WaitGroup
 	writer.Go(func() { p.write(ctx, shard, stream) })
@@ -365,6 +367,7 @@ func (p *process) relieve() bool {
 		return false
 	}
 	close(p.relieved)
+	p.sockets.close()
 	return true
 }
 
@@ -401,6 +404,7 @@ func (p *process) end(ctx context.Context) error {
 	p.mu.Lock()
 	p.ending = true
 	p.mu.Unlock()
+	p.sockets.close()
 	done := make(chan struct{})
 	go func() { p.tasks.Wait(); close(done) }()
 	select {

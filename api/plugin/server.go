@@ -115,7 +115,12 @@ func (s *server) Configure(_ context.Context, c *pluginv1.ConfigureRequest) (*pl
 			Message: "with these options the plugin claims something else than it described; that is a mistake in the plugin",
 		}}}, nil
 	}
+	open, err := inherited(c.Listeners)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	s.process = newProcess(&s.p, &reg, c, s.log)
+	s.process.sockets.give(reg.Listeners, open)
 	return &pluginv1.ConfigureResponse{StreamFeatures: codec.Features(reg.StreamFeatures, c.Domains), UnwantedNotices: unwanted}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -47,7 +48,7 @@ func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t},
 		Memory: memoryOf{t}, Groups: groupsOf{t}, Sessions: sessions{t},
-		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g},
+		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g}, Listeners: noListeners{},
 		Domains: h.Domains, Now: h.Now, Log: t.g.log,
 	}
 }
@@ -265,3 +266,8 @@ type secrets struct{ g *Guest }
 func (x secrets) Secret(ctx context.Context, name string) ([]byte, error) {
 	return x.g.hosts.Store.Secret(ctx, "extension/"+x.g.Reg.Name+"/"+name)
 }
+
+// noListeners implements extension.Listeners: what runs inside the server has none.
+type noListeners struct{}
+
+func (noListeners) Get(string) ([]net.Listener, error) { return nil, nil }

@@ -33,6 +33,8 @@ type Host struct {
 	Rosters  Rosters
 	Accounts Accounts
 	Secrets  Secrets
+	// Listeners are the sockets of Registration.Listeners.
+	Listeners Listeners
 
 	Domains []string // hosted domains, the first is the default; not to be changed
 	Now     func() time.Time

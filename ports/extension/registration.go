@@ -45,6 +45,8 @@ type Registration struct {
 	Components     []Component
 	// Far claims all domains that are neither hosted nor claimed; nil: it does not.
 	Far *Far
+	// Listeners are sockets that it serves, if the configuration has addresses for them.
+	Listeners []Listener
 
 	// Residents are keys of the Store whose entries the kernel keeps in memory,
 	// for accounts that are in use: stage handlers may read them, but those of the

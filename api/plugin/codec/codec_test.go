@@ -326,7 +326,11 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		"manifest.far_domains":              {FarDomains: true},
 		"manifest.commands":                 {Commands: []*pluginv1.Command{{}}},
 		"manifest.residents":                {Residents: make([]string, maxClaims+1)},
-		"manifest.listeners":                {Listeners: []*pluginv1.Listener{{}}},
+		"manifest.listeners[0].name":        {Listeners: []*pluginv1.Listener{{Network: "tcp"}}},
+		"manifest.listeners[1].name":        {Listeners: []*pluginv1.Listener{{Name: "a", Network: "tcp"}, {Name: "a", Network: "tcp"}}},
+		"manifest.listeners[2].name":        {Listeners: []*pluginv1.Listener{{Name: "a", Network: "tcp"}, {Name: "b", Network: "tcp"}, {Name: "c:d", Network: "tcp"}}},
+		"manifest.listeners[0].network":     {Listeners: []*pluginv1.Listener{{Name: "stun", Network: "udp"}}},
+		"manifest.listeners[1].network":     {Listeners: []*pluginv1.Listener{{Name: "a", Network: "tcp"}, {Name: "b", Network: "unix"}}},
 		"manifest":                          nil,
 	} {
 		_, err := Registration(m)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"time"
 
@@ -88,6 +89,9 @@ func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 	}
 	for _, k := range r.Marks {
 		m.Marks = append(m.Marks, &pluginv1.Mark{Name: k.Name, Connection: k.Connection})
+	}
+	for _, l := range r.Listeners {
+		m.Listeners = append(m.Listeners, &pluginv1.Listener{Name: l.Name, Network: l.Network, Address: l.Address})
 	}
 	for i, e := range r.Notices {
 		kind := noticeKind(e)
@@ -230,6 +234,9 @@ func registration(m *pluginv1.Manifest) (*extension.Registration, error) {
 		}
 		r.Notices = append(r.Notices, e)
 	}
+	if r.Listeners, err = readListeners(m.Listeners); err != nil {
+		return nil, err
+	}
 	if len(r.Notices) > 0 {
 		r.Notice = noticeElsewhere
 	}
@@ -245,7 +252,6 @@ func notYet(m *pluginv1.Manifest) error {
 		{"commands", len(m.Commands) > 0},
 		{"interests", len(m.Interests) > 0},
 		{"http_routes", len(m.HttpRoutes) > 0},
-		{"listeners", len(m.Listeners) > 0},
 		{"opens_streams", m.OpensStreams},
 		{"certificates", len(m.Certificates) > 0},
 	} {
@@ -255,6 +261,31 @@ func notYet(m *pluginv1.Manifest) error {
 	}
 	return nil
 }
+
+// readListeners reads the listeners of a manifest.
+func readListeners(list []*pluginv1.Listener) ([]extension.Listener, error) {
+	var out []extension.Listener
+	for i, l := range list {
+		n := extension.Listener{Name: l.GetName(), Network: l.GetNetwork(), Address: l.GetAddress()}
+		switch {
+		case n.Name == "":
+			return nil, at("listeners", i, &Error{"name", errMissing})
+		case !listenerName.MatchString(n.Name):
+			return nil, at("listeners", i, wrong("name", "%q: a name is of lower-case letters, digits and hyphens, 63 at most", n.Name))
+		case n.Network == "udp":
+			return nil, at("listeners", i, in("network", fmt.Errorf("udp: %w", ErrNotYet)))
+		case n.Network != "tcp":
+			return nil, at("listeners", i, wrong("network", "%q is none; there is tcp", n.Network))
+		case slices.ContainsFunc(out, func(other extension.Listener) bool { return other.Name == n.Name }):
+			return nil, at("listeners", i, wrong("name", "%q is there twice", n.Name))
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// listenerName is a name that the environment of a process (LISTEN_FDNAMES) and the configuration can have.
+var listenerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
 func readDisco(m *pluginv1.Disco) (d extension.Disco, err error) {
 	d.Features = slices.Clone(m.GetFeatures())

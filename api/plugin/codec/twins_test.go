@@ -123,6 +123,7 @@ func differ(a, b reflect.Value, path string) (out []string) {
 func TestEachFieldOfARegistrationHasATwin(t *testing.T) {
 	var reg extension.Registration
 	fill(reflect.ValueOf(&reg).Elem(), "")
+	reg.Listeners = []extension.Listener{{Name: "s2s", Network: "tcp", Address: ":5269"}, {Name: "other", Network: "tcp"}} // names have rules
 	m, err := Manifest(&reg)
 	if err != nil {
 		t.Fatal(err)
@@ -328,6 +329,9 @@ func TestEachCallOfAHostHasATwin(t *testing.T) {
 		}
 		for k := range f.Type.NumMethod() {
 			name := f.Name + "." + f.Type.Method(k).Name
+			if name == "Listeners.Get" { // of what the process inherited: nothing is asked for
+				continue
+			}
 			if calls[name] == nil && reads[name] == nil {
 				t.Errorf("%s is not in the tables of this test", name)
 			}

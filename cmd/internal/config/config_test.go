@@ -111,6 +111,10 @@ func TestErrors(t *testing.T) {
 		{"inside, with a command", "plugins:\n  announce:\n    run: inside\n    command: /a\n    files: {/a: " + strings.Repeat("0", 64) + "}", []string{
 			`c.yaml:4: plugins.announce.command: run is inside: there is nothing to start; leave one of the two out`,
 			`c.yaml:5: plugins.announce.files: run is inside: no files are started`}},
+		{"listeners of a plugin", "plugins:\n  a: {command: /a, listen: {stun: \"localhost\"}}\n  b: {command: /b, listen: {\"S T\": \":1\"}}\n", []string{
+			`c.yaml:2: plugins.a.listen.stun: "localhost": want an address such as ":5222", "192.0.2.1:5222" or "[2001:db8::1]:5222"`,
+			`c.yaml:3: plugins.b.listen: "S T": it is of lower-case letters, digits and hyphens: want the name of a listener`}},
+		{"listeners inside", "plugins: {muc: {run: inside, listen: {x: \":1\"}}}", []string{`c.yaml:1: plugins.muc.listen: run is inside: what listens is a process`}},
 		{"a command without a path", "plugins:\n  a: {command: [python3, a.py]}\n  b: {command: [\"\"]}\n", []string{
 			`c.yaml:2: plugins.a.command: python3 is no path: name the program by one, such as /usr/bin/python3 or ./python3; it is not searched for`,
 			`c.yaml:3: plugins.b.command: "" is no path`}},

@@ -262,6 +262,19 @@ func stripZone(host string) string {
 	return addr
 }
 
+// listener is the name of a listener of a plugin.
+var listener = kind[string]{
+	what: "the name of a listener",
+	tags: []string{"!!str"},
+	parse: func(s string) (string, error) {
+		if !pluginName.MatchString(s) {
+			return "", fmt.Errorf("%q: it is of lower-case letters, digits and hyphens", short(s))
+		}
+		return s, nil
+	},
+	text: quote,
+}
+
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 var digest = kind[string]{

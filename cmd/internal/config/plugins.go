@@ -30,7 +30,8 @@ type Plugin struct {
 	// Permissions are what it is granted; nil, of a bundled plugin: what it asks for.
 	Permissions []string
 	Limits      PluginLimits
-	Options     map[string]any // of bundled plugins: all of them, with defaults
+	Listen      map[string]string // name of a listener -> HOST:PORT
+	Options     map[string]any    // of bundled plugins: all of them, with defaults
 }
 
 // OptionsJSON is Options as the plugin is given them.
@@ -214,6 +215,8 @@ func pluginOptions(c *Config, name string, p *Plugin) []option {
 			doc: "Domains that it answers for; with $domain in it a name stands for one of each hosted domain."},
 		{key: "permissions", value: many(&p.Permissions, choice(permissions()...)), note: "those that it asks for, if it is part of hexmpp; else none", open: true,
 			doc: "What it may do besides answering for its own domains. A plugin that asks for more does not start, and says what is missing."},
+		{key: "listen", value: pairs(&p.Listen, listener, address), preset: "{}",
+			doc: "Where it listens: an address for each of its listeners, by their names, as hexmpp plugin describe shows them. The server binds them, and keeps them while its processes are replaced. A listener without an address is none."},
 		{key: "limits", section: pluginLimitOptions(&p.Limits),
 			doc: "Bounds on what its process may use."},
 		own,
@@ -315,6 +318,9 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 			bad(at+".command", "%q is no path", short(p.Command[0]))
 		case len(p.Command) > 0 && filepath.Base(p.Command[0]) == p.Command[0]:
 			bad(at+".command", "%s is no path: name the program by one, such as /usr/bin/%s or ./%s; it is not searched for", quote(short(p.Command[0])), p.Command[0], p.Command[0])
+		}
+		if p.Run == RunInside && len(p.Listen) > 0 {
+			bad(at+".listen", "run is %s: what listens is a process", RunInside)
 		}
 		if p.Run == RunInside && len(p.Files) > 0 {
 			bad(at+".files", "run is %s: no files are started", RunInside)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -191,6 +192,9 @@ func plugins(c *config.Config) ([]pluginhost.Plugin, error) {
 			Name: name, Key: "plugins." + name, Bundled: p.Bundled, Folder: base, Files: p.Files, Domains: p.Domains,
 			Permissions: p.Permissions, Options: options, Limits: processLimits(p.Limits), Command: ourselves(name),
 			MemoryKey: "plugins." + name + ".limits.memory",
+		}
+		for _, listener := range slices.Sorted(maps.Keys(p.Listen)) {
+			out.Listen = append(out.Listen, pluginhost.Listen{Name: listener, Key: out.Key + ".listen." + listener, Addresses: []string{p.Listen[listener]}})
 		}
 		if len(p.Command) > 0 {
 			out.Command = runner.Command{Path: p.Command[0], Args: p.Command[1:]}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -108,7 +109,7 @@ func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t},
 		Memory: memory{t}, Groups: groups{t}, Sessions: sessions{t},
-		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t},
+		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t}, Listeners: noListeners{},
 		Domains: t.h.domains, Now: t.h.Now, Log: t.h.log(),
 	}
 }
@@ -254,6 +255,11 @@ func (x timers) Cancel(key string) {
 		delete(x.t.h.timers, key)
 	})
 }
+
+// noListeners implements extension.Listeners: nothing is listened on in tests.
+type noListeners struct{}
+
+func (noListeners) Get(string) ([]net.Listener, error) { return nil, nil }
 
 // secrets implements extension.Secrets.
 type secrets struct{ t *tx }
