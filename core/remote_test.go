@@ -327,6 +327,9 @@ func TestRemoteCommit(t *testing.T) {
 	if _, ok, _ := r.Memory.Get(t.Context(), "m"); ok {
 		t.Error("memory of an outcome that was not applied")
 	}
+	if !slices.Equal(r.Served, []string{"example.net", "example.test", "rooms.example.net", "rooms.example.test"}) {
+		t.Error(r.Served)
+	}
 	entry, _, err := r.Store.Get(t.Context(), jid.JID{}, "k")
 	if err != nil || string(entry.Value) != "other" {
 		t.Error(entry, err)

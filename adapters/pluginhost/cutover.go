@@ -103,7 +103,9 @@ func (p *plugin) activate(in *instance) error {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.conf.Limits.StartTime)
 	defer cancel()
-	if _, err := in.client.Activate(ctx, &pluginv1.ActivateRequest{Generation: in.generation, MemoryRevision: p.kernel.MemoryRevision()}); err != nil {
+	if _, err := in.client.Activate(ctx, &pluginv1.ActivateRequest{
+		Generation: in.generation, MemoryRevision: p.kernel.MemoryRevision(), ServedDomains: p.kernel.Reader().Served,
+	}); err != nil {
 		select {
 		case <-in.failed:
 			return fmt.Errorf("its answer to Activate: %w", in.cause)

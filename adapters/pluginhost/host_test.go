@@ -49,7 +49,7 @@ type kernel struct {
 	memory  atomic.Uint64 // its revision
 }
 
-func (k *kernel) Reader() *extension.Host { return &extension.Host{Store: entries{k}} }
+func (k *kernel) Reader() *extension.Host { return &extension.Host{Store: entries{k}, Served: []string{"example.org", "rooms.example.org"}} }
 
 func (k *kernel) Apply(_ *transport.Batch, _ string, effects func(h *extension.Host) error, done func(err error)) {
 	done(effects(&extension.Host{}))

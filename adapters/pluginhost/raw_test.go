@@ -202,7 +202,7 @@ func (p *raw) Activate(_ context.Context, r *pluginv1.ActivateRequest) (*pluginv
 	if err := p.at("activate"); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(os.Stderr, "activated generation %d, memory %d\n", r.Generation, r.MemoryRevision)
+	fmt.Fprintf(os.Stderr, "activated generation %d, memory %d, for %s\n", r.Generation, r.MemoryRevision, r.ServedDomains)
 	return &pluginv1.ActivateResponse{}, nil
 }
 

@@ -453,7 +453,8 @@ func TestRollBackOfOneThatCannotStart(t *testing.T) {
 	r.expect("version", "1")
 }
 
-// TestMemoryRevision: who begins to act is told what memory there is to go on with.
+// TestMemoryRevision: who begins to act is told what memory there is to go on with, and which
+// domains the server answers for.
 func TestMemoryRevision(t *testing.T) {
 	r := newRig(t, "")
 	r.start()
@@ -464,6 +465,7 @@ func TestMemoryRevision(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"activated generation 1, memory 0", "activated generation 2, memory 7", "activated generation 3, memory 9"} {
+		want += ", for [example.org rooms.example.org]"
 		r.until(want, func(admin.PluginInfo) bool {
 			return slices.ContainsFunc(r.host.plugins[0].ring.Last(200), func(e runner.Entry) bool { return e.Message == want })
 		})

@@ -84,7 +84,7 @@ func newInside(reg extension.Registration, through bool) *inside {
 func (r *inside) Attach(k extension.Kernel) {
 	h := k.Reader()
 	r.kernel = k
-	r.p.log, r.p.domains, r.p.now = h.Log, h.Domains, h.Now
+	r.p.log, r.p.domains, r.p.served, r.p.now = h.Log, h.Domains, h.Served, h.Now
 	r.p.ctx, r.p.cancel = context.WithCancel(k.Context())
 }
 

@@ -146,7 +146,7 @@ func (l *loop) handle(ctx context.Context, h *extension.Host, newIDs func(n int)
 		log = slog.New(slog.DiscardHandler)
 	}
 	p := &process{
-		reg: &l.reg, log: log, domains: h.Domains, permissions: l.reg.Permissions, bounds: boundsOf(&pluginv1.ConfigureRequest{}), now: h.Now,
+		reg: &l.reg, log: log, domains: h.Domains, served: h.Served, permissions: l.reg.Permissions, bounds: boundsOf(&pluginv1.ConfigureRequest{}), now: h.Now,
 	}
 	o, _, err := through(ctx, p, e, func(ctx context.Context, q *pluginv1.Request) (*pluginv1.Response, error) {
 		return codec.Answer(ctx, h, newIDs, q), nil

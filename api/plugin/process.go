@@ -25,6 +25,7 @@ type process struct {
 	now    func() time.Time
 
 	domains     []string
+	served      []string // from Activate on
 	permissions []extension.Permission
 
 	// ctx ends when the process is to end.

@@ -148,7 +148,7 @@ func (s *server) Session(stream pluginv1.Plugin_SessionServer) error {
 }
 
 // Activate is of the contract.
-func (s *server) Activate(ctx context.Context, _ *pluginv1.ActivateRequest) (*pluginv1.ActivateResponse, error) {
+func (s *server) Activate(ctx context.Context, r *pluginv1.ActivateRequest) (*pluginv1.ActivateResponse, error) {
 	p, err := s.configured()
 	if err != nil {
 		return nil, err
@@ -160,6 +160,7 @@ func (s *server) Activate(ctx context.Context, _ *pluginv1.ActivateRequest) (*pl
 	if twice {
 		return nil, status.Error(codes.FailedPrecondition, "it acts already")
 	}
+	p.served = r.ServedDomains // no handler runs yet
 	if err := p.begin(ctx); err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}

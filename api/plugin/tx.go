@@ -45,7 +45,7 @@ func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t}, Memory: memory{t}, Groups: groups{t},
 		Sessions: sessions{t}, Rosters: rosters{t}, Accounts: codec.Accounts{Reads: t.reads}, Secrets: t.reads, Listeners: &t.p.sockets,
-		Domains: t.p.domains, Now: t.p.now, Log: t.p.log,
+		Domains: t.p.domains, Served: t.p.served, Now: t.p.now, Log: t.p.log,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -121,6 +122,7 @@ type Hosts struct {
 	Forgery    *forgery.Guard // what guests and clients may not assert
 	router     Router
 	components map[string]bool // domains of all guests
+	served     []string        // those and the hosted ones, in order; set by Start
 
 	ctx       context.Context // ends with Stop
 	cancel    context.CancelFunc
@@ -166,8 +168,12 @@ func New(d Deps) *Hosts {
 // Underway is what messages of clients are in that wait for a commit.
 func (h *Hosts) Underway() *underway.Underway { return h.underway }
 
-// Start gives the router. No handler runs before it.
-func (h *Hosts) Start(r Router) { h.router = r }
+// Start gives the router. No handler runs before it, and all guests are admitted.
+func (h *Hosts) Start(r Router) {
+	h.router = r
+	h.served = append(slices.Collect(maps.Keys(h.components)), h.Domains...)
+	slices.Sort(h.served)
+}
 
 // Guest is one registered extension.
 type Guest struct {

@@ -49,7 +49,7 @@ func (t *tx) host() *extension.Host {
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t},
 		Memory: memoryOf{t}, Groups: groupsOf{t}, Sessions: sessions{t},
 		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g}, Listeners: noListeners{},
-		Domains: h.Domains, Now: h.Now, Log: t.g.log,
+		Domains: h.Domains, Served: h.served, Now: h.Now, Log: t.g.log,
 	}
 }
 

@@ -37,6 +37,9 @@ type Host struct {
 	Listeners Listeners
 
 	Domains []string // hosted domains, the first is the default; not to be changed
+	// Served are all domains that this server answers for, in order: hosted ones, and those of
+	// components, of all extensions. Not to be changed.
+	Served []string
 	Now     func() time.Time
 	Log     *slog.Logger // has the extension's name; nobody logs what users wrote
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -195,9 +196,19 @@ func (p *Process) Activate(host *extension.Host) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
-	if _, err := p.Client.Activate(ctx, &pluginv1.ActivateRequest{Generation: p.gen}); err != nil {
+	if _, err := p.Client.Activate(ctx, &pluginv1.ActivateRequest{Generation: p.gen, ServedDomains: p.served()}); err != nil {
 		p.t.Fatalf("plugintest: Activate: %v; log:\n%s", err, p.Log())
 	}
+}
+
+// served are the domains of a server that has this plugin alone.
+func (p *Process) served() []string {
+	domains := []string{"example.org"}
+	for _, c := range p.Manifest.Components {
+		domains = append(domains, strings.ReplaceAll(c.Domain, "$domain", "example.org"))
+	}
+	slices.Sort(domains)
+	return domains
 }
 
 func (p *Process) send(s *session, f *pluginv1.KernelFrame) {

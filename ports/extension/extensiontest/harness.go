@@ -49,6 +49,7 @@ type Harness struct {
 	t       testing.TB
 	reg     extension.Registration
 	domains []string
+	served  []string // and those of components
 	granted []extension.Permission
 
 	mu       sync.Mutex // guards what follows
@@ -98,6 +99,11 @@ func New(t testing.TB, reg extension.Registration, o Options) *Harness {
 		subscribed: map[subscription]bool{}, listed: map[subscription]bool{},
 		memory: map[string]extension.Entry{}, groups: map[string]members{},
 	}
+	h.served = slices.Clone(h.domains)
+	for _, c := range h.componentDomains() {
+		h.served = append(h.served, c.domain)
+	}
+	slices.Sort(h.served)
 	h.Accounts = newAccounts(h)
 	t.Cleanup(h.finish)
 	if reg.Start != nil {

@@ -110,7 +110,7 @@ func (t *tx) host() *extension.Host {
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t},
 		Memory: memory{t}, Groups: groups{t}, Sessions: sessions{t},
 		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t}, Listeners: noListeners{},
-		Domains: t.h.domains, Now: t.h.Now, Log: t.h.log(),
+		Domains: t.h.domains, Served: t.h.served, Now: t.h.Now, Log: t.h.log(),
 	}
 }
 

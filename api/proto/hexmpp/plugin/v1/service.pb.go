@@ -569,8 +569,11 @@ type ActivateRequest struct {
 	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Of the memory, which outlived the process before; 0 if it is empty.
 	MemoryRevision uint64 `protobuf:"varint,2,opt,name=memory_revision,json=memoryRevision,proto3" json:"memory_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// All domains that the server answers for, in order: hosted ones, and those of components of
+	// all extensions.
+	ServedDomains []string `protobuf:"bytes,3,rep,name=served_domains,json=servedDomains,proto3" json:"served_domains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ActivateRequest) Reset() {
@@ -615,6 +618,13 @@ func (x *ActivateRequest) GetMemoryRevision() uint64 {
 		return x.MemoryRevision
 	}
 	return 0
+}
+
+func (x *ActivateRequest) GetServedDomains() []string {
+	if x != nil {
+		return x.ServedDomains
+	}
+	return nil
 }
 
 type ActivateResponse struct {
@@ -842,12 +852,13 @@ const file_hexmpp_plugin_v1_service_proto_rawDesc = "" +
 	"\x14StreamFeatureElement\x12\x18\n" +
 	"\afeature\x18\x01 \x01(\rR\afeature\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x10\n" +
-	"\x03xml\x18\x03 \x01(\fR\x03xml\"Z\n" +
+	"\x03xml\x18\x03 \x01(\fR\x03xml\"\x81\x01\n" +
 	"\x0fActivateRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12'\n" +
-	"\x0fmemory_revision\x18\x02 \x01(\x04R\x0ememoryRevision\"\x12\n" +
+	"\x0fmemory_revision\x18\x02 \x01(\x04R\x0ememoryRevision\x12%\n" +
+	"\x0eserved_domains\x18\x03 \x03(\tR\rservedDomains\"\x12\n" +
 	"\x10ActivateResponse\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x11\n" +
