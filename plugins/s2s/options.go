@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/plugins/s2s/peerstream"
+	"github.com/hexmpp/hexmpp/plugins/s2s/verify"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
@@ -17,6 +18,9 @@ type Options struct {
 	Certificates string   `json:"certificates" jsonschema:"What proves who the other server is: dialback, or required: a valid certificate."`
 	// CertificatesOf are domains of which a valid certificate is required though it is not of others.
 	CertificatesOf []string `json:"certificates-of" jsonschema:"Far domains that must have a valid certificate, with certificates: dialback."`
+	// CAFiles and Pins are for servers whose certificates no public authority has signed.
+	CAFiles []string          `json:"ca-files" jsonschema:"Files (PEM) with certificate authorities that are trusted beside those of the system."`
+	Pins    map[string]string `json:"pins" jsonschema:"The only keys that prove a domain: SHA-256 of the SubjectPublicKeyInfo of its certificate, in hexadecimal or base64; several with spaces between. No authority counts for it then."`
 	// WithoutTLS are far domains that may federate without encryption.
 	WithoutTLS []string          `json:"without-tls" jsonschema:"Far domains that may federate without encryption; what they send and get can be read and changed on the way."`
 	Overrides  map[string]string `json:"overrides" jsonschema:"Where far domains are, instead of what the DNS says: DOMAIN to HOST:PORT."`
@@ -109,6 +113,11 @@ func (p *policy) terms(far string) peerstream.Terms {
 		NoTLS:       p.withoutTLS[far],
 		Certificate: p.required || p.certificate[far],
 	}
+}
+
+// Verifier makes what Deps.Verify is, of the options. It reads the files.
+func (o *Options) Verifier() (*verify.Verifier, error) {
+	return verify.New(verify.Options{CAFiles: o.CAFiles, Pins: o.Pins})
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

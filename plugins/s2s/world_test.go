@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/hexmpp/hexmpp/plugins/s2s/dialback"
+	"github.com/hexmpp/hexmpp/plugins/s2s/verify"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
@@ -66,9 +67,12 @@ func (a *authority) issue(expired bool, domains ...string) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func (a *authority) verify(chain []*x509.Certificate, domain string) error {
-	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: domain, Roots: a.roots})
-	return err
+func (a *authority) verify(ctx context.Context, chain []*x509.Certificate, domain string) error {
+	v, err := verify.New(verify.Options{Roots: a.roots})
+	if err != nil {
+		return err
+	}
+	return v.Verify(ctx, chain, domain)
 }
 
 // world is the servers of a test, and the way between them.

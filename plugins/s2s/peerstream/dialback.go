@@ -1,6 +1,7 @@
 package peerstream
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"strings"
@@ -119,7 +120,7 @@ func outcome(name, from, to, id string, err error) string {
 }
 
 // dialback takes an element of XEP-0220. Only the reader calls it.
-func (s *Stream) dialback(e *stanza.Element) *stream.Error {
+func (s *Stream) dialback(ctx context.Context, e *stanza.Element) *stream.Error {
 	from, ok := canonical(e.Attr("from"))
 	to, ok2 := canonical(e.Attr("to"))
 	if !ok || !ok2 {
@@ -128,7 +129,7 @@ func (s *Stream) dialback(e *stanza.Element) *stream.Error {
 	typ := e.Attr("type")
 	switch {
 	case e.Local == "result" && typ == "":
-		return s.asksFor(Pair{to, from}, strings.TrimSpace(e.Text()))
+		return s.asksFor(ctx, Pair{to, from}, strings.TrimSpace(e.Text()))
 	case e.Local == "result":
 		return s.result(Pair{to, from}, typ, e)
 	case e.Local == "verify" && typ == "":
@@ -163,12 +164,12 @@ func (s *Stream) authoritative(from, to, id, key string) {
 }
 
 // asksFor is a request to be let send for a pair (XEP-0220 2.2.1).
-func (s *Stream) asksFor(p Pair, key string) *stream.Error {
+func (s *Stream) asksFor(ctx context.Context, p Pair, key string) *stream.Error {
 	if s.initiator && !s.Bidi() {
 		return stream.Err(stream.NotAuthorized, "the stream is for one direction")
 	}
 	terms := s.c.Terms(p.Far)
-	valid := s.Valid(p.Far)
+	valid := s.Valid(ctx, p.Far)
 	var err error
 	s.mu.Lock()
 	full := len(s.accepted)+len(s.checking) >= s.c.MaxPairs

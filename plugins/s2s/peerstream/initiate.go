@@ -85,7 +85,7 @@ func (s *Stream) initiate(ctx context.Context, o Opening) error {
 	if !s.secure && !terms.NoTLS {
 		return ErrNoTLS
 	}
-	valid := s.Valid(s.far)
+	valid := s.Valid(ctx, s.far)
 	switch {
 	case valid == nil:
 		o.Step("the certificate is valid for " + s.far)

@@ -2,6 +2,7 @@ package peerstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -161,5 +162,29 @@ func TestDialbackOfOurs(t *testing.T) {
 	s.Abort()
 	if err := <-said; !errors.Is(err, &stanza.Error{Condition: stanza.RemoteServerTimeout}) {
 		t.Error(err)
+	}
+}
+
+// XEP-0368 3, RFC 6066 3: the server that is asked for by TLS is the domain, as DNS has it; an address is none.
+func TestServerName(t *testing.T) {
+	for far, want := range map[string]string{"far.example": "far.example", "bücher.example": "xn--bcher-kva.example", "192.0.2.1": "", "[2001:db8::1]": ""} {
+		a, b := net.Pipe()
+		names := make(chan string, 1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = tls.Server(b, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				names <- hello.ServerName
+				return nil, errors.New("that was all")
+			}}).Handshake()
+			b.Close()
+		}()
+		if _, err := Initiate(context.Background(), a, testConfig(), Opening{Pair: Pair{"ours.example", far}, DirectTLS: true}, &events{}); err == nil {
+			t.Error("no error")
+		}
+		<-done
+		if got := <-names; got != want {
+			t.Errorf("%s: SNI is %q, want %q", far, got, want)
+		}
 	}
 }

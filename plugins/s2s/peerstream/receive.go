@@ -201,7 +201,7 @@ func (s *Stream) tokens(ctx context.Context) error {
 			return errEnd
 		case xmlstream.Open:
 			s.r.Hold()
-			e = s.header(t.Header)
+			e = s.header(ctx, t.Header)
 		case xmlstream.Element:
 			if err = s.element(ctx, t.Element); err != nil {
 				return err
@@ -270,7 +270,7 @@ func (s *Stream) unknown(domain string) *stream.Error {
 }
 
 // header takes a stream header of the peer, who opened the stream (RFC 6120 4.7).
-func (s *Stream) header(h *stream.Header) *stream.Error {
+func (s *Stream) header(ctx context.Context, h *stream.Header) *stream.Error {
 	if !s.restart || s.initiator {
 		return stream.Err(stream.NotAuthorized, "a stream header is not expected")
 	}
@@ -312,7 +312,7 @@ func (s *Stream) header(h *stream.Header) *stream.Error {
 	}
 	b := s.appendHeader(nil)
 	if s.modern {
-		b = s.appendFeatures(b)
+		b = s.appendFeatures(ctx, b)
 	}
 	s.mu.Lock()
 	s.opened = true
@@ -328,18 +328,18 @@ func (s *Stream) header(h *stream.Header) *stream.Error {
 	return nil
 }
 
-func (s *Stream) appendFeatures(b []byte) []byte {
+func (s *Stream) appendFeatures(ctx context.Context, b []byte) []byte {
 	terms := s.c.Terms(s.far)
 	b = append(b, "<stream:features>"...)
 	authenticated := s.external != ""
-	if _, err := s.c.Certificate(context.Background(), s.local); !s.secure && err == nil {
+	if _, err := s.c.Certificate(ctx, s.local); !s.secure && err == nil {
 		b = append(b, "<starttls xmlns='"+xmpp.NSTLS+"'>"...)
 		if !terms.NoTLS {
 			b = append(b, "<required/>"...)
 		}
 		b = append(b, "</starttls>"...)
 	}
-	s.mechanisms = s.secure && !authenticated && s.far != "" && s.Valid(s.far) == nil
+	s.mechanisms = s.secure && !authenticated && s.far != "" && s.Valid(ctx, s.far) == nil
 	if s.mechanisms {
 		b = append(b, "<mechanisms xmlns='"+xmpp.NSSASL+"'><mechanism>EXTERNAL</mechanism></mechanisms>"...)
 	}
@@ -359,7 +359,7 @@ func (s *Stream) element(ctx context.Context, e *stanza.Element) error {
 	case e.Space == xmpp.NSStream && e.Local == "error":
 		return peerError(e)
 	case e.Space == NSDialback:
-		if err := s.dialback(e); err != nil {
+		if err := s.dialback(ctx, e); err != nil {
 			return err
 		}
 		return nil

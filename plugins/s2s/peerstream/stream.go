@@ -97,13 +97,13 @@ func (s *Stream) Secure() bool { return s.secure }
 
 // Valid returns what is wrong with the peer's certificate for a domain, nil if nothing is. It is for the
 // reader, and for who made the stream before Run.
-func (s *Stream) Valid(domain string) error {
+func (s *Stream) Valid(ctx context.Context, domain string) error {
 	if !s.secure || len(s.chain) == 0 {
 		return ErrCertificate
 	}
 	err, known := s.verified[domain]
 	if !known {
-		if err = s.c.Verify(s.chain, domain); len(s.verified) < 100 {
+		if err = s.c.Verify(ctx, s.chain, domain); len(s.verified) < 100 {
 			s.verified[domain] = err
 		}
 	}
@@ -374,9 +374,13 @@ func (s *Stream) tlsServer(ctx context.Context, direct bool) error {
 
 func (s *Stream) tlsClient(ctx context.Context, direct bool) error {
 	local := s.local
+	name, err := jid.DomainToASCII(s.far)
+	if err != nil {
+		name = "" // an address: no SNI (RFC 6066 3)
+	}
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		ServerName:         s.far,
+		ServerName:         name,
 		InsecureSkipVerify: true, // Valid says, and the Terms say what follows
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if cert, err := s.c.Certificate(ctx, local); err == nil && cert != nil {

@@ -108,9 +108,11 @@ func testConfig() *Config {
 	n := 0
 	return &Config{
 		Certificate: func(context.Context, string) (*tls.Certificate, error) { return certificate(), nil },
-		Verify:      func(chain []*x509.Certificate, domain string) error { return chain[0].VerifyHostname(domain) },
-		Ours:        func(d string) bool { return d == "ours.example" || d == "rooms.ours.example" },
-		Gone:        func(d string) bool { return d == "gone.example" },
+		Verify: func(_ context.Context, chain []*x509.Certificate, domain string) error {
+			return chain[0].VerifyHostname(domain)
+		},
+		Ours: func(d string) bool { return d == "ours.example" || d == "rooms.ours.example" },
+		Gone: func(d string) bool { return d == "gone.example" },
 		Terms: func(far string) Terms {
 			return Terms{Refused: far == "refused.example", NoTLS: !strings.HasPrefix(far, "tls"), Certificate: strings.HasPrefix(far, "certified")}
 		},
