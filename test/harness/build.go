@@ -98,6 +98,19 @@ func Reads(root string, paths ...string) error {
 	return nil
 }
 
+// ReadsServer is Reads for what the server is built from, for tests of a server that another
+// process has built.
+func ReadsServer(t testing.TB) {
+	t.Helper()
+	root, err := ModuleRoot()
+	if err == nil {
+		err = Reads(root, sources...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // built is the folder that outputs made, "" if it made none.
 var built string
 

@@ -48,8 +48,9 @@ func NewCA(dir string) (*CA, error) {
 }
 
 // Issue writes a certificate for one domain as NAME.crt and NAME.key to dir,
-// in place of the one that is there, and returns its serial number.
-func (ca *CA) Issue(dir, domain string) (*big.Int, error) {
+// in place of the one that is there, and returns its serial number. Each change is made to
+// the certificate before it is signed.
+func (ca *CA) Issue(dir, domain string, changes ...func(*x509.Certificate)) (*big.Int, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("harness: key for %s: %w", domain, err)
@@ -58,6 +59,9 @@ func (ca *CA) Issue(dir, domain string) (*big.Int, error) {
 	tmpl.DNSNames = []string{domain}
 	tmpl.KeyUsage = x509.KeyUsageDigitalSignature
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	for _, change := range changes {
+		change(tmpl)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, key.Public(), ca.key)
 	if err != nil {
 		return nil, fmt.Errorf("harness: certificate for %s: %w", domain, err)

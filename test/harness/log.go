@@ -20,7 +20,8 @@ type Log struct {
 // its own, not a reason to fill the memory of the test.
 const maxLog = 16 << 20
 
-func newLog() *Log { return &Log{grown: make(chan struct{})} }
+// NewLog returns an empty one.
+func NewLog() *Log { return &Log{grown: make(chan struct{})} }
 
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()

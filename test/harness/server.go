@@ -96,7 +96,7 @@ func Prepare(dir string, cfg Config) (*Server, error) {
 	s := &Server{
 		Domain: cfg.Domains[0], Domains: cfg.Domains,
 		File: filepath.Join(dir, "hexmpp.yaml"), Certs: filepath.Join(dir, "certs"),
-		Dir: dir, Log: newLog(), cfg: cfg,
+		Dir: dir, Log: NewLog(), cfg: cfg,
 	}
 	if s.binary, err = binary(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -26,6 +27,9 @@ type Conn struct {
 	Peer     *tls.ConnectionState
 	Domain   string // the domain of the latest Open
 	Handled  uint32 // stanzas that were read under stream management
+
+	// Patience is how long one read or write may take, in place of Timeout; 0 is Timeout.
+	Patience time.Duration
 
 	t    testing.TB
 	net  net.Conn
@@ -99,7 +103,13 @@ func (c *Conn) restart() {
 	c.dec = xml.NewDecoder(c.in)
 }
 
-func (c *Conn) deadline() { c.net.SetDeadline(time.Now().Add(Timeout)) }
+func (c *Conn) deadline() {
+	patience := Timeout
+	if c.Patience > 0 {
+		patience = c.Patience
+	}
+	c.net.SetDeadline(time.Now().Add(patience))
+}
 
 func (c *Conn) name() string {
 	if c.JID != "" {
@@ -264,7 +274,10 @@ func (r *recorder) cut(from, to int64) string {
 }
 
 // transcript keeps the latest lines of a dialogue.
-type transcript struct{ lines []string }
+type transcript struct {
+	mu    sync.Mutex // guards lines: one goroutine may read while another one sends
+	lines []string
+}
 
 const (
 	transcriptLines = 200
@@ -272,6 +285,8 @@ const (
 )
 
 func (tr *transcript) note(line string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	if len(line) > transcriptWidth {
 		line = fmt.Sprintf("%s... (%d bytes)", line[:transcriptWidth], len(line))
 	}
@@ -281,4 +296,8 @@ func (tr *transcript) note(line string) {
 	tr.lines = append(tr.lines, line)
 }
 
-func (tr *transcript) String() string { return strings.Join(tr.lines, "\n") }
+func (tr *transcript) String() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return strings.Join(tr.lines, "\n")
+}

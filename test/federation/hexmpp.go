@@ -1,0 +1,43 @@
+package federation
+
+import (
+	"fmt"
+	"os/exec"
+
+	"github.com/hexmpp/hexmpp/test/harness"
+)
+
+const hexmppConfig = `
+domains: [%[2]s]
+data: %[1]s/data
+listen: {c2s: "%[3]s:%[4]d", s2s: "%[3]s:%[5]d"}
+tls: {certificates: %[1]s/certs}
+registration: {mode: open}
+limits: {rates: false}
+s2s: {mode: open, certificates: %[6]s}
+plugins: {s2s: {options: {%[7]s}}}
+log: {level: debug}
+`
+
+// hexmpp is the server that is tested, or, for authors of tests, Prosody in its place.
+func hexmpp(s *server) {
+	s.t.Helper()
+	if harness.AgainstProsody() {
+		prosody(s)
+		return
+	}
+	binary, err := harness.Binary()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	certificates := "dialback"
+	if s.policy.required {
+		certificates = "required"
+	}
+	s.write("hexmpp.yaml", hexmppConfig, s.dir, s.domain, s.host.Addr, portC2S, portS2S, certificates, s.policy.options)
+	s.command = func() *exec.Cmd {
+		cmd := s.host.Command(binary, "serve", "--config", fmt.Sprint(s.dir, "/hexmpp.yaml"))
+		cmd.Env = append(cmd.Environ(), "SSL_CERT_FILE="+s.l.CA.File)
+		return cmd
+	}
+}
