@@ -4,9 +4,12 @@
 // Decided, where the specifications leave it open:
 //
 //   - where the question for SRV records has no answer (a time-out, SERVFAIL) the address of the domain is tried,
-//     as RFC 6120 3.2.1 says; that it fails, too, is no sign that the domain has no server;
+//     as RFC 6120 3.2.1 says, unless the answer for the other kind of them (XEP-0368) is that there is no server;
+//     that it fails, too, is no sign that the domain has none;
 //   - a domain with SRV records that name targets, none of which can be reached, has no fallback (3.2.1, 8);
-//   - priorities are kept: only when all servers of one have failed those of the next are tried.
+//   - priorities are kept: only when all servers of one have failed those of the next are tried (XEP-0495 4.1);
+//   - IPv6 comes first, whatever addresses this machine has: where they can't be reached the system says so at
+//     once.
 package resolve
 
 import (
@@ -21,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
@@ -35,8 +39,12 @@ const port = 5269
 // Bounds of what a domain may name.
 const (
 	maxTargets   = 20 // of both kinds together
-	maxAddresses = 16 // of a target
+	maxAddresses = 8  // of a target, in one family
+	maxTries     = 30 // connections that Connect begins
 )
+
+// srvTime is how long the question for SRV records may take.
+const srvTime = 10 * time.Second
 
 // Target is a server of a domain.
 type Target struct {
@@ -46,7 +54,7 @@ type Target struct {
 	Priority  uint16
 	Weight    uint16
 
-	unsure bool // there may be SRV records: nobody has answered
+	unsure bool // there may be other SRV records: not all questions were answered
 }
 
 func (t Target) String() string {
@@ -59,15 +67,18 @@ func (t Target) String() string {
 
 // Resolver finds servers. Its methods may be called by any goroutine.
 type Resolver struct {
-	// DNS answers questions; nil: net.DefaultResolver.
+	// DNS answers questions; nil: the nameservers of the system. It should have PreferGo: other look-ups don't end when
+	// they are not waited for any more.
 	DNS *net.Resolver
 	// Overrides say where domains are, in place of DNS: DOMAIN to HOST:PORT.
 	Overrides map[string]string
 }
 
+var system = &net.Resolver{PreferGo: true}
+
 func (r *Resolver) dns() *net.Resolver {
 	if r.DNS == nil {
-		return net.DefaultResolver
+		return system
 	}
 	return r.DNS
 }
@@ -113,10 +124,12 @@ func (r *Resolver) Targets(ctx context.Context, domain string) ([]Target, error)
 	switch {
 	case len(list) > 0:
 		return ordered(list), nil
-	case absent:
-		return nil, fmt.Errorf("%w: the SRV records of %s say so", ErrNotFound, domain)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("resolve: %s: %w", domain, errors.Join(ctx.Err(), failed))
+	case absent && failed != nil: // what is left to know is whether there are others
+		return nil, fmt.Errorf("resolve: %s has no server for one kind of TLS, and for the other: %w", domain, failed)
+	case absent:
+		return nil, fmt.Errorf("%w: the SRV records of %s say so", ErrNotFound, domain)
 	}
 	trace(ctx, "the address of %s is taken, port %d", name, port)
 	return []Target{{Host: name, Port: port, unsure: failed != nil}}, nil
@@ -138,6 +151,8 @@ func override(at string) (Target, error) {
 // services asks for SRV records. absent says that there are some, and that all of them say that there is no
 // server (RFC 2782: the target is the root). failed is why one of the questions has no answer.
 func (r *Resolver) services(ctx context.Context, name string) (list []Target, absent bool, failed error) {
+	ctx, cancel := context.WithTimeout(ctx, srvTime)
+	defer cancel()
 	type answer struct {
 		records []*net.SRV
 		err     error
@@ -171,6 +186,9 @@ func (r *Resolver) services(ctx context.Context, name string) (list []Target, ab
 			}
 			list = append(list, Target{Host: host, Port: rec.Port, DirectTLS: i == 1, Priority: rec.Priority, Weight: rec.Weight})
 		}
+	}
+	for i := range list {
+		list[i].unsure = failed != nil
 	}
 	return list, absent, failed
 }
