@@ -6,6 +6,7 @@ package core
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,9 +81,11 @@ type Ports struct {
 	Order           extension.Order
 	LoggedIn        func(user jid.JID, at time.Time) // after each login; must not wait
 	Log             *zap.Logger
-	Observe         observe.Kernel
-	Remote          observe.Remote   // of extensions that run elsewhere
-	Now             func() time.Time // default time.Now
+	// Certificates returns that of a domain that the server answers for, for extensions; nil: they get none.
+	Certificates func(domain string) (*tls.Certificate, error)
+	Observe      observe.Kernel
+	Remote       observe.Remote   // of extensions that run elsewhere
+	Now          func() time.Time // default time.Now
 }
 
 // Kernel is a running kernel. Its methods may be called by any goroutine.
@@ -122,7 +125,7 @@ func New(o Options, p Ports) (*Kernel, error) {
 	k.hosts = host.New(host.Deps{
 		Domains: o.Domains, Store: p.Store, Accounts: k.accounts, Rosters: rosters, Sessions: p.Sessions,
 		Log: slog.New(zapslog.NewHandler(p.Log.Core())), Now: p.Now, Workers: o.Workers, Archived: k.observe.Archived, Limits: o.Extensions, Remote: p.Remote,
-		Keeps: p.Saved != nil && p.SavedExtensions != nil,
+		Keeps: p.Saved != nil && p.SavedExtensions != nil, Certificates: p.Certificates,
 	})
 	k.offline = offline.New(o.Offline, offline.Deps{Store: p.Store, Sessions: p.Sessions, Log: p.Log, Now: p.Now, Observe: k.observe, Finish: k.hosts.Underway().Finish})
 	k.safe = safe.New(p.Spool, p.Log)

@@ -116,7 +116,7 @@ func ascii(domain string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("no DNS name: %w", err)
 	}
-	if a == "" || strings.ContainsAny(a, "/\\\x00") {
+	if a == "" || a[0] == '.' || strings.ContainsAny(a, "/\\\x00") {
 		return "", errors.New("no DNS name")
 	}
 	return strings.ToLower(a), nil
@@ -131,6 +131,26 @@ func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 		return c, nil
 	}
 	return x.fallback, nil
+}
+
+// Certificate returns the one for a domain that the server answers for, be it hosted or not: that of the
+// administrator, else one that is self-signed and made if need be. The pointer is the same until the
+// certificate changes. Callers ask for no more domains than they have.
+func (s *Store) Certificate(domain string) (*tls.Certificate, error) {
+	name, err := ascii(domain)
+	if err != nil {
+		return nil, fmt.Errorf("certs: domain %q: %w", domain, err)
+	}
+	if c := s.current.Load().find(name); c != nil {
+		return c, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.selfSigned(name)
+	if err != nil {
+		return nil, fmt.Errorf("certs: %w", err)
+	}
+	return p.cert, nil
 }
 
 // find returns nil if no certificate has the name (an A-label in lower case).

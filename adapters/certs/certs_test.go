@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -119,6 +120,38 @@ func TestChoiceByName(t *testing.T) {
 	}
 	if n := len(s.Loaded()); n != 3 {
 		t.Errorf("%d loaded, want 3: none is self-signed by us", n)
+	}
+}
+
+// TestCertificate: domains that are not hosted have one, too.
+func TestCertificate(t *testing.T) {
+	dir, own := t.TempDir(), t.TempDir()
+	issue(t, filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key"), nil, in(year), "example.test", "rooms.example.test")
+	s, _ := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}, SelfSignedDir: own})
+	hosted := get(t, s, "example.test")
+	for _, d := range []string{"example.test", "Example.test", "rooms.example.test"} {
+		if c, err := s.Certificate(d); err != nil || c != hosted {
+			t.Errorf("%s: %v, %v", d, c, err)
+		}
+	}
+	c, err := s.Certificate("münchen.example.test")
+	if err != nil || c.Leaf.VerifyHostname("xn--mnchen-3ya.example.test") != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Certificate("münchen.example.test"); err != nil || again != c {
+		t.Error("another one at the second call", err)
+	}
+	if c := get(t, s, "münchen.example.test"); c != hosted {
+		t.Error("clients are shown it, who have no business there")
+	}
+	other, _ := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}, SelfSignedDir: own})
+	if again, err := other.Certificate("münchen.example.test"); err != nil || !bytes.Equal(again.Certificate[0], c.Certificate[0]) {
+		t.Error("a server that starts again has another one", err)
+	}
+	for _, bad := range []string{"", "a/b", "\x00", "..", "a b"} {
+		if c, err := s.Certificate(bad); err == nil {
+			t.Errorf("%q has a certificate: %v", bad, c.Leaf.DNSNames)
+		}
 	}
 }
 

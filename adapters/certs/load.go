@@ -90,7 +90,7 @@ func (s *Store) apply() error {
 	for _, p := range all {
 		x.add(p)
 		if !slices.ContainsFunc(s.domains, func(d string) bool { return p.cert.Leaf.VerifyHostname(d) == nil }) {
-			s.warnOnce("names "+p.file+p.mark, "a certificate is for none of the hosted domains: no client will be shown it that asks for one of them",
+			s.warnOnce("names "+p.file+p.mark, "a certificate is for none of the hosted domains: clients will not be shown it, but other servers may be that ask for a domain of a plugin",
 				zap.String("file", p.file), zap.Strings("names", p.cert.Leaf.DNSNames), zap.Strings("domains", s.domains))
 		}
 	}

@@ -49,7 +49,9 @@ type kernel struct {
 	memory  atomic.Uint64 // its revision
 }
 
-func (k *kernel) Reader() *extension.Host { return &extension.Host{Store: entries{k}, Served: []string{"example.org", "rooms.example.org"}} }
+func (k *kernel) Reader() *extension.Host {
+	return &extension.Host{Store: entries{k}, Served: []string{"example.org", "rooms.example.org"}}
+}
 
 func (k *kernel) Apply(_ *transport.Batch, _ string, effects func(h *extension.Host) error, done func(err error)) {
 	done(effects(&extension.Host{}))
@@ -317,7 +319,7 @@ func TestRuns(t *testing.T) {
 	if err := r.host.PluginLogs(t.Context(), "raw", 10, false, func(e admin.PluginLogEntry) error { words = append(words, e.Message); return nil }); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"a word before the handshake", "a word behind the handshake", "activated generation 1, memory 0",
+	for _, want := range []string{"a word before the handshake", "a word behind the handshake", "activated generation 1, memory 0, for [example.org rooms.example.org]",
 		`options {"greeting": "hello"} domains [a.test b.test] components [raw.a.test raw.b.test] permissions [] data raw`} {
 		if !slices.Contains(words, want) {
 			t.Errorf("the log lacks %q: %q", want, words)

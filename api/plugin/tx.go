@@ -44,7 +44,7 @@ func newTx(ctx context.Context, p *process, call codec.Call, e *extension.Remote
 func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t}, Memory: memory{t}, Groups: groups{t},
-		Sessions: sessions{t}, Rosters: rosters{t}, Accounts: codec.Accounts{Reads: t.reads}, Secrets: t.reads, Listeners: &t.p.sockets,
+		Sessions: sessions{t}, Rosters: rosters{t}, Accounts: codec.Accounts{Reads: t.reads}, Secrets: t.reads, Listeners: &t.p.sockets, Certificates: t.reads,
 		Domains: t.p.domains, Served: t.p.served, Now: t.p.now, Log: t.p.log,
 	}
 }

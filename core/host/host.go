@@ -10,6 +10,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,6 +86,8 @@ type Deps struct {
 	Remote observe.Remote
 	// Limits of extensions, by name; those that are not there have the default ones.
 	Limits map[string]Limits
+	// Certificates returns that of a domain that is served. nil: there are none.
+	Certificates func(domain string) (*tls.Certificate, error)
 	// Keeps: at a planned stop events that have no outcome are for Guest.Save, and not answered
 	// with an error.
 	Keeps bool

@@ -20,11 +20,11 @@ var (
 )
 
 // writer returns a Host that takes effects, and waits for nothing. Calls of Accounts,
-// Rosters and Secrets panic, which fails the outcome.
+// Rosters, Secrets and Certificates panic, which fails the outcome.
 func (t *tx) writer() *extension.Host {
 	h := t.host()
 	h.Store, h.Archive = writeStore{store{t}}, writeArchive{archive{t}}
-	h.Rosters, h.Accounts, h.Secrets = nil, nil, nil
+	h.Rosters, h.Accounts, h.Secrets, h.Certificates = nil, nil, nil, nil
 	return h
 }
 

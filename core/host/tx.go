@@ -48,7 +48,7 @@ func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timersOf{t},
 		Memory: memoryOf{t}, Groups: groupsOf{t}, Sessions: sessions{t},
-		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g}, Listeners: noListeners{},
+		Rosters: rosters{t}, Accounts: accounts{t.g}, Secrets: secrets{t.g}, Listeners: noListeners{}, Certificates: certificates{t.g},
 		Domains: h.Domains, Served: h.served, Now: h.Now, Log: t.g.log,
 	}
 }

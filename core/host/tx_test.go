@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -303,6 +304,36 @@ func TestMarkIsOfTheSessionThatAsked(t *testing.T) {
 		w(t.Context())
 		if last := all[len(all)-1]; err != nil || (len(last.did) == 2) != row.marked || len(last.did) == 1 {
 			t.Errorf("%s: to the last session was done %q, %v", row.name, last.did, err)
+		}
+	}
+}
+
+// TestCertificates: who may have them, and of what.
+func TestCertificates(t *testing.T) {
+	of := map[string]*tls.Certificate{"example.test": {}, "rooms.example.test": {}}
+	for _, granted := range []bool{true, false} {
+		reg := &extension.Registration{Name: "a"}
+		if granted {
+			reg.Permissions = []extension.Permission{extension.ReadCertificates}
+		}
+		h, _ := hostsWith(memory.New(), nil)
+		defer stop(t, h)
+		h.Deps.Certificates = func(d string) (*tls.Certificate, error) { return of[d], nil }
+		g := h.NewGuest(reg, reg.Permissions, nil)
+		h.NewGuest(&extension.Registration{Name: "b"}, nil, []string{"rooms.example.test"})
+		h.Start(nil) // all are admitted
+		for d, want := range map[string]error{"example.test": nil, "rooms.example.test": nil, "far.test": extension.ErrNotServed, "": extension.ErrNotServed} {
+			if !granted {
+				want = extension.ErrPermission
+			}
+			var c *tls.Certificate
+			err := run(t, g, func(ctx context.Context, h *extension.Host) (err error) {
+				c, err = h.Certificates.Certificate(ctx, d)
+				return err
+			})
+			if !errors.Is(err, want) || want == nil && c != of[d] {
+				t.Errorf("granted %v: %s: %v, %v, want %v", granted, d, c, err, want)
+			}
 		}
 	}
 }

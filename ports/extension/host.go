@@ -35,13 +35,15 @@ type Host struct {
 	Secrets  Secrets
 	// Listeners are the sockets of Registration.Listeners.
 	Listeners Listeners
+	// Certificates needs ReadCertificates among the Permissions.
+	Certificates Certificates
 
 	Domains []string // hosted domains, the first is the default; not to be changed
 	// Served are all domains that this server answers for, in order: hosted ones, and those of
 	// components, of all extensions. Not to be changed.
 	Served []string
-	Now     func() time.Time
-	Log     *slog.Logger // has the extension's name; nobody logs what users wrote
+	Now    func() time.Time
+	Log    *slog.Logger // has the extension's name; nobody logs what users wrote
 }
 
 // Stanzas sends. All calls are effects: applied when the handler returns nil, in

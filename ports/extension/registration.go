@@ -121,11 +121,13 @@ const (
 	TellPresence Permission = "tell-presence"
 	// FarDomains allows Registration.Far.
 	FarDomains Permission = "far-domains"
+	// ReadCertificates allows Host.Certificates: private keys of all domains of the server.
+	ReadCertificates Permission = "read-certificates"
 )
 
 // Permissions lists all that there are.
 func Permissions() []Permission {
-	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence, FarDomains}
+	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence, FarDomains, ReadCertificates}
 }
 
 // To says whom an IQ must be addressed to for a handler. The values can be

@@ -35,6 +35,7 @@ var kinds = []struct {
 	{auth.ErrExists, pluginv1.ErrorKind_ERROR_KIND_EXISTS},
 	{auth.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
 	{auth.ErrPassword, pluginv1.ErrorKind_ERROR_KIND_PASSWORD},
+	{extension.ErrNotServed, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
 	{storage.ErrNotFound, pluginv1.ErrorKind_ERROR_KIND_NOT_FOUND},
 	{storage.ErrUnavailable, pluginv1.ErrorKind_ERROR_KIND_UNAVAILABLE},
 	{storage.ErrConflict, pluginv1.ErrorKind_ERROR_KIND_CONFLICT},
@@ -156,6 +157,10 @@ func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64,
 		secret, err := h.Secrets.Secret(ctx, w.Secret.GetName())
 		p.What = &pluginv1.Response_Secret{Secret: secret}
 		return err
+	case *pluginv1.Request_Certificates:
+		list, err := certificates(ctx, h, w.Certificates.GetDomains())
+		p.What = &pluginv1.Response_Certificates{Certificates: list}
+		return in("certificates", err)
 	case *pluginv1.Request_Account:
 		list, err := account(ctx, h, w.Account)
 		p.What = &pluginv1.Response_Account{Account: list}
@@ -175,8 +180,6 @@ func answer(ctx context.Context, h *extension.Host, newIDs func(n int) []uint64,
 		list, err := groupMembers(ctx, h, w.GroupMembers)
 		p.What = &pluginv1.Response_Members{Members: list}
 		return in("group_members", err)
-	case *pluginv1.Request_Certificates:
-		return in("certificates", ErrNotYet)
 	}
 	return errRequest
 }

@@ -21,7 +21,7 @@ func throughMessages(x *Effects, r Reads) *extension.Host {
 			Reads
 		}{x, r},
 		Archive: archiveOf{x, r}, Timers: x, Memory: memoryOf{x, r}, Groups: groupsOf{x, r},
-		Sessions: sessionsOf{x, r}, Rosters: rostersOf{r}, Accounts: Accounts{r}, Secrets: r,
+		Sessions: sessionsOf{x, r}, Rosters: rostersOf{r}, Accounts: Accounts{r}, Secrets: r, Certificates: r,
 	}
 }
 
@@ -130,7 +130,7 @@ type recorder struct {
 func (r *recorder) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: recStanzas{r}, Store: recStore{r}, Archive: recArchive{r}, Timers: recTimers{r}, Memory: recMemory{r}, Groups: recGroups{r},
-		Sessions: recSessions{r}, Rosters: recRosters{r}, Accounts: recAccounts{r}, Secrets: recSecrets{r},
+		Sessions: recSessions{r}, Rosters: recRosters{r}, Accounts: recAccounts{r}, Secrets: recSecrets{r}, Certificates: recCertificates{r},
 	}
 }
 
@@ -152,16 +152,17 @@ func (r *recorder) note(name string, args ...any) error {
 }
 
 type (
-	recStanzas  struct{ *recorder }
-	recStore    struct{ *recorder }
-	recArchive  struct{ *recorder }
-	recTimers   struct{ *recorder }
-	recMemory   struct{ *recorder }
-	recGroups   struct{ *recorder }
-	recSessions struct{ *recorder }
-	recRosters  struct{ *recorder }
-	recAccounts struct{ *recorder }
-	recSecrets  struct{ *recorder }
+	recStanzas      struct{ *recorder }
+	recStore        struct{ *recorder }
+	recArchive      struct{ *recorder }
+	recTimers       struct{ *recorder }
+	recMemory       struct{ *recorder }
+	recGroups       struct{ *recorder }
+	recSessions     struct{ *recorder }
+	recRosters      struct{ *recorder }
+	recAccounts     struct{ *recorder }
+	recSecrets      struct{ *recorder }
+	recCertificates struct{ *recorder }
 )
 
 func shown(list []extension.Entry, prefix, after string, limit int) (out []extension.Entry) {

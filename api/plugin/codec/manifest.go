@@ -62,6 +62,9 @@ func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 	for _, p := range r.Permissions {
 		m.Permissions = append(m.Permissions, string(p))
 	}
+	if slices.Contains(r.Permissions, extension.ReadCertificates) {
+		m.Certificates = []string{"*"}
+	}
 	for i := range r.IQ {
 		m.Iq = append(m.Iq, iqHandler(&r.IQ[i]))
 	}
@@ -187,6 +190,9 @@ func registration(m *pluginv1.Manifest) (*extension.Registration, error) {
 		}
 		r.Far = &extension.Far{Take: takeElsewhere}
 	}
+	if len(m.Certificates) > 0 && !slices.Contains(r.Permissions, extension.ReadCertificates) {
+		return nil, wrong("certificates", "to have them takes the permission %q, which is not among those that it wants", extension.ReadCertificates)
+	}
 	var err error
 	if r.Server, err = readDisco(m.Server); err != nil {
 		return nil, in("server", err)
@@ -253,7 +259,6 @@ func notYet(m *pluginv1.Manifest) error {
 		{"interests", len(m.Interests) > 0},
 		{"http_routes", len(m.HttpRoutes) > 0},
 		{"opens_streams", m.OpensStreams},
-		{"certificates", len(m.Certificates) > 0},
 	} {
 		if c.wants {
 			return &Error{c.field, ErrNotYet}

@@ -2,6 +2,13 @@ package codec
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"sync"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/auth"
@@ -187,3 +194,25 @@ func (r recAccounts) List(_ context.Context, domain, after string, limit int) (o
 func (r recSecrets) Secret(_ context.Context, n string) ([]byte, error) {
 	return []byte("secret"), r.note("Secret", n)
 }
+
+func (r recCertificates) Certificate(_ context.Context, domain string) (*tls.Certificate, error) {
+	return recCertificate(), r.note("Certificate", domain)
+}
+
+// recCertificate is one that was signed by itself.
+var recCertificate = sync.OnceValue(func() *tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.org"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der, der}, PrivateKey: key, Leaf: leaf}
+})

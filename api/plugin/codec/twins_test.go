@@ -2,6 +2,7 @@ package codec
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"maps"
@@ -301,6 +302,13 @@ var reads = map[string]func(ctx context.Context, h *extension.Host) string{
 	"Secrets.Secret": func(ctx context.Context, h *extension.Host) string {
 		b, err := h.Secrets.Secret(ctx, "s")
 		return fmt.Sprint(b, mark(err))
+	},
+	"Certificates.Certificate": func(ctx context.Context, h *extension.Host) string {
+		c, err := h.Certificates.Certificate(ctx, "example.org")
+		if err != nil {
+			return mark(err)
+		}
+		return fmt.Sprint(len(c.Certificate), c.Leaf.DNSNames, c.PrivateKey.(*ecdsa.PrivateKey).Equal(recCertificate().PrivateKey))
 	},
 	"Accounts.VerifyPassword": func(ctx context.Context, h *extension.Host) string {
 		return mark(h.Accounts.VerifyPassword(ctx, romeo, "pw"))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hexmpp/hexmpp/adapters/auth/local"
 	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
+	"github.com/hexmpp/hexmpp/adapters/certs"
 	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/sessionfile"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
@@ -42,7 +43,7 @@ func (k *kernel) Shutdown(ctx context.Context) error {
 	return k.err
 }
 
-func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.SavedSessions, states storage.SavedExtensions, accounts *local.Source, sessions cluster.Registry, x extensions, m *metrics.Metrics) (*kernel, error) {
+func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.SavedSessions, states storage.SavedExtensions, accounts *local.Source, sessions cluster.Registry, x extensions, certificates *certs.Store, m *metrics.Metrics) (*kernel, error) {
 	k, err := core.New(kernelOptions(o.Config, o.Version), core.Ports{
 		Credentials:     accounts,
 		Verifier:        accounts,
@@ -55,6 +56,7 @@ func newKernel(o Options, store storage.Store, sp storage.Spool, saved storage.S
 		Extensions:      x.Registrations,
 		Order:           x.Order,
 		LoggedIn:        accounts.LoggedIn,
+		Certificates:    certificates.Certificate,
 		Observe:         m.Kernel(),
 		Remote:          m.Remote(),
 		Log:             o.Log.Named("core"),

@@ -16,6 +16,7 @@ package extensiontest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -43,6 +44,8 @@ type Options struct {
 // Harness holds one registration and plays the kernel for it. Its methods may
 // be called by any goroutine.
 type Harness struct {
+	// Certificates are those of domains; there are none at first.
+	Certificates map[string]*tls.Certificate
 	// Accounts are the accounts of the hosted domains; there are none at first.
 	Accounts *Accounts
 

@@ -2,10 +2,12 @@ package extensiontest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -109,7 +111,7 @@ func (t *tx) host() *extension.Host {
 	return &extension.Host{
 		Stanzas: stanzas{t}, Store: store{t}, Archive: archive{t}, Timers: timers{t},
 		Memory: memory{t}, Groups: groups{t}, Sessions: sessions{t},
-		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t}, Listeners: noListeners{},
+		Rosters: rosters{t}, Accounts: hostAccounts{t}, Secrets: secrets{t}, Listeners: noListeners{}, Certificates: certificates{t},
 		Domains: t.h.domains, Served: t.h.served, Now: t.h.Now, Log: t.h.log(),
 	}
 }
@@ -260,6 +262,23 @@ func (x timers) Cancel(key string) {
 type noListeners struct{}
 
 func (noListeners) Get(string) ([]net.Listener, error) { return nil, nil }
+
+// certificates implements extension.Certificates.
+type certificates struct{ t *tx }
+
+func (x certificates) Certificate(_ context.Context, domain string) (*tls.Certificate, error) {
+	x.t.waits("Certificates.Certificate")
+	if err := x.t.h.permit(extension.ReadCertificates); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(x.t.h.served, domain) {
+		return nil, fmt.Errorf("%w: %q", extension.ErrNotServed, domain)
+	}
+	if c := x.t.h.Certificates[domain]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("extensiontest: the test has no certificate of %s", domain)
+}
 
 // secrets implements extension.Secrets.
 type secrets struct{ t *tx }
