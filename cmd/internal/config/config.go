@@ -65,6 +65,7 @@ type Listen struct {
 	HTTP   []string
 	HTTPS  []string
 	S2S    []string
+	S2STLS []string // direct TLS
 }
 
 // TLS is about certificates and whether clients must encrypt.
@@ -151,13 +152,6 @@ type Version struct {
 	OS          string
 }
 
-// S2S configures federation. This version reads it and does not use it yet.
-type S2S struct {
-	Mode         string
-	Certificates string
-	Overrides    map[string]string
-}
-
 // Metrics says who may read the metrics.
 type Metrics struct{ From []netip.Prefix }
 
@@ -209,6 +203,7 @@ func Parse(path string, text []byte) (*Config, error) {
 	if _, set := r.lines["listen"]; !set {
 		c.Listen.C2S, c.Listen.C2STLS = []string{":5222"}, []string{":5223"}
 		c.Listen.HTTP = httpDefault()
+		c.Listen.S2S = []string{":5269"}
 	}
 	if len(r.errs) == 0 {
 		check(c, r)
@@ -230,6 +225,7 @@ func withoutFile() (*Config, error) {
 	c.Listen.C2S = []string{"127.0.0.1:5222", "[::1]:5222"}
 	c.Listen.C2STLS = []string{"127.0.0.1:5223", "[::1]:5223"}
 	c.Listen.HTTP = httpDefault()
+	c.Listen.S2S = []string{"127.0.0.1:5269"}
 	first, err := jid.New("admin", c.Domains[0], "") // the account that the first start makes
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -264,6 +260,12 @@ func (c *Config) resolve(folder string) error {
 	c.TLS.Certificates = in(c.TLS.Certificates, "certificates")
 	for _, p := range c.Plugins {
 		p.resolve(in)
+	}
+	for i, name := range c.S2S.CAFiles {
+		c.S2S.CAFiles[i] = in(name, "")
+	}
+	if p := c.Plugins["s2s"]; p != nil {
+		p.Options = c.S2S.plugin() // now that paths are absolute
 	}
 	if c.Storage.Driver == DriverSQLite {
 		c.Storage.DSN = in(c.Storage.DSN, "hexmpp.db")

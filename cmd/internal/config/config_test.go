@@ -119,7 +119,7 @@ func TestErrors(t *testing.T) {
 			`c.yaml:2: plugins.a.command: python3 is no path: name the program by one, such as /usr/bin/python3 or ./python3; it is not searched for`,
 			`c.yaml:3: plugins.b.command: "" is no path`}},
 		{"permissions", "plugins:\n  a: {command: /a, permissions: [read-roster]}\n", []string{
-			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence or far-domains`}},
+			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence or far-domains or read-certificates`}},
 		{"a permission twice", "plugins: {a: {command: /a, permissions: [read-rosters, read-rosters]}}",
 			[]string{`c.yaml:1: plugins.a.permissions: read-rosters is there twice`}},
 		{"domains of a plugin", "domains: [a.test]\nplugins:\n  a: {command: /a, domains: [$domain, \"x@y\", b.$domain, b.a.test]}\n", []string{
@@ -186,7 +186,8 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"plugin memory", c.Plugins["chat"].Limits.Memory, 1 << 30},
 		{"plugin queue", c.Plugins["chat"].Limits.Queue, 10_000},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
-		{"warnings", len(c.Warnings()), 3},
+		{"warnings", len(c.Warnings()), 2}, // https, and nobody is allowed to federate
+		{"federation", c.Plugins["s2s"].Options["mode"], "allow"},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
@@ -289,6 +290,53 @@ func TestPagesOfPlugins(t *testing.T) {
 	}
 }
 
+// TestFederation: the section s2s is what the plugin s2s is given, and says whether it runs.
+func TestFederation(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                       "open",
+		"listen: {s2s: ':1'}":                    "open",
+		"listen: {s2s-tls: ':1'}":                "open",
+		"listen: {c2s: ':1'}":                    "", // nobody could answer
+		"listen: {c2s: ':1'}\ns2s: {mode: open}": "open",
+		"s2s: {mode: none}":                      "",
+		"s2s: {mode: none}\nplugins: {s2s: {}}":  "",
+		"plugins: {s2s: {enabled: false}}":       "",
+		"s2s: {mode: allow, allow: b.test}":      "allow",
+	} {
+		c, err := Parse("c.yaml", []byte("domains: a.test\n"+text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := ""
+		if p := c.Plugins["s2s"]; p != nil && p.Enabled {
+			got = p.Options["mode"].(string)
+		}
+		if got != want {
+			t.Errorf("%s: federation is %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"s2s: {allow: b.test}":                                 "s2s.allow: it says nothing unless mode is allow",
+		"s2s: {deny: a.test}":                                  "s2s.deny: a.test is a hosted domain",
+		"listen: {s2s: ':1', s2s-tls: ':1'}":                   "listen.s2s-tls: :1 is an address of listen.s2s already; give each its own port",
+		"plugins: {s2s: {listen: {s2s: ':1'}}}":                "plugins.s2s.listen: where it listens is said by listen.s2s and listen.s2s-tls",
+		"plugins: {s2s: {run: inside}}":                        "plugins.s2s.run: s2s runs in a process of its own, and nowhere else",
+		"plugins: {s2s: {options: {mode: open}}}":              `unknown key "options" in plugins.s2s`,
+		"s2s: {idle-time: 1s}":                                 "s2s.idle-time",
+		"s2s: {mode: none}\nplugins: {s2s: {domains: a.test}}": "",
+	} {
+		_, err := Parse("c.yaml", []byte("domains: a.test\n"+text))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestPlugins(t *testing.T) {
 	c, err := Parse("/etc/c.yaml", []byte("domains: [a.test, b.test]\nadmins: [romeo@a.test]\nplugins: {announce: {}, mine: {command: /m, permissions: [], options: {a: [1, x]}}}"))
 	if err != nil {
@@ -378,7 +426,9 @@ func TestClearTextOnTheNetworkWarns(t *testing.T) {
 	for text, want := range map[string]int{
 		"tls: {required: false}":                                    1,
 		"tls: {required: false}\nlisten: {c2s: \"127.0.0.1:5222\"}": 0,
-		"listen: {s2s: \":1\"}":                                     2, // no federation, and no client can connect
+		"listen: {s2s: \":1\"}":                                     1, // no client can connect
+		"listen: {s2s: \":1\"}\ns2s: {mode: none}":                  2, // nor does it federate
+		"listen: {c2s: \":1\"}\ns2s: {mode: open}":                  1, // nobody can connect from far
 	} {
 		c, err := Parse("c.yaml", []byte(text))
 		if err != nil {

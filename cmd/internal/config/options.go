@@ -59,7 +59,7 @@ func options(c *Config) []option {
 		{key: "data", value: one(&c.Data, path), preset: "./hexmpp-data",
 			doc: "Folder for everything that the server keeps: database, certificates, admin socket. It is made when it is missing. One server at a time uses it."},
 		{key: "listen", section: listenOptions(&c.Listen),
-			doc: "Addresses to listen on. Without this section: c2s on port 5222 and c2s-tls on port 5223 of every interface, or of the loopback addresses when there is no configuration file; http on port 5280 of 127.0.0.1. With it: what it names and nothing else. Port 0 takes any free port, which the log tells."},
+			doc: "Addresses to listen on. Without this section: c2s on port 5222 and c2s-tls on port 5223 of every interface, or of the loopback addresses when there is no configuration file; s2s on port 5269 of every interface, or of 127.0.0.1; http on port 5280 of 127.0.0.1. With it: what it names and nothing else. Port 0 takes any free port, which the log tells."},
 		{key: "tls", doc: "Encryption.", section: []option{
 			{key: "certificates", value: one(&c.TLS.Certificates, path), note: "certificates in the data folder",
 				doc: "Folder with certificates and keys in PEM. A domain without one gets a certificate that the server signs itself. Read again by SIGHUP and `hexmpp reload`."},
@@ -89,9 +89,9 @@ func options(c *Config) []option {
 		{key: "extensions", section: extensionOptions(c),
 			doc: "The extensions that are part of hexmpp. All are on unless they are switched off here."},
 		{key: "plugins", entries: pluginEntries(c),
-			doc: "Plugins: extensions with a domain of their own, or made by others. Of those that are part of hexmpp, muc runs, and announce where `admins` names somebody, unless they are switched off here, or another plugin or a hosted domain has their domain; all others run if they are named."},
+			doc: "Plugins: extensions with a domain of their own, or made by others. Of those that are part of hexmpp, muc runs, announce where `admins` names somebody, and s2s unless s2s.mode is none, unless they are switched off here, or another plugin or a hosted domain has their domain; all others run if they are named."},
 		{key: "s2s", section: s2sOptions(&c.S2S),
-			doc: "Federation with other servers. This version reads the section and does not federate yet."},
+			doc: "Federation with other servers. It is the plugin s2s, whose options are here; bounds on its process are in plugins.s2s.limits."},
 		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{
 			{key: "from", value: many(&c.Metrics.From, network), preset: "[127.0.0.0/8, '::1/128']",
 				doc: "Networks from which they may be read; all others get the status 403."},
@@ -115,8 +115,10 @@ func listenOptions(l *Listen) []option {
 			doc: "HTTP in clear: metrics (see the section metrics) and, at /health, whether the server is up."},
 		{key: "https", value: many(&l.HTTPS, address), note: "none",
 			doc: "HTTP over TLS. This version reads it and does not listen yet."},
-		{key: "s2s", value: many(&l.S2S, address), note: "none",
-			doc: "Other servers. This version reads it and does not listen yet."},
+		{key: "s2s", value: many(&l.S2S, address), note: "port 5269, see above",
+			doc: "Other servers, which begin in clear and encrypt by STARTTLS."},
+		{key: "s2s-tls", value: many(&l.S2STLS, address), note: "none",
+			doc: "Other servers that encrypt from the first byte (XEP-0368). An SRV record _xmpps-server tells them of it."},
 	}
 }
 
@@ -266,17 +268,6 @@ func versionOptions(c *Config) []option {
 			doc: "Whether to keep the version of hexmpp to itself."},
 		{key: "os", value: one(&c.Version.OS, text), preset: `""`,
 			doc: "What to tell as the operating system; by default nothing is told."},
-	}
-}
-
-func s2sOptions(s *S2S) []option {
-	return []option{
-		{key: "mode", value: one(&s.Mode, choice("open", "allow", "none")), preset: "none",
-			doc: "Whom the server talks to: everybody, those that are listed, or nobody."},
-		{key: "certificates", value: one(&s.Certificates, choice("dialback", "required")), preset: "dialback",
-			doc: "What proves who the other server is."},
-		{key: "overrides", value: pairs(&s.Overrides, domain, endpoint), preset: "{}",
-			doc: "Where to find a domain, in place of what DNS says."},
 	}
 }
 

@@ -83,14 +83,20 @@ type Announce struct {
 // unless it is told others, and the options of its own.
 type BundledPlugin struct {
 	Name, Doc string
-	Domains   string
+	Domains   string // "" if it has none
 	options   func(c *Config) []option
+	// section is the one of the file that has the options, if it is not plugins.NAME.options;
+	// given is then what the plugin is given of them.
+	section string
+	given   func(c *Config) map[string]any
+	process bool // it does not run inside
 }
 
 // Bundled lists the plugins that are part of hexmpp.
 var Bundled = []BundledPlugin{
-	{"announce", "Lets administrators send announcements to users, from their client (XEP-0133).", "announce.$domain", announceOptions},
-	{"muc", "Chat rooms (XEP-0045).", "conference.$domain", mucOptions},
+	{Name: "announce", Doc: "Lets administrators send announcements to users, from their client (XEP-0133).", Domains: "announce.$domain", options: announceOptions},
+	{Name: "muc", Doc: "Chat rooms (XEP-0045).", Domains: "conference.$domain", options: mucOptions},
+	{Name: "s2s", Doc: "Federation with other servers.", options: func(c *Config) []option { return s2sOptions(&c.S2S) }, section: "s2s", given: func(c *Config) map[string]any { return c.S2S.plugin() }, process: true},
 }
 
 // Muc has the options of the plugin muc.
@@ -199,11 +205,13 @@ func pluginEntries(c *Config) *entries {
 
 // pluginOptions is the table of one plugin; name is "" for one that is not bundled.
 func pluginOptions(c *Config, name string, p *Plugin) []option {
-	own := option{key: "options", value: free(&p.Options), preset: "{}", doc: "Options of the plugin itself."}
-	if i := bundled(name); i >= 0 {
-		own = option{key: "options", section: Bundled[i].options(c), doc: own.doc}
+	own := []option{{key: "options", value: free(&p.Options), preset: "{}", doc: "Options of the plugin itself."}}
+	if i := bundled(name); i >= 0 && Bundled[i].section != "" {
+		own = nil
+	} else if i >= 0 {
+		own[0] = option{key: "options", section: Bundled[i].options(c), doc: own[0].doc}
 	}
-	return []option{
+	return append([]option{
 		{key: "enabled", value: one(&p.Enabled, boolean), preset: "true", doc: "Whether it runs."},
 		{key: "run", value: one(&p.Run, choice(RunProcess, RunInside)), preset: RunProcess,
 			doc: "Where it runs: in a process of its own, or, if it is part of hexmpp, inside the server."},
@@ -219,8 +227,7 @@ func pluginOptions(c *Config, name string, p *Plugin) []option {
 			doc: "Where it listens: an address for each of its listeners, by their names, as hexmpp plugin describe shows them. The server binds them, and keeps them while its processes are replaced. A listener without an address is none."},
 		{key: "limits", section: pluginLimitOptions(&p.Limits),
 			doc: "Bounds on what its process may use."},
-		own,
-	}
+	}, own...)
 }
 
 func pluginLimitOptions(l *PluginLimits) []option {
@@ -297,21 +304,21 @@ func checkPlugins(c *Config, bad func(path, format string, args ...any)) {
 	if c.Muc.History > c.Muc.MaxHistory {
 		bad("plugins.muc.options.history", "it is more than max-history, %d", c.Muc.MaxHistory)
 	}
+	completeS2S(c, bad)
 	addBundled(c)
 	taken := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
 		p, at := c.Plugins[name], "plugins."+name
 		if p.Bundled {
-			p.Options = map[string]any{}
-			for _, o := range Bundled[bundled(name)].options(c) {
-				p.Options[o.key] = o.value.plain()
-			}
+			p.Options = Bundled[bundled(name)].all(c)
 		}
 		switch {
 		case !p.Bundled && len(p.Command) == 0:
 			bad(at, "no plugin of this name is part of hexmpp%s: give the command that starts it", suggestPlugin(name))
+		case p.Bundled && p.Run == RunInside && Bundled[bundled(name)].process:
+			bad(at+".run", "%s runs in a process of its own, and nowhere else", name)
 		case !p.Bundled && p.Run == RunInside:
-			bad(at+".run", "only plugins that are part of hexmpp can run inside the server: %s", strings.Join(bundledNames(), ", "))
+			bad(at+".run", "only plugins that are part of hexmpp can run inside the server: %s", strings.Join(bundledNames(func(b BundledPlugin) bool { return !b.process }), ", "))
 		case p.Run == RunInside && len(p.Command) > 0:
 			bad(at+".command", "run is %s: there is nothing to start; leave one of the two out", RunInside)
 		case len(p.Command) > 0 && (p.Command[0] == "" || strings.ContainsRune(p.Command[0], 0)):
@@ -343,13 +350,20 @@ func addBundled(c *Config) {
 		addUnnamed(c, "announce")
 	}
 	addUnnamed(c, "muc")
+	if c.S2S.Mode != FederateNone {
+		addUnnamed(c, "s2s")
+	}
 }
 
 func addUnnamed(c *Config, name string) {
 	if _, named := c.Plugins[name]; named {
 		return
 	}
-	own, err := c.domainsOf(Bundled[bundled(name)].Domains)
+	var own []string
+	var err error
+	if written := Bundled[bundled(name)].Domains; written != "" {
+		own, err = c.domainsOf(written)
+	}
 	if err != nil { // a hosted domain is so long that there is none below it
 		return
 	}
@@ -391,7 +405,7 @@ func (c *Config) domainsOf(written string) (list []string, err error) {
 // bundled and is told no others. taken has those of plugins before.
 func checkPluginDomains(c *Config, name string, p *Plugin, taken map[string]string, bad func(path, format string, args ...any)) {
 	at, domains := "plugins."+name+".domains", p.Domains
-	if len(domains) == 0 && p.Bundled {
+	if len(domains) == 0 && p.Bundled && Bundled[bundled(name)].Domains != "" {
 		at, domains = "plugins."+name, []string{Bundled[bundled(name)].Domains}
 	}
 	for _, written := range domains {
@@ -415,16 +429,30 @@ func checkPluginDomains(c *Config, name string, p *Plugin, taken map[string]stri
 	}
 }
 
-func bundledNames() []string {
+// all are the options that the plugin is given.
+func (b *BundledPlugin) all(c *Config) map[string]any {
+	if b.given != nil {
+		return b.given(c)
+	}
+	out := map[string]any{}
+	for _, o := range b.options(c) {
+		out[o.key] = o.value.plain()
+	}
+	return out
+}
+
+func bundledNames(which func(b BundledPlugin) bool) []string {
 	var names []string
 	for _, b := range Bundled {
-		names = append(names, b.Name)
+		if which(b) {
+			names = append(names, b.Name)
+		}
 	}
 	return names
 }
 
 func suggestPlugin(name string) string {
-	if n := nearest(name, bundledNames()); n != "" {
+	if n := nearest(name, bundledNames(func(BundledPlugin) bool { return true })); n != "" {
 		return fmt.Sprintf(" (did you mean %q?)", n)
 	}
 	return ""

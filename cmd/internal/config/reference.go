@@ -48,7 +48,11 @@ func Reference() string {
 func pluginReference(b *strings.Builder, c *Config, e *entries) {
 	b.WriteString("\nThese are part of hexmpp:\n\n| Plugin | Meaning | Its domains |\n| --- | --- | --- |\n")
 	for _, p := range Bundled {
-		fmt.Fprintf(b, "| [`%s`](plugins/%s.md) | %s | `%s` |\n", p.Name, p.Name, cell(p.Doc), p.Domains)
+		domains := "none"
+		if p.Domains != "" {
+			domains = "`" + p.Domains + "`"
+		}
+		fmt.Fprintf(b, "| [`%s`](plugins/%s.md) | %s | %s |\n", p.Name, p.Name, cell(p.Doc), domains)
 	}
 	fmt.Fprintf(b, "\nEach %s is a section with these keys:\n", e.name)
 	table := pluginOptions(c, "", &Plugin{})
@@ -60,6 +64,10 @@ func pluginReference(b *strings.Builder, c *Config, e *entries) {
 		}
 	}
 	for _, p := range Bundled {
+		if p.section != "" {
+			fmt.Fprintf(b, "\nThe options of %s are the section `%s`.\n", p.Name, p.section)
+			continue
+		}
 		fmt.Fprintf(b, "\nThe options of %s:\n", p.Name)
 		rows(b, p.options(c))
 	}

@@ -17,13 +17,20 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	unused("listen.https", "HTTP over TLS")
-	unused("listen.s2s", "federation")
-	unused("s2s", "federation")
 	switch announce := c.Plugins["announce"]; {
 	case announce == nil || !announce.Enabled:
 		unused("admins", "other administration from clients than the plugin announce, which is off")
 	case len(c.Announce.Admins) == 0:
 		w = append(w, "plugins.announce has nobody who may use it: name accounts in admins, or in plugins.announce.options.admins")
+	}
+	if c.S2S.Mode == FederateAllow && len(c.S2S.Allow) == 0 {
+		w = append(w, "s2s.mode is allow, and s2s.allow names nobody: there is no federation")
+	}
+	switch listens := len(c.Listen.S2S)+len(c.Listen.S2STLS) > 0; {
+	case c.S2S.Mode == FederateNone && listens:
+		w = append(w, "listen.s2s has no effect, since s2s.mode is none")
+	case c.S2S.Mode != FederateNone && !listens:
+		w = append(w, "listen has neither s2s nor s2s-tls; no other server can connect, nor ask whether a dialback key is right")
 	}
 	if len(c.Listen.C2S)+len(c.Listen.C2STLS) == 0 {
 		w = append(w, "listen has neither c2s nor c2s-tls; no client can connect")

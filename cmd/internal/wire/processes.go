@@ -17,6 +17,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/pluginhost"
 	"github.com/hexmpp/hexmpp/adapters/pluginhost/runner"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
+	"github.com/hexmpp/hexmpp/plugins/s2s"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/extension"
 	"github.com/hexmpp/hexmpp/ports/storage"
@@ -193,6 +194,9 @@ func plugins(c *config.Config) ([]pluginhost.Plugin, error) {
 			Permissions: p.Permissions, Options: options, Limits: processLimits(p.Limits), Command: ourselves(name),
 			MemoryKey: "plugins." + name + ".limits.memory",
 		}
+		if name == "s2s" {
+			out.Listen = federationListens(c)
+		}
 		for _, listener := range slices.Sorted(maps.Keys(p.Listen)) {
 			out.Listen = append(out.Listen, pluginhost.Listen{Name: listener, Key: out.Key + ".listen." + listener, Addresses: []string{p.Listen[listener]}})
 		}
@@ -202,6 +206,18 @@ func plugins(c *config.Config) ([]pluginhost.Plugin, error) {
 		list = append(list, out)
 	}
 	return list, nil
+}
+
+// federationListens is where other servers connect.
+func federationListens(c *config.Config) (list []pluginhost.Listen) {
+	for _, l := range []pluginhost.Listen{
+		{Name: s2s.Listener, Key: "listen.s2s", Addresses: c.Listen.S2S}, {Name: s2s.ListenerTLS, Key: "listen.s2s-tls", Addresses: c.Listen.S2STLS},
+	} {
+		if len(l.Addresses) > 0 {
+			list = append(list, l)
+		}
+	}
+	return list
 }
 
 // ourselves is the command of a plugin that is part of hexmpp.

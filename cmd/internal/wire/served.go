@@ -11,6 +11,7 @@ import (
 	"github.com/hexmpp/hexmpp/api/plugin"
 	"github.com/hexmpp/hexmpp/plugins/announce"
 	"github.com/hexmpp/hexmpp/plugins/muc"
+	"github.com/hexmpp/hexmpp/plugins/s2s"
 	"github.com/hexmpp/hexmpp/ports/extension"
 )
 
@@ -55,6 +56,7 @@ var served = map[string]plugin.Plugin{
 			return p.Registration(), err
 		},
 	},
+	"s2s": plugin.Of(s2s.Defaults, s2s.Registration),
 	"muc": plugin.Of(muc.Defaults, func(o muc.Options) (extension.Registration, error) {
 		s, err := muc.New(o)
 		if err != nil {

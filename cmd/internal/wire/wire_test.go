@@ -352,7 +352,7 @@ func TestFailed(t *testing.T) {
 }
 
 func TestWarningsAreLogged(t *testing.T) {
-	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\"}\ns2s: {mode: open}\nadmins: [a@localhost]\nplugins: {announce: {enabled: false}}\n")
+	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\", s2s: \"127.0.0.1:0\"}\ns2s: {mode: none}\nadmins: [a@localhost]\nplugins: {announce: {enabled: false}}\n")
 	stop(t, start(t, o))
 	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
 		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())
@@ -381,7 +381,7 @@ func TestProcesses(t *testing.T) {
 			t.Errorf("this program can't be a process of %s", p.Name)
 		}
 	}
-	if want := []string{"extensions.ping", "extensions.vcard", "plugins.announce", "plugins.x"}; !slices.Equal(names, want) {
+	if want := []string{"extensions.ping", "extensions.vcard", "plugins.announce", "plugins.s2s", "plugins.x"}; !slices.Equal(names, want) {
 		t.Fatalf("%v, want %v", names, want)
 	}
 	if p := of["vcard"]; !p.Bundled || !p.Command.Self || !slices.Equal(p.Command.Args, []string{"plugin", "vcard"}) || string(p.Options) != `{"max-bytes":2048}` || p.Permissions != nil {
