@@ -87,10 +87,13 @@ func (s *session) Authorized(_ *peerstream.Stream, pair peerstream.Pair, err err
 	r := p.route(pair.Local)
 	l := s.link.Load()
 	switch {
-	case r.link != nil:
+	case r.link != nil && (l != nil || !r.link.idle() || r.link.local != pair.Local):
 		return // it has a stream, or waits for one to be resumed
 	case l == nil:
-		l = p.newLink(pair.Local)
+		if l = r.link; l == nil {
+			l = p.newLink(pair.Local)
+		}
+		l.giveUp()
 		l.sess, l.inbound, l.both, l.phase = s, true, true, ready
 		s.mgMu.Lock()
 		l.managed, l.resumable, l.id = s.managed.Load(), s.resumable, s.id

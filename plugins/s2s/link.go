@@ -143,6 +143,11 @@ func (l *link) unresolved() bool {
 	return false
 }
 
+// idle says whether there is neither a stream nor one to be.
+func (l *link) idle() bool {
+	return l.sess == nil && !l.connecting && l.retry == nil && !l.unresolved()
+}
+
 // waiting says whether an event that was begun before is here again, and waits.
 func (l *link) waiting(id uint64) bool {
 	for _, r := range l.routes {

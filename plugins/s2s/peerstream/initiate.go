@@ -48,6 +48,7 @@ func Initiate(ctx context.Context, conn net.Conn, c *Config, o Opening, h Handle
 		}
 		return nil, err
 	}
+	s.dropUnsent(true)
 	return s, nil
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
@@ -186,5 +189,44 @@ func TestServerName(t *testing.T) {
 		if got := <-names; got != want {
 			t.Errorf("%s: SNI is %q, want %q", far, got, want)
 		}
+	}
+}
+
+// What was given up does not arrive later: the connection is reset, with all that the peer has not got yet.
+func TestAbortDropsWhatIsUnsent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	done := make(chan struct{})
+	p := &peer{t: t, conn: b}
+	go func() {
+		defer close(done)
+		p.hear("version='1.0'")
+		p.say(header("version='1.0' from='far.example' to='ours.example' id='s1'") + "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>")
+	}()
+	s, err := Initiate(t.Context(), a, testConfig(), Opening{Pair: Pair{"ours.example", "far.example"}}, &events{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	_ = a.SetWriteDeadline(time.Now().Add(time.Second))
+	for err == nil { // until nothing more fits
+		_, err = a.Write(make([]byte, 1<<20))
+	}
+	s.Abort()
+	_ = b.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.Copy(io.Discard, b); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer reads until %v", err)
 	}
 }

@@ -62,6 +62,7 @@ func (s *Stream) Run(ctx context.Context, directTLS bool) error {
 		s.Close(e)
 		s.settle()
 	case errors.As(err, new(*PeerError)), err == nil:
+		s.dropUnsent(false) // the peer reads to our end
 		s.Close(nil)
 		s.settle()
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -377,6 +378,7 @@ func (s *Stream) element(ctx context.Context, e *stanza.Element) error {
 			return stream.Err(stream.PolicyViolation, "bidi comes before authentication") // XEP-0288 2.2
 		}
 		s.bidi = true
+		s.dropUnsent(true)
 		return nil
 	}
 	s.mu.Lock()

@@ -211,6 +211,19 @@ func (s *Stream) poke() {
 	}
 }
 
+// dropUnsent says what becomes of stanzas that the operating system still has when the connection ends, also
+// with the process: thrown away, or sent for as long as the peer can't be reached. What is given up must not arrive behind
+// what is said later on another stream.
+func (s *Stream) dropUnsent(on bool) {
+	if c, ok := s.raw.(interface{ SetLinger(sec int) error }); ok {
+		sec := -1
+		if on {
+			sec = 0
+		}
+		_ = c.SetLinger(sec) // fails on a connection that is over
+	}
+}
+
 // abort ends the connection as it is. s.mu is held.
 func (s *Stream) abort() {
 	s.over = true
