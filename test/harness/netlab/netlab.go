@@ -96,7 +96,8 @@ func prepare() error {
 		{"mount", "-t", "tmpfs", "netlab", "/run/netns"},
 		{"mount", "--bind", resolv, "/etc/resolv.conf"},
 		{"ip", "link", "set", "lo", "up"},
-		{"ip", "link", "add", bridge, "type", "bridge"},
+		// Its own hardware address: otherwise that is of one of its ports, and changes as hosts come and go.
+		{"ip", "link", "add", bridge, "address", "02:00:00:00:00:02", "type", "bridge"},
 		{"ip", "addr", "add", gateway + "/24", "dev", bridge},
 		{"ip", "link", "set", bridge, "up"},
 	} {
@@ -208,14 +209,18 @@ func (h *Host) Cut(off bool) {
 	}
 }
 
-// Mute has what the host sends to another one not arrive, or arrive again: the other direction stays.
+// nobody is the hardware address of no host.
+const nobody = "02:00:00:00:00:01"
+
+// Mute has what the host sends to another one not arrive, or arrive again, without a word to anybody: the other
+// direction stays.
 func (h *Host) Mute(to *Host, on bool) {
 	h.l.t.Helper()
-	verb := "del"
+	args := []string{"ip", "-n", h.Name, "neigh", "del", to.Addr, "dev", "eth0"}
 	if on {
-		verb = "add"
+		args = []string{"ip", "-n", h.Name, "neigh", "replace", to.Addr, "lladdr", nobody, "nud", "permanent", "dev", "eth0"}
 	}
-	if err := run("ip", "-n", h.Name, "route", verb, "blackhole", to.Addr+"/32"); err != nil {
+	if err := run(args...); err != nil {
 		h.l.t.Fatal("netlab: ", err)
 	}
 }
