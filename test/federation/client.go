@@ -42,8 +42,6 @@ func (s *server) client(t testing.TB, user string) *client {
 	}
 	conn.Login(user, password)
 	conn.Bind("here")
-	conn.Roster()
-	conn.Available(0)
 	conn.Patience = time.Hour // await has the deadlines
 	c := &client{Conn: conn, t: t, grown: make(chan struct{})}
 	read := make(chan struct{})
@@ -56,6 +54,9 @@ func (s *server) client(t testing.TB, user string) *client {
 		c.Drop()
 		<-read
 	})
+	c.ask("roster", c.Bare(), "<query xmlns='"+xmppc.NSRoster+"'/>")
+	c.Send("<presence/>")
+	c.ask("present", c.Domain, "<ping xmlns='"+xmppc.NSPing+"'/>") // behind that
 	return c
 }
 

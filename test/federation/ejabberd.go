@@ -25,7 +25,6 @@ certfiles: ["%[1]s/certs/*.pem"]
 ca_file: %[3]q
 s2s_cafile: %[3]q
 s2s_use_starttls: %[4]s
-s2s_timeout: 15
 outgoing_s2s_timeout: 5
 s2s_max_retry_delay: 1
 listen:

@@ -10,12 +10,11 @@ import (
 const hexmppConfig = `
 domains: [%[2]s]
 data: %[1]s/data
-listen: {c2s: "%[3]s:%[4]d", s2s: "%[3]s:%[5]d"}
+listen: {c2s: "%[3]s:%[4]d", s2s: "%[3]s:%[5]d", s2s-tls: "%[3]s:%[6]d"}
 tls: {certificates: %[1]s/certs}
 registration: {mode: open}
 limits: {rates: false}
-s2s: {mode: open, certificates: %[6]s}
-plugins: {s2s: {options: {%[7]s}}}
+s2s: {mode: open, certificates: %[7]s, ca-files: %[8]s, %[9]s}
 log: {level: debug}
 `
 
@@ -34,10 +33,8 @@ func hexmpp(s *server) {
 	if s.policy.required {
 		certificates = "required"
 	}
-	s.write("hexmpp.yaml", hexmppConfig, s.dir, s.domain, s.host.Addr, portC2S, portS2S, certificates, s.policy.options)
+	s.write("hexmpp.yaml", hexmppConfig, s.dir, s.domain, s.host.Addr, portC2S, portS2S, portS2SS, certificates, s.l.CA.File, s.policy.options)
 	s.command = func() *exec.Cmd {
-		cmd := s.host.Command(binary, "serve", "--config", fmt.Sprint(s.dir, "/hexmpp.yaml"))
-		cmd.Env = append(cmd.Environ(), "SSL_CERT_FILE="+s.l.CA.File)
-		return cmd
+		return s.host.Command(binary, "serve", "--config", fmt.Sprint(s.dir, "/hexmpp.yaml"))
 	}
 }

@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -18,6 +19,10 @@ func run(m *testing.M) int {
 		err = os.Setenv("HEXMPP_BINARY", path)
 	}
 	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := flag.Set("test.parallel", "16"); err != nil { // tests that wait, whatever there is of processors
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -21,7 +21,7 @@ modules_disabled = { %[7]s }
 allow_registration = true
 registration_invite_only = false
 authentication = "internal_plain"
-s2s_require_encryption = true
+s2s_require_encryption = %[11]t
 s2s_secure_auth = %[8]t
 s2s_timeout = 10
 smacks_s2s_resend = false
@@ -49,7 +49,7 @@ func prosody(s *server) {
 		modules += `"smacks", `
 	}
 	s.write("prosody.cfg.lua", prosodyConfig, s.dir, s.host.Addr, portC2S, portS2S, portS2SS, modules, without, s.policy.required,
-		s.l.CA.File, s.domain)
+		s.l.CA.File, s.domain, !s.policy.clear)
 	s.give("prosody")
 	s.command = s.as("prosody", program, "-F", "--config", fmt.Sprint(s.dir, "/prosody.cfg.lua"))
 }

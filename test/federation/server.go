@@ -20,6 +20,7 @@ import (
 
 const (
 	startWithin = 60 * time.Second
+	stopWithin  = 30 * time.Second
 )
 
 // Ports of all servers.
@@ -35,6 +36,7 @@ type policy struct {
 	noExternal bool   // and this is by dialback alone
 	required   bool   // a valid certificate is required, whatever else is proved
 	bidi       bool   // one connection both ways (XEP-0288), where the server has it
+	clear      bool   // TLS is not required (Prosody)
 	noResume   bool   // no stream management between servers (XEP-0198)
 	options    string // of hexmpp's plugin s2s, inside of a YAML mapping
 
@@ -93,6 +95,18 @@ func (s *server) prepare(t testing.TB, l *netlab.Lab) {
 	})
 }
 
+// stop ends the server in good order.
+func (s *server) stop() {
+	s.t.Helper()
+	s.signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+		s.cmd = nil
+	case <-time.After(stopWithin):
+		s.t.Fatalf("%s: %s does not end", s.domain, s.kind)
+	}
+}
+
 // certify writes the certificates of the domain and its rooms.
 func (s *server) certify(change func(*x509.Certificate)) {
 	s.t.Helper()
@@ -113,8 +127,9 @@ func bothUses(c *x509.Certificate) {
 	c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 }
 
-// expired is a certificate that proves nothing.
-func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
+// expired and wrongName are certificates that prove nothing.
+func expired(c *x509.Certificate)   { c.NotAfter = time.Now().Add(-time.Minute) }
+func wrongName(c *x509.Certificate) { c.DNSNames = []string{"other." + c.DNSNames[0]} }
 
 // write writes a file of the configuration.
 func (s *server) write(name, format string, args ...any) {

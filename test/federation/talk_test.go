@@ -5,8 +5,22 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hexmpp/hexmpp/test/harness/netlab"
 	"github.com/hexmpp/hexmpp/test/harness/xmppc"
 )
+
+// What users do with those of other servers, with each kind of server.
+func TestTalk(t *testing.T) {
+	l := netlab.New(t)
+	s := starts(t, l,
+		&server{kind: "hexmpp", domain: "hexmpp.example"},
+		&server{kind: "hexmpp", domain: "other.example"},
+		&server{kind: "prosody", domain: "prosody.example"},
+		&server{kind: "ejabberd", domain: "ejabberd.example"})
+	for _, far := range s[1:] {
+		t.Run(far.domain, func(t *testing.T) { talks(t, s[0], far) })
+	}
+}
 
 // talks has users of two servers do all that.
 func talks(t *testing.T, near, far *server) {
@@ -61,7 +75,9 @@ func presence(t *testing.T, near, far *server) {
 	b.presence(a.JID, "")
 	a.presence(b.JID, "")
 	a.Sendf("<presence to='%s' type='unsubscribed'/>", b.Bare())
+	from := b.next
 	b.presence(a.Bare(), "unsubscribed")
+	b.next = from // in any order
 	b.presence(a.JID, "unavailable")
 }
 
