@@ -21,6 +21,8 @@ type Options struct {
 	// CAFiles and Pins are for servers whose certificates no public authority has signed.
 	CAFiles []string          `json:"ca-files" jsonschema:"Files (PEM) with certificate authorities that are trusted beside those of the system."`
 	Pins    map[string]string `json:"pins" jsonschema:"The only keys that prove a domain: SHA-256 of the SubjectPublicKeyInfo of its certificate, in hexadecimal or base64; several with spaces between. No authority counts for it then."`
+	DANE    bool              `json:"dane" jsonschema:"Whether signed records of the DNS say what certificates other servers have (RFC 7673)."`
+	POSH    bool              `json:"posh" jsonschema:"Whether the web server of a domain is asked what certificate it has (RFC 7711)."`
 	// WithoutTLS are far domains that may federate without encryption.
 	WithoutTLS []string          `json:"without-tls" jsonschema:"Far domains that may federate without encryption; what they send and get can be read and changed on the way."`
 	Overrides  map[string]string `json:"overrides" jsonschema:"Where far domains are, instead of what the DNS says: DOMAIN to HOST:PORT."`
@@ -117,7 +119,7 @@ func (p *policy) terms(far string) peerstream.Terms {
 
 // Verifier makes what Deps.Verify is, of the options. It reads the files.
 func (o *Options) Verifier() (*verify.Verifier, error) {
-	return verify.New(verify.Options{CAFiles: o.CAFiles, Pins: o.Pins})
+	return verify.New(verify.Options{CAFiles: o.CAFiles, Pins: o.Pins, DANE: o.DANE, POSH: o.POSH})
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

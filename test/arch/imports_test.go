@@ -75,6 +75,7 @@ var adapted = map[string][]string{
 	"adapters/tcp":                  {"golang.org/x/sys"},
 	"adapters/auth/local":           {"golang.org/x/text"},
 	"adapters/adminapi":             {"api"},
+	"plugins/s2s/dane":              {"golang.org/x/net/dns/dnsmessage"}, // the library of Go asks for no TLSA records
 	"api/plugin":                    {"golang.org/x/sys", "github.com/google/jsonschema-go"},
 	"adapters/pluginhost":           {"api", "google.golang.org/grpc", "google.golang.org/protobuf", "github.com/hashicorp/go-plugin", "github.com/google/jsonschema-go"},
 	"adapters/pluginhost/runner":    {"github.com/hashicorp/go-hclog", "golang.org/x/sys"},

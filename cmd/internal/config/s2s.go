@@ -20,6 +20,7 @@ type S2S struct {
 	CertificatesOf []string
 	CAFiles        []string // absolute
 	Pins           map[string]string
+	DANE, POSH     bool
 	WithoutTLS     []string
 	Overrides      map[string]string
 	Gone           []string
@@ -57,6 +58,10 @@ func s2sOptions(s *S2S) []option {
 			doc: "Files (PEM) with certificate authorities that are trusted beside those of the operating system. They are read when the plugin starts."},
 		{key: "pins", value: pairs(&s.Pins, domain, text), preset: "{}",
 			doc: "The only keys that prove a domain: SHA-256 of the SubjectPublicKeyInfo of its certificate, in hexadecimal or base64; several with spaces between. No authority counts for it then."},
+		{key: "dane", value: one(&s.DANE, boolean), preset: "false",
+			doc: "Whether signed records of the DNS (TLSA, RFC 7673) say what certificates a domain has, if it has such records. The nameservers of /etc/resolv.conf must validate DNSSEC, and be on this machine unless that file has options trust-ad."},
+		{key: "posh", value: one(&s.POSH, boolean), preset: "false",
+			doc: "Whether the web server of a domain is asked what certificate it has (RFC 7711), where that proves nothing by itself."},
 		{key: "without-tls", value: many(&s.WithoutTLS, domain), preset: "[]",
 			doc: "Far domains that may go without encryption. What is sent to them and comes from them can be read and changed on its way."},
 		{key: "overrides", value: pairs(&s.Overrides, domain, endpoint), preset: "{}",
@@ -100,7 +105,7 @@ func (s *S2S) plugin() map[string]any {
 	list := func(l []string) []string { return slices.Concat([]string{}, l) } // never null
 	return map[string]any{
 		"mode": s.Mode, "allow": list(s.Allow), "deny": list(s.Deny), "certificates": s.Certificates, "certificates-of": list(s.CertificatesOf),
-		"ca-files": list(s.CAFiles), "pins": s.Pins,
+		"ca-files": list(s.CAFiles), "pins": s.Pins, "dane": s.DANE, "posh": s.POSH,
 		"without-tls": list(s.WithoutTLS), "overrides": s.Overrides, "gone": list(s.Gone), "bidi": s.Bidi,
 		"queue-events": s.QueueStanzas, "queue-bytes": s.QueueBytes, "queue-time": seconds(s.QueueTime), "connect-time": seconds(s.ConnectTime),
 		"resume-time": seconds(s.ResumeTime), "ack-time": seconds(s.AckTime), "idle-time": seconds(s.IdleTime), "back-off": seconds(s.BackOff),

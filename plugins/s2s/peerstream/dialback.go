@@ -169,7 +169,6 @@ func (s *Stream) asksFor(ctx context.Context, p Pair, key string) *stream.Error 
 		return stream.Err(stream.NotAuthorized, "the stream is for one direction")
 	}
 	terms := s.c.Terms(p.Far)
-	valid := s.Valid(ctx, p.Far)
 	var err error
 	s.mu.Lock()
 	full := len(s.accepted)+len(s.checking) >= s.c.MaxPairs
@@ -182,13 +181,13 @@ func (s *Stream) asksFor(ctx context.Context, p Pair, key string) *stream.Error 
 		err = stanza.Err(stanza.ItemNotFound, "")
 	case terms.Refused, !s.secure && !terms.NoTLS:
 		err = stanza.Err(stanza.PolicyViolation, "")
-	case terms.Certificate && valid != nil:
-		err = stanza.Err(stanza.NotAuthorized, "")
 	case known:
 	case full:
 		err = stanza.Err(stanza.ResourceConstraint, "")
-	case valid == nil:
+	case s.Valid(ctx, p.Far) == nil:
 		err = s.h.Accept(s, p) // its certificate says more than its key
+	case terms.Certificate:
+		err = stanza.Err(stanza.NotAuthorized, "")
 	default:
 		s.mu.Lock()
 		s.checking[p] = true

@@ -119,15 +119,15 @@ const (
 	other       // by one that it does not
 )
 
-// domain is a reference identity (RFC 6125 6.2).
-type domain struct {
+// domainName is a reference identity (RFC 6125 6.2).
+type domainName struct {
 	name  string     // as in jid.JID.Domain
 	ascii string     // with A-labels; "" if it is an address
 	addr  netip.Addr // unless it is a name
 }
 
 // reference reads a domain, which is as in jid.JID.Domain.
-func reference(name string) (d domain, err error) {
+func reference(name string) (d domainName, err error) {
 	d.name = name
 	if a, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		d.addr = a.Unmap()
@@ -141,7 +141,7 @@ func reference(name string) (d domain, err error) {
 
 // is says whether a certificate is that of a domain (RFC 6125 6.4, RFC 6120 13.7.2.1). The common name is not
 // looked at.
-func (p *presented) is(d domain) match {
+func (p *presented) is(d domainName) match {
 	if d.addr.IsValid() {
 		for _, ip := range p.cert.IPAddresses {
 			if a, ok := netip.AddrFromSlice(ip); ok && a.Unmap() == d.addr {

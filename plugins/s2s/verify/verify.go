@@ -12,7 +12,11 @@
 //     vouch for some domains alone can't vouch for others by these;
 //   - a certificate of an authority is none of a server (RFC 6120 13.7.1.1); an empty subject is one, since
 //     public authorities issue those;
-//   - a domain that is pinned is proved by a key that is listed, and by nothing else.
+//   - a domain that is pinned is proved by a key that is listed, and by nothing else;
+//   - with DANE (RFC 7673) a domain that has records that can be used is proved by those, and by nothing else. All four
+//     usages of RFC 6698 count, though RFC 7712 5.1 speaks of those for the servers' own certificates alone: a domain that
+//     has both kinds of records must not be refused for not looking at one;
+//   - with POSH (RFC 7711) the web server of a domain is asked where its certificate proves nothing.
 //
 // Revocation is not checked: neither OCSP nor lists of it.
 package verify
@@ -33,6 +37,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hexmpp/hexmpp/plugins/s2s/dane"
+	"github.com/hexmpp/hexmpp/plugins/s2s/posh"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 )
 
@@ -55,6 +61,8 @@ type Options struct {
 	// Pins are the keys of domains: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal (with colons or
 	// without) or base64. Of several, with spaces between, any will do.
 	Pins map[string]string
+	// DANE and POSH say whether the DNS and web servers are asked for proof.
+	DANE, POSH bool
 	// Now is the time that certificates have to be valid at; nil: time.Now.
 	Now func() time.Time
 }
@@ -63,7 +71,19 @@ type Options struct {
 type Verifier struct {
 	roots *x509.CertPool
 	pins  map[string][][sha256.Size]byte
+	dane  DANE // nil: not asked
+	posh  POSH // nil: not asked
 	now   func() time.Time
+}
+
+// DANE is what is asked of the DNS: dane.Client.
+type DANE interface {
+	Lookup(ctx context.Context, domain string) (dane.Answer, error)
+}
+
+// POSH is what is asked of web servers: posh.Client.
+type POSH interface {
+	Verify(ctx context.Context, cert *x509.Certificate, domain string) error
 }
 
 // New makes a Verifier. It reads the files. The error says which option can't be.
@@ -103,6 +123,15 @@ func New(o Options) (*Verifier, error) {
 			}
 			v.pins[j.Domain()] = append(v.pins[j.Domain()], pin)
 		}
+	}
+	if o.DANE {
+		if _, err := dane.Nameservers(); err != nil {
+			return nil, fmt.Errorf("verify: %w", err)
+		}
+		v.dane = &dane.Client{}
+	}
+	if o.POSH {
+		v.posh = posh.New(v.roots, nil)
 	}
 	return v, nil
 }
@@ -152,8 +181,9 @@ func parsePin(text string) (pin [sha256.Size]byte, err error) {
 }
 
 // Verify says whether a chain, the peer's own certificate first, proves that the peer is a domain, which is as
-// in jid.JID.Domain. That the peer has the key is for TLS. The error is for administrators, and for one line.
-func (v *Verifier) Verify(_ context.Context, chain []*x509.Certificate, name string) error {
+// in jid.JID.Domain. That the peer has the key is for TLS. The error is for administrators, and for one line. With DANE or
+// POSH it waits for the network, half a minute at most.
+func (v *Verifier) Verify(ctx context.Context, chain []*x509.Certificate, name string) error {
 	if err := bounded(chain); err != nil {
 		return err
 	}
@@ -164,7 +194,82 @@ func (v *Verifier) Verify(_ context.Context, chain []*x509.Certificate, name str
 		}
 		return fmt.Errorf("the key of its certificate is not one that is pinned for %s: its SHA-256 is %x", name, have)
 	}
-	return v.pkix(chain, name)
+	domain, err := reference(name)
+	if err != nil {
+		return err
+	}
+	names := []domainName{domain}
+	if v.dane != nil {
+		answer, err := v.dane.Lookup(ctx, name)
+		if err != nil {
+			return fmt.Errorf("whether the DNS says what its certificate is can't be found out: %s", clip(err.Error()))
+		}
+		for _, s := range answer.Servers {
+			if server, err := reference(s); err == nil {
+				names = append(names, server)
+			}
+		}
+		if len(answer.Records) > 0 {
+			return v.associated(chain, names, answer.Records)
+		}
+	}
+	_, err = v.pkix(chain, names, v.roots)
+	if err == nil || v.posh == nil {
+		return err
+	}
+	if expired := valid(chain[0], "its certificate", v.now()); expired != nil { // RFC 7711 6
+		return expired
+	}
+	if no := v.posh.Verify(ctx, chain[0], name); no != nil {
+		return fmt.Errorf("%w (%s)", err, clip(no.Error()))
+	}
+	return nil
+}
+
+// associated is the prooftype DANE (RFC 7673 4.2): one of the records must be of the chain.
+func (v *Verifier) associated(chain []*x509.Certificate, names []domainName, records []dane.Record) error {
+	var why error
+	for _, r := range records {
+		var err error
+		switch r.Usage {
+		case dane.DANEEE:
+			if r.Matches(chain[0]) {
+				return nil // whatever else is in the certificate (RFC 7671 5.1)
+			}
+			continue
+		case dane.PKIXEE:
+			if !r.Matches(chain[0]) {
+				continue
+			}
+			_, err = v.pkix(chain, names, v.roots)
+		case dane.PKIXTA:
+			var paths [][]*x509.Certificate
+			if paths, err = v.pkix(chain, names, v.roots); err == nil && !slices.ContainsFunc(paths, func(p []*x509.Certificate) bool { return slices.ContainsFunc(p[1:], r.Matches) }) {
+				continue
+			}
+		case dane.DANETA: // RFC 7671 5.2: the authority is presented
+			anchors := x509.NewCertPool()
+			none := true
+			for _, c := range chain[1:] {
+				if r.Matches(c) {
+					anchors.AddCert(c)
+					none = false
+				}
+			}
+			if none {
+				continue
+			}
+			_, err = v.pkix(chain, names, anchors)
+		}
+		if err == nil {
+			return nil
+		}
+		why = err
+	}
+	if why == nil {
+		why = errors.New("its certificate is another one")
+	}
+	return fmt.Errorf("the DNS has %d records of which certificate it is (TLSA), such as %s, and none fits: %w", len(records), records[0], why)
 }
 
 // bounded says whether a chain is one that is looked at.
@@ -185,46 +290,46 @@ func bounded(chain []*x509.Certificate) error {
 	return nil
 }
 
-// pkix is the prooftype of RFC 6120 13.7.2 (RFC 7712 calls it PKIX).
-func (v *Verifier) pkix(chain []*x509.Certificate, name string) error {
-	ref, err := reference(name)
-	if err != nil {
-		return err
-	}
+// pkix is the prooftype of RFC 6120 13.7.2 (RFC 7712 calls it PKIX): the certificate is for one of the names, of which the first
+// is the domain. It returns the paths to trust anchors.
+func (v *Verifier) pkix(chain []*x509.Certificate, names []domainName, roots *x509.CertPool) ([][]*x509.Certificate, error) {
 	leaf := withOtherNames(chain[0])
 	ids, err := identities(leaf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if max(len(leaf.DNSNames), len(leaf.IPAddresses), len(ids.srv), len(ids.xmpp)) > maxNames {
-		return fmt.Errorf("its certificate has more than %d names", maxNames)
+		return nil, fmt.Errorf("its certificate has more than %d names", maxNames)
 	}
-	by := ids.is(ref)
-	if by == none {
-		return fmt.Errorf("its certificate is for %s, not for %s", &ids, name)
+	at := slices.IndexFunc(names, func(n domainName) bool { return ids.is(n) != none })
+	if at < 0 {
+		return nil, fmt.Errorf("its certificate is for %s, not for %s", &ids, names[0].name)
 	}
 	if leaf.BasicConstraintsValid && leaf.IsCA {
-		return errors.New("its certificate is that of an authority, not of a server (basicConstraints has CA:TRUE)")
+		return nil, errors.New("its certificate is that of an authority, not of a server (basicConstraints has CA:TRUE)")
 	}
 	now := v.now()
 	if err := valid(leaf, "its certificate", now); err != nil {
-		return err
+		return nil, err
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
 	paths, err := leaf.Verify(x509.VerifyOptions{
-		Roots: v.roots, Intermediates: intermediates, CurrentTime: now,
+		Roots: roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
-		return explain(err, chain, now)
+		return nil, explain(err, chain, now)
 	}
-	if by == other && !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return permitted(path, ref) }) {
-		return fmt.Errorf("an authority of its certificate may not vouch for %s (name constraints)", name)
+	if ids.is(names[at]) == other {
+		paths = slices.DeleteFunc(paths, func(path []*x509.Certificate) bool { return !permitted(path, names[at]) })
 	}
-	return nil
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("an authority of its certificate may not vouch for %s (name constraints)", names[at].name)
+	}
+	return paths, nil
 }
 
 // withOtherNames returns a certificate whose subjectAltName is understood: crypto/x509 refuses one that is critical
@@ -277,7 +382,7 @@ func explain(err error, chain []*x509.Certificate, now time.Time) error {
 
 // permitted says whether the authorities of a path may vouch for a domain, by their name constraints on DNS names
 // (RFC 5280 4.2.1.10).
-func permitted(path []*x509.Certificate, d domain) bool {
+func permitted(path []*x509.Certificate, d domainName) bool {
 	if d.ascii == "" {
 		d.ascii = d.name // an address is below no name
 	}
@@ -293,7 +398,7 @@ func permitted(path []*x509.Certificate, d domain) bool {
 }
 
 // below says whether a domain is one, or below one, of a constraint.
-func (d domain) below(constraint string) bool {
+func (d domainName) below(constraint string) bool {
 	c := strings.ToLower(constraint)
 	if c == "" {
 		return true
