@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/hexmpp/hexmpp/api/plugin"
 	"github.com/hexmpp/hexmpp/plugins/s2s/dialback"
@@ -30,7 +28,7 @@ type service struct {
 
 // Registration makes the registration of federation. The error names an option that can't be.
 func Registration(o Options) (extension.Registration, error) {
-	s := &service{process: process{certificates: map[string]kept{}}}
+	s := &service{process: process{certificates: newCertificates(plugin.Do)}}
 	proof, err := o.Verifier()
 	if err != nil {
 		return extension.Registration{}, err
@@ -76,20 +74,9 @@ func (s *service) start(ctx context.Context, h *extension.Host) error {
 
 // process is the Kernel of the process.
 type process struct {
-	served []string // in order; set by start, before any stream
-
-	mu           sync.Mutex // guards what follows
-	certificates map[string]kept
+	served       []string // in order; set by start, before any stream
+	certificates *certificates
 }
-
-// kept is a certificate, and when it was asked for.
-type kept struct {
-	cert *tls.Certificate
-	at   time.Time
-}
-
-// certificateKey begins the ordering keys of what is asked about certificates.
-const certificateKey = "certificate "
 
 // Ours implements Kernel.
 func (p *process) Ours(domain string) bool {
@@ -104,24 +91,7 @@ func (p *process) Do(ctx context.Context, key string, fn func(h *extension.Host)
 
 // Certificate implements Kernel. One that was asked for less than a minute ago is not asked for again.
 func (p *process) Certificate(ctx context.Context, domain string) (*tls.Certificate, error) {
-	p.mu.Lock()
-	have := p.certificates[domain]
-	p.mu.Unlock()
-	if time.Since(have.at) < extension.CertificateTime {
-		return have.cert, nil
-	}
-	var cert *tls.Certificate
-	err := plugin.Do(ctx, certificateKey+domain, func(h *extension.Host) (err error) {
-		cert, err = h.Certificates.Certificate(ctx, domain)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.certificates[domain] = kept{cert, time.Now()}
-	return cert, nil
+	return p.certificates.get(ctx, domain)
 }
 
 // dialer is a Dialer.
