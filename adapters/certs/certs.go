@@ -15,6 +15,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,6 +150,10 @@ func (s *Store) Certificate(domain string) (*tls.Certificate, error) {
 	p, err := s.selfSigned(name)
 	if err != nil {
 		return nil, fmt.Errorf("certs: %w", err)
+	}
+	if !slices.Contains(s.domains, name) { // those are told of by apply
+		s.warnOnce("self "+name, "no certificate for a domain of a plugin: the self-signed one in use proves nothing to other servers",
+			zap.String("domain", name), zap.String("fix", s.fix(name)+", or one for several names"))
 	}
 	return p.cert, nil
 }

@@ -127,7 +127,7 @@ func TestChoiceByName(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	dir, own := t.TempDir(), t.TempDir()
 	issue(t, filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key"), nil, in(year), "example.test", "rooms.example.test")
-	s, _ := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}, SelfSignedDir: own})
+	s, logs := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}, SelfSignedDir: own})
 	hosted := get(t, s, "example.test")
 	for _, d := range []string{"example.test", "Example.test", "rooms.example.test"} {
 		if c, err := s.Certificate(d); err != nil || c != hosted {
@@ -141,12 +141,21 @@ func TestCertificate(t *testing.T) {
 	if again, err := s.Certificate("münchen.example.test"); err != nil || again != c {
 		t.Error("another one at the second call", err)
 	}
+	if told := logs.FilterMessageSnippet("no certificate for a domain of a plugin"); told.Len() != 1 || told.All()[0].ContextMap()["domain"] != "xn--mnchen-3ya.example.test" {
+		t.Errorf("warnings: %v", told.All())
+	}
 	if c := get(t, s, "münchen.example.test"); c != hosted {
 		t.Error("clients are shown it, who have no business there")
 	}
 	other, _ := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}, SelfSignedDir: own})
 	if again, err := other.Certificate("münchen.example.test"); err != nil || !bytes.Equal(again.Certificate[0], c.Certificate[0]) {
 		t.Error("a server that starts again has another one", err)
+	}
+	// Who gets a certificate leaves the self-signed one.
+	issue(t, filepath.Join(dir, "m.crt"), filepath.Join(dir, "m.key"), nil, in(year), "*.example.test")
+	s.look()
+	if c, err := s.Certificate("münchen.example.test"); err != nil || !slices.Equal(c.Leaf.DNSNames, []string{"*.example.test"}) {
+		t.Errorf("the new one is not in use: %v", err)
 	}
 	for _, bad := range []string{"", "a/b", "\x00", "..", "a b"} {
 		if c, err := s.Certificate(bad); err == nil {
