@@ -44,8 +44,6 @@ type Options struct {
 // Harness holds one registration and plays the kernel for it. Its methods may
 // be called by any goroutine.
 type Harness struct {
-	// Certificates are those of domains; there are none at first.
-	Certificates map[string]*tls.Certificate
 	// Accounts are the accounts of the hosted domains; there are none at first.
 	Accounts *Accounts
 
@@ -77,6 +75,8 @@ type Harness struct {
 
 	subscribed map[subscription]bool
 	listed     map[subscription]bool
+
+	certificates map[string]*tls.Certificate // of domains
 }
 
 // New checks a registration and starts it; its Stop is called at the end of
@@ -100,7 +100,7 @@ func New(t testing.TB, reg extension.Registration, o Options) *Harness {
 		entries: map[entryKey]extension.Entry{}, timers: map[string]timer{}, secrets: map[string][]byte{},
 		rows: map[jid.JID][]storage.Row{}, room: 4 << 20,
 		subscribed: map[subscription]bool{}, listed: map[subscription]bool{},
-		memory: map[string]extension.Entry{}, groups: map[string]members{},
+		memory: map[string]extension.Entry{}, groups: map[string]members{}, certificates: map[string]*tls.Certificate{},
 	}
 	h.served = slices.Clone(h.domains)
 	for _, c := range h.componentDomains() {

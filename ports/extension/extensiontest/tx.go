@@ -2,12 +2,10 @@ package extensiontest
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -262,23 +260,6 @@ func (x timers) Cancel(key string) {
 type noListeners struct{}
 
 func (noListeners) Get(string) ([]net.Listener, error) { return nil, nil }
-
-// certificates implements extension.Certificates.
-type certificates struct{ t *tx }
-
-func (x certificates) Certificate(_ context.Context, domain string) (*tls.Certificate, error) {
-	x.t.waits("Certificates.Certificate")
-	if err := x.t.h.permit(extension.ReadCertificates); err != nil {
-		return nil, err
-	}
-	if !slices.Contains(x.t.h.served, domain) {
-		return nil, fmt.Errorf("%w: %q", extension.ErrNotServed, domain)
-	}
-	if c := x.t.h.Certificates[domain]; c != nil {
-		return c, nil
-	}
-	return nil, fmt.Errorf("extensiontest: the test has no certificate of %s", domain)
-}
 
 // secrets implements extension.Secrets.
 type secrets struct{ t *tx }

@@ -431,7 +431,7 @@ type Manifest struct {
 	HttpRoutes     []*HttpRoute `protobuf:"bytes,30,rep,name=http_routes,json=httpRoutes,proto3" json:"http_routes,omitempty"`
 	Listeners      []*Listener  `protobuf:"bytes,31,rep,name=listeners,proto3" json:"listeners,omitempty"`
 	OpensStreams   bool         `protobuf:"varint,32,opt,name=opens_streams,json=opensStreams,proto3" json:"opens_streams,omitempty"` // it terminates transports (KernelStream)
-	Certificates   []string     `protobuf:"bytes,33,rep,name=certificates,proto3" json:"certificates,omitempty"`                      // domains whose certificates it needs; "*": all hosted ones and its own
+	Certificates   []string     `protobuf:"bytes,33,rep,name=certificates,proto3" json:"certificates,omitempty"`                      // domains whose certificates it needs; "*": all that are served. It takes the permission read-certificates, which allows all of them
 	// What the plugin takes at once; the kernel may take less.
 	Credit              *Credit `protobuf:"bytes,40,opt,name=credit,proto3" json:"credit,omitempty"`
 	MaxKernelFrameBytes uint32  `protobuf:"varint,41,opt,name=max_kernel_frame_bytes,json=maxKernelFrameBytes,proto3" json:"max_kernel_frame_bytes,omitempty"` // largest frame that it takes; 0: 4 MiB

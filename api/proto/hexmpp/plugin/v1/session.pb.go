@@ -6073,9 +6073,12 @@ func (x *AccountInfo) GetDisabled() bool {
 	return false
 }
 
+// GetCertificates asks for the certificates and private keys of domains that this server answers for
+// (ActivateRequest.served_domains). Another domain is an error of the kind NOT_FOUND. It takes the permission
+// read-certificates. Certificates are renewed while the server runs: who keeps one asks again after a minute.
 type GetCertificates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Domains       []string               `protobuf:"bytes,1,rep,name=domains,proto3" json:"domains,omitempty"`
+	Domains       []string               `protobuf:"bytes,1,rep,name=domains,proto3" json:"domains,omitempty"` // spelled as in served_domains; 20 at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6119,7 +6122,7 @@ func (x *GetCertificates) GetDomains() []string {
 
 type Certificates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Certificates  []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates  []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"` // in the order of the request
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6161,11 +6164,13 @@ func (x *Certificates) GetCertificates() []*Certificate {
 	return nil
 }
 
+// Certificate is what clients are shown who ask for the domain: the administrator's, else one that the server has
+// signed itself.
 type Certificate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Domain        string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	ChainPem      []byte                 `protobuf:"bytes,2,opt,name=chain_pem,json=chainPem,proto3" json:"chain_pem,omitempty"`
-	KeyPem        []byte                 `protobuf:"bytes,3,opt,name=key_pem,json=keyPem,proto3" json:"key_pem,omitempty"`
+	ChainPem      []byte                 `protobuf:"bytes,2,opt,name=chain_pem,json=chainPem,proto3" json:"chain_pem,omitempty"` // the domain's own first
+	KeyPem        []byte                 `protobuf:"bytes,3,opt,name=key_pem,json=keyPem,proto3" json:"key_pem,omitempty"`       // PKCS #8. It is not to be logged, nor stored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
