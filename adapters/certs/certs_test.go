@@ -174,6 +174,44 @@ func TestLongerLastingWins(t *testing.T) {
 	}
 }
 
+// TestExpiredLeavesItsNames: files of a domain that a wildcard has by now do no harm.
+func TestExpiredLeavesItsNames(t *testing.T) {
+	dir := t.TempDir()
+	issue(t, filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key"), nil, in(time.Hour), "rooms.example.test", "other.test")
+	issue(t, filepath.Join(dir, "b.crt"), filepath.Join(dir, "b.key"), nil, in(year), "example.test", "*.example.test")
+	s, _ := newStore(t, Options{Dir: dir, Domains: []string{"example.test"}})
+	names := func(domain string) []string { return get(t, s, domain).Leaf.DNSNames }
+	old, wildcard := names("other.test"), names("example.test")
+	if got := names("rooms.example.test"); !slices.Equal(got, old) {
+		t.Errorf("got %q; the domain has a certificate of its own", got)
+	}
+	s.now = func() time.Time { return in(2 * time.Hour) }
+	s.look()
+	if got := names("rooms.example.test"); !slices.Equal(got, wildcard) {
+		t.Errorf("got %q, which has expired", got)
+	}
+	if got := names("other.test"); !slices.Equal(got, old) {
+		t.Errorf("got %q; an expired one tells more than one of another domain", got)
+	}
+}
+
+// TestAddress: an IP address may be a domain, too.
+func TestAddress(t *testing.T) {
+	o := Options{Domains: []string{"192.0.2.1"}, SelfSignedDir: t.TempDir()}
+	s, _ := newStore(t, o)
+	c, err := s.Certificate("192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Leaf.VerifyHostname("192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	again, _ := newStore(t, o)
+	if other, err := again.Certificate("192.0.2.1"); err != nil || !bytes.Equal(other.Certificate[0], c.Certificate[0]) {
+		t.Error("made again at the second start", err)
+	}
+}
+
 func TestSelfSigned(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "own")
 	o := Options{Domains: []string{"example.test", "münchen.test"}, SelfSignedDir: dir}

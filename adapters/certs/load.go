@@ -88,7 +88,7 @@ func (s *Store) apply() error {
 		return cmp.Or(b.cert.Leaf.NotAfter.Compare(a.cert.Leaf.NotAfter), cmp.Compare(a.file, b.file))
 	})
 	for _, p := range all {
-		x.add(p)
+		x.add(p, s.now())
 		if !slices.ContainsFunc(s.domains, func(d string) bool { return p.cert.Leaf.VerifyHostname(d) == nil }) {
 			s.warnOnce("names "+p.file+p.mark, "a certificate is for none of the hosted domains: clients will not be shown it, but other servers may be that ask for a domain of a plugin",
 				zap.String("file", p.file), zap.Strings("names", p.cert.Leaf.DNSNames), zap.Strings("domains", s.domains))
@@ -104,7 +104,7 @@ func (s *Store) apply() error {
 			failed = append(failed, err)
 			continue
 		}
-		x.add(p)
+		x.add(p, s.now())
 		s.warnOnce("self "+d, "no certificate for a domain: clients will refuse the self-signed one in use",
 			zap.String("domain", d), zap.String("fix", s.fix(d)))
 	}
@@ -128,13 +128,17 @@ func (s *Store) fix(domain string) string {
 	return "put " + domain + ".crt (with its chain) and " + domain + ".key into " + s.opts.Dir
 }
 
-// add enters p under its names, where no earlier one has them.
-func (x *index) add(p *pair) {
+// add enters p under its names, where no earlier one has them. An expired one leaves its names to wildcards among the
+// earlier ones: files of a domain may be left over that a wildcard has by now.
+func (x *index) add(p *pair, now time.Time) {
+	expired := now.After(p.cert.Leaf.NotAfter)
 	for _, n := range p.cert.Leaf.DNSNames {
 		n = strings.ToLower(strings.TrimSuffix(n, "."))
 		m := x.exact
 		if rest, ok := strings.CutPrefix(n, "*."); ok {
 			m, n = x.wildcard, rest
+		} else if expired && x.find(n) != nil {
+			continue
 		}
 		if m[n] == nil {
 			m[n] = p.cert

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,6 +97,9 @@ func makeSelfSigned(domain string, now time.Time) (certPEM, keyPEM []byte, err e
 		NotAfter:     now.Add(selfSignedFor),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if ip := net.ParseIP(domain); ip != nil { // a domain of a network without names
+		tmpl.IPAddresses = []net.IP{ip}
 	}
 	if len(domain) <= 64 { // the longest CommonName that there may be
 		tmpl.Subject = pkix.Name{CommonName: domain}
