@@ -18,6 +18,7 @@ type Names struct {
 	have   map[string][]dns.RR
 	broken map[string]bool
 	asked  map[string]int
+	signed bool
 }
 
 // serve runs one until the test ends.
@@ -87,6 +88,13 @@ func (n *Names) Break(name string, on bool) {
 	n.broken[strings.ToLower(dns.Fqdn(name))] = on
 }
 
+// Sign has all answers be those of a name server that has validated their signatures (the AD bit), or not.
+func (n *Names) Sign(on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.signed = on
+}
+
 // Asked returns how often a name was asked for, in questions of any type.
 func (n *Names) Asked(name string) int {
 	n.mu.Lock()
@@ -108,6 +116,7 @@ func (n *Names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	n.mu.Lock()
 	n.asked[name]++
 	have, broken := n.have[name], n.broken[name]
+	a.AuthenticatedData = n.signed && q.AuthenticatedData && !broken
 	n.mu.Unlock()
 	switch {
 	case broken:

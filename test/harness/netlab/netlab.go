@@ -83,7 +83,7 @@ func prepare() error {
 	}
 	defer os.RemoveAll(dir) // what is mounted stays
 	resolv := dir + "/resolv.conf"
-	if err := os.WriteFile(resolv, []byte("nameserver "+gateway+"\noptions timeout:1 attempts:2\n"), 0o644); err != nil {
+	if err := os.WriteFile(resolv, []byte("nameserver "+gateway+"\noptions timeout:1 attempts:2 trust-ad\n"), 0o644); err != nil {
 		return err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
