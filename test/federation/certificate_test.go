@@ -29,7 +29,12 @@ func TestAuthentication(t *testing.T) {
 				if far.kind == "ejabberd" && name == "certificate for servers" {
 					continue // ejabberd 23.01 lets nobody in by such a certificate
 				}
-				t.Run(far.domain, func(t *testing.T) { talk(s[0].client(t, "romeo"), far.client(t, "juliet"), "words") })
+				t.Run(far.domain, func(t *testing.T) {
+					romeo, juliet := s[0].client(t, "romeo"), far.client(t, "juliet")
+					talk(romeo, juliet, "words")
+					rooms(t, romeo, juliet, far)
+					rooms(t, juliet, romeo, s[0])
+				})
 			}
 		})
 	}

@@ -21,6 +21,7 @@ const (
 type client struct {
 	*xmppc.Conn
 	t testing.TB
+	s *server
 
 	mu    sync.Mutex // guards what follows
 	all   []*xmppc.Element
@@ -43,7 +44,7 @@ func (s *server) client(t testing.TB, user string) *client {
 	conn.Login(user, password)
 	conn.Bind("here")
 	conn.Patience = time.Hour // await has the deadlines
-	c := &client{Conn: conn, t: t, grown: make(chan struct{})}
+	c := &client{Conn: conn, t: t, s: s, grown: make(chan struct{})}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/netlab"
 )
 
@@ -44,6 +45,20 @@ func TestCuts(t *testing.T) {
 				there.from.refused("iq", "lost", "remote-server-timeout")
 			}
 			part(near, far, false)
+		}},
+		{"again and again", patient, func(t *testing.T, near, far *server, there, back *flow) {
+			defer traffic(20*time.Millisecond, there, back)()
+			for _, d := range []time.Duration{1, 6, 2, 7, 1} {
+				part(near, far, true)
+				wait(t, d*time.Second)
+				part(near, far, false)
+				wait(t, 2*time.Second)
+			}
+		}},
+		{"nobody speaks", "idle-time: 10s", func(t *testing.T, near, far *server, there, back *flow) {
+			if !harness.Eventually(t, within, func() bool { return len(near.connections(far)) == 0 }) {
+				t.Errorf("connections: %q", near.connections(far))
+			}
 		}},
 		{"nothing arrives there", patient, func(t *testing.T, near, far *server, there, back *flow) {
 			near.host.Mute(far.host, true)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/test/harness"
 	"github.com/hexmpp/hexmpp/test/harness/netlab"
 )
@@ -23,12 +24,18 @@ const (
 	stopWithin  = 30 * time.Second
 )
 
+// logShown is how much is shown of the log of a server, with a failed test.
+const logShown = 200_000
+
 // Ports of all servers.
 const (
 	portC2S  = 5222
 	portS2S  = 5269
 	portS2SS = 5270 // direct TLS
 )
+
+// alone is a mode of hexmpp without federation.
+const alone = "mode: none"
 
 // policy says how a server meets others.
 type policy struct {
@@ -38,7 +45,8 @@ type policy struct {
 	bidi       bool   // one connection both ways (XEP-0288), where the server has it
 	clear      bool   // TLS is not required (Prosody)
 	noResume   bool   // no stream management between servers (XEP-0198)
-	options    string // of hexmpp's plugin s2s, inside of a YAML mapping
+	mode       string // hexmpp's s2s.mode, with its lists
+	options    string // more of hexmpp's section s2s, inside of a YAML mapping
 
 	certificate func(*x509.Certificate) // changes those of the domain and its rooms; nil: none
 }
@@ -67,8 +75,8 @@ func starts(t testing.TB, l *netlab.Lab, servers ...*server) []*server {
 	t.Helper()
 	for _, s := range servers {
 		s.prepare(t, l)
-		l.Names.Server(s.domain, s.host)
-		l.Names.Server("conference."+s.domain, s.host)
+		l.Names.Server(s.ascii(), s.host)
+		l.Names.Server("conference."+s.ascii(), s.host)
 		s.launch()
 	}
 	for _, s := range servers {
@@ -90,7 +98,8 @@ func (s *server) prepare(t testing.TB, l *netlab.Lab) {
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("log of %s (%s, %s):\n%s", s.domain, s.kind, s.host.Addr, s.log)
+			text := s.log.String()
+			t.Logf("log of %s (%s, %s), the end of %d bytes:\n%s", s.domain, s.kind, s.host.Addr, len(text), text[max(0, len(text)-logShown):])
 		}
 	})
 }
@@ -107,10 +116,20 @@ func (s *server) stop() {
 	}
 }
 
+// ascii is the domain as the DNS has it.
+func (s *server) ascii() string {
+	s.t.Helper()
+	name, err := jid.DomainToASCII(s.domain)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return name
+}
+
 // certify writes the certificates of the domain and its rooms.
 func (s *server) certify(change func(*x509.Certificate)) {
 	s.t.Helper()
-	for _, name := range []string{s.domain, "conference." + s.domain} {
+	for _, name := range []string{s.ascii(), "conference." + s.ascii()} {
 		changes := []func(*x509.Certificate){}
 		if change != nil {
 			changes = append(changes, change)
@@ -183,7 +202,7 @@ func (s *server) ready() {
 			s.t.Fatalf("%s: %s ended at its start:\n%s", s.domain, s.kind, s.log)
 		default:
 		}
-		return s.accepts(portC2S) && s.accepts(portS2S)
+		return s.accepts(portC2S) && (s.policy.mode == alone || s.accepts(portS2S))
 	}) {
 		s.t.Fatalf("%s: %s is not ready after %v:\n%s", s.domain, s.kind, startWithin, s.log)
 	}

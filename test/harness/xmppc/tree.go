@@ -2,6 +2,7 @@ package xmppc
 
 import (
 	"encoding/xml"
+	"fmt"
 	"strings"
 )
 
@@ -30,6 +31,20 @@ type Element struct {
 	Children     []*Element
 	Text         string // character data directly inside
 	Raw          string // the bytes as they came; top-level elements only
+}
+
+// Parse reads one element, with namespaces of its own, from text.
+func Parse(text string) (*Element, error) {
+	dec := xml.NewDecoder(strings.NewReader(text))
+	tok, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	start, ok := tok.(xml.StartElement)
+	if !ok {
+		return nil, fmt.Errorf("%T is no element", tok)
+	}
+	return readElement(dec, start)
 }
 
 // Name is "{namespace}local", for messages.
