@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -26,6 +27,7 @@ const patience = 20 * time.Second
 // far as the server lets it. It belongs to one goroutine.
 type client struct {
 	addr, user, resource string
+	server               string // its domain; "": domain
 
 	conn net.Conn
 	dec  *xml.Decoder
@@ -128,7 +130,7 @@ func (c *client) expect(local string) (*element, error) {
 // open opens a stream and reads the features.
 func (c *client) open() error {
 	c.dec = xml.NewDecoder(c.conn)
-	if err := c.send("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='%s' version='1.0'>", domain); err != nil {
+	if err := c.send("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='%s' version='1.0'>", cmp.Or(c.server, domain)); err != nil {
 		return err
 	}
 	_, err := c.expect("features")
@@ -215,21 +217,23 @@ func (c *client) bindResource() error {
 }
 
 // register makes the account (XEP-0077).
-func register(addr, user string) (err error) {
-	c := &client{addr: addr}
-	if c.conn, err = net.DialTimeout("tcp", addr, patience); err != nil {
+func register(addr, user string) error { return (&client{addr: addr, user: user}).register() }
+
+// register makes the account of a client that is not connected.
+func (c *client) register() (err error) {
+	if c.conn, err = net.DialTimeout("tcp", c.addr, patience); err != nil {
 		return err
 	}
 	defer c.conn.Close()
 	if err := c.open(); err != nil {
 		return err
 	}
-	if err := c.send("<iq type='set' id='r'><query xmlns='jabber:iq:register'><username>%s</username><password>%s</password></query></iq>", user, password); err != nil {
+	if err := c.send("<iq type='set' id='r'><query xmlns='jabber:iq:register'><username>%s</username><password>%s</password></query></iq>", c.user, password); err != nil {
 		return err
 	}
 	e, err := c.expect("iq")
 	if err == nil && e.Type != "result" {
-		err = fmt.Errorf("register %s: %w", user, errUnexpected)
+		err = fmt.Errorf("register %s: %w", c.user, errUnexpected)
 	}
 	return err
 }

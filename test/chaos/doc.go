@@ -18,7 +18,9 @@
 // HEXMPP_CHAOS_PLUGIN_KILLS how often each of the two is killed (3), and
 // HEXMPP_CHAOS_PLUGIN_RELOADS how often it is reloaded (3), HEXMPP_CHAOS_PLUGIN_AMID how
 // often a process is killed amid a reload (2). docs/plugins/figures.md tells of a
-// long run. And it kills and restarts the whole server while clients ask a component.
+// long run. It does so with the processes of two servers that federate, between which
+// HEXMPP_CHAOS_FEDERATION_USERS (10 each) write HEXMPP_CHAOS_FEDERATION_MESSAGES (10,000),
+// HEXMPP_CHAOS_FEDERATION_KILLS (4) and HEXMPP_CHAOS_FEDERATION_RELOADS (2) times. And it kills and restarts the whole server while clients ask a component.
 //
 // It also cuts connections behind single bytes of a login, a resumption and an
 // exchange of messages: HEXMPP_CHAOS_STEP is the distance of these bytes (13; 1 is

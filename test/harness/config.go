@@ -23,6 +23,8 @@ type Config struct {
 	Postgres string
 	SQLite   bool // SQLite, whatever HEXMPP_TEST_POSTGRES says
 
+	S2S string // address for other servers; without one there is no federation
+
 	// Extra is YAML at top level, appended as it is. Without a word in it about the plugin muc
 	// that is off.
 	Extra string
@@ -55,6 +57,9 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	line("  c2s: %q", at.c2s)
 	line("  c2s-tls: %q", at.c2sTLS)
 	line("  http: %q", at.http)
+	if c.S2S != "" {
+		line("  s2s: %q", c.S2S)
+	}
 	if c.Postgres != "" {
 		line("storage: {driver: postgres, dsn: %q}", c.Postgres)
 	}
