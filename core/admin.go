@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/metrics"
+	"strings"
 
+	"github.com/hexmpp/hexmpp/core/host"
 	"github.com/hexmpp/hexmpp/ports/admin"
 	"github.com/hexmpp/hexmpp/ports/auth"
 	"github.com/hexmpp/hexmpp/ports/observe"
@@ -108,4 +110,48 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 		Sessions: k.ports.Sessions.Len(), Streams: streams,
 		Goroutines: runtime.NumGoroutine(), HeapBytes: bytes,
 	}, nil
+}
+
+var _ admin.Calls = (*Kernel)(nil)
+
+// ListCalls implements admin.Calls.
+func (k *Kernel) ListCalls(_ context.Context, extension string) ([]admin.Call, error) {
+	g, err := k.guest(extension)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]admin.Call, len(g.Reg.Calls))
+	for i, c := range g.Reg.Calls {
+		list[i] = admin.Call{Name: c.Name, Help: c.Help}
+		for _, a := range c.Args {
+			list[i].Args = append(list[i].Args, admin.CallArg(a))
+		}
+	}
+	return list, nil
+}
+
+// Call implements admin.Calls.
+func (k *Kernel) Call(ctx context.Context, extension, call string, args []string, yield func(text string) error) error {
+	g, err := k.guest(extension)
+	if err != nil {
+		return err
+	}
+	return g.AdminCall(ctx, call, args, yield)
+}
+
+// guest finds an extension by its name. The error names those that have calls.
+func (k *Kernel) guest(name string) (*host.Guest, error) {
+	var others []string
+	for _, g := range k.registry.Guests() {
+		if g.Reg.Name == name {
+			return g, nil
+		}
+		if len(g.Reg.Calls) > 0 {
+			others = append(others, g.Reg.Name)
+		}
+	}
+	if len(others) == 0 {
+		others = []string{"none"}
+	}
+	return nil, fmt.Errorf("%w: %q; those that can be asked something are: %s", admin.ErrNoPlugin, name, strings.Join(others, ", "))
 }

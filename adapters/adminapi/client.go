@@ -35,6 +35,7 @@ var (
 	_ admin.Users   = (*Client)(nil)
 	_ admin.Server  = (*Client)(nil)
 	_ admin.Plugins = (*Client)(nil)
+	_ admin.Calls   = (*Client)(nil)
 )
 
 // NewClient returns a Client for the socket at this path. It connects with the

@@ -26,6 +26,8 @@ const (
 	pathPluginEnable  = "/v1/plugin/enable"  // POST
 	pathPluginDisable = "/v1/plugin/disable" // POST
 	pathPluginLogs    = "/v1/plugin/logs"    // GET: n, follow; an answer of many lines
+	pathCalls         = "/v1/calls"          // GET: those of the extension
+	pathCall          = "/v1/call"           // POST: call, timeout; the body has arguments; an answer of many lines
 )
 
 // Bounds of both ends.
@@ -82,6 +84,7 @@ var known = []struct {
 	{"malformed-jid", jid.ErrMalformed, 400},
 	{"request", errRequest, 400},
 	{"no-plugin", admin.ErrNoPlugin, 404},
+	{"no-call", admin.ErrNoCall, 404},
 }
 
 // errRequest is wrapped by errors about a request that no Client makes.

@@ -31,6 +31,7 @@ type Deps struct {
 	Users   admin.Users
 	Server  admin.Server
 	Plugins admin.Plugins // nil: there are none
+	Calls   admin.Calls   // nil: there are none
 	Log     *zap.Logger
 }
 
@@ -40,7 +41,7 @@ type Server struct {
 	deps    Deps
 	http    *http.Server
 	running chan struct{} // a slot for each request that is handled
-	// following ends with Stop, which waits for no end of a log.
+	// following ends with Stop, which waits for no end of a log or of a call.
 	following context.Context
 	unfollow  context.CancelFunc
 
@@ -68,6 +69,9 @@ func New(o Options, d Deps) (*Server, error) {
 	}
 	if d.Plugins == nil {
 		d.Plugins = noPlugins{}
+	}
+	if d.Calls == nil {
+		d.Calls = noCalls{}
 	}
 	s := &Server{options: o, deps: d, running: make(chan struct{}, maxRunning)}
 	s.following, s.unfollow = context.WithCancel(context.Background())
@@ -192,6 +196,8 @@ func (s *Server) handler() http.Handler {
 	within(changeTime, "POST "+pathPluginEnable, s.change(admin.Plugins.EnablePlugin))
 	within(changeTime, "POST "+pathPluginDisable, s.change(admin.Plugins.DisablePlugin))
 	mux.HandleFunc("GET "+pathPluginLogs, s.pluginLogs)
+	handle("GET "+pathCalls, s.listCalls)
+	mux.HandleFunc("POST "+pathCall, s.pluginCall)
 	profiles(mux)
 	return mux
 }

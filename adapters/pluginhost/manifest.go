@@ -51,7 +51,7 @@ func checkManifest(m *pluginv1.Manifest, name string) error {
 	lists := map[string]int{
 		"xeps": len(m.Xeps), "iq": len(m.Iq), "stages": len(m.Stages), "elements": len(m.Elements), "components": len(m.Components),
 		"stream_features": len(m.StreamFeatures), "residents": len(m.Residents), "marks": len(m.Marks), "notices": len(m.Notices),
-		"permissions": len(m.Permissions), "capabilities": len(m.Capabilities), "listeners": len(m.Listeners), "certificates": len(m.Certificates),
+		"permissions": len(m.Permissions), "capabilities": len(m.Capabilities), "listeners": len(m.Listeners), "certificates": len(m.Certificates), "calls": len(m.Calls),
 	}
 	for _, c := range m.Components {
 		lists["components.iq"] += len(c.GetIq())
@@ -133,6 +133,9 @@ func fixed(m *pluginv1.Manifest) *pluginv1.Manifest {
 	}
 	for _, l := range c.Listeners {
 		l.Address = ""
+	}
+	for _, l := range c.Calls {
+		l.Help = ""
 	}
 	slices.Sort(c.Permissions)
 	return c

@@ -156,6 +156,8 @@ func (p *raw) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 			m.OptionsSchema = value
 		case "drains":
 			m.Drains = true
+		case "calls":
+			m.Calls = []*pluginv1.Call{{Name: "do", Help: strings.TrimSpace("does it " + value), Arguments: []*pluginv1.CallArgument{{Name: "what"}, {Name: "more", Optional: true}}}}
 		case "far":
 			m.FarDomains = true
 		case "listens":

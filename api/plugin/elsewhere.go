@@ -30,6 +30,7 @@ func Elsewhere(reg extension.Registration) (extension.Registration, error) {
 		out.StreamFeatures[i].Element = reg.StreamFeatures[i].Element
 	}
 	r := newInside(reg, true)
+	out.Calls = callsThrough(reg.Calls, func() *process { return r.p })
 	out.Start, out.Stop, out.Forget, out.Remote = reg.Start, r.stop, reg.Forget, r
 	return *out, nil
 }

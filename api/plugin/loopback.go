@@ -64,6 +64,9 @@ func Loopback(reg extension.Registration) extension.Registration {
 			}
 		}
 	}
+	out.Calls = callsThrough(reg.Calls, func() *process {
+		return &process{reg: &l.reg, log: slog.New(slog.DiscardHandler), ctx: context.Background()}
+	})
 	if reg.Reply != nil {
 		out.Reply = func(ctx context.Context, h *extension.Host, r extension.Reply) error {
 			_, err := l.do(ctx, h, &extension.RemoteEvent{Kind: extension.Replied, Reply: r})

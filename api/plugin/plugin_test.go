@@ -58,7 +58,8 @@ func newTest(o options) (extension.Registration, error) {
 			}()
 			return h.Memory.Put("started", []byte("yes"))
 		},
-		Stop: func(context.Context) error { fmt.Fprintln(os.Stderr, "stopped"); return nil },
+		Calls: testCalls(),
+		Stop:  func(context.Context) error { fmt.Fprintln(os.Stderr, "stopped"); return nil },
 	}
 	if o.Claim {
 		reg.Server.Features = []string{"urn:more"}

@@ -31,6 +31,9 @@ type process struct {
 	// ctx ends when the process is to end.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// calls ends before that: it is of administrators' calls. nil inside the server, whose own contexts end.
+	calls     context.Context
+	stopCalls context.CancelFunc
 	// relieved is closed when another process acts: the server hears nothing of this one.
 	relieved chan struct{}
 	tasks    sync.WaitGroup // handlers, and Forgets
@@ -50,6 +53,7 @@ type process struct {
 	queue      []job                       // that no goroutine has taken yet
 	spare      bool                        // a goroutine is about to take one
 	ending     bool                        // no handler is called any more
+	calling    int                         // calls of administrators that run
 	handled    int                         // events since the last beat
 	untidy     bool                        // there were many, and nothing was given back since
 }
@@ -77,6 +81,7 @@ func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureReq
 		x.permissions = append(x.permissions, extension.Permission(g))
 	}
 	x.ctx, x.cancel = context.WithCancel(context.WithValue(context.Background(), processKey{}, x))
+	x.calls, x.stopCalls = context.WithCancel(x.ctx)
 	return x
 }
 
@@ -406,6 +411,7 @@ func (p *process) end(ctx context.Context) error {
 	p.ending = true
 	p.mu.Unlock()
 	p.sockets.close()
+	p.stopCalls()
 	done := make(chan struct{})
 	go func() { p.tasks.Wait(); close(done) }()
 	select {

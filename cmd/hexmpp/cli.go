@@ -18,6 +18,7 @@ type cli struct {
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
 	Config  configCmd  `cmd:"" help:"Check or show the configuration."`
 	Plugin  pluginCmd  `cmd:"" help:"Manage plugins, or tell what one is."`
+	S2S     s2sCmd     `cmd:"" name:"s2s" help:"See and test the streams with other servers."`
 	Status  statusCmd  `cmd:"" help:"Tell how the running server is."`
 	Reload  reloadCmd  `cmd:"" help:"Make the running server read its certificates again."`
 	Version versionCmd `cmd:"" help:"Tell the version of hexmpp."`

@@ -30,6 +30,7 @@ type pluginCmd struct {
 	Enable   pluginEnableCmd   `cmd:"" help:"Start a plugin that is disabled or has failed."`
 	Disable  pluginDisableCmd  `cmd:"" help:"Stop a plugin, until it is enabled or the server is started again."`
 	Logs     pluginLogsCmd     `cmd:"" help:"Print what a plugin logged last."`
+	Call     pluginCallCmd     `cmd:"" help:"Ask a plugin something, or list what it can be asked."`
 }
 
 type jsonFlag struct {

@@ -127,16 +127,17 @@ type Hosts struct {
 	components map[string]bool // domains of all guests
 	served     []string        // those and the hosted ones, in order; set by Start
 
-	ctx       context.Context // ends with Stop
-	cancel    context.CancelFunc
-	calls     gate
-	residents *residents
-	ids       *ids.IDs
-	far       far
-	appender  *appender
-	underway  *underway.Underway
-	noticed   []*Guest // filled while extensions register
-	remotes   []*Guest // those that run elsewhere; the same
+	ctx        context.Context // ends with Stop
+	cancel     context.CancelFunc
+	calls      gate
+	adminCalls adminCalls
+	residents  *residents
+	ids        *ids.IDs
+	far        far
+	appender   *appender
+	underway   *underway.Underway
+	noticed    []*Guest // filled while extensions register
+	remotes    []*Guest // those that run elsewhere; the same
 
 	// mu guards what follows, and what guests say it guards.
 	mu       sync.Mutex
@@ -159,8 +160,9 @@ func New(d Deps) *Hosts {
 		ctx:     ctx, cancel: cancel, calls: gate{idle: make(chan struct{})},
 		tasks:  tasks{workers: max(1, d.Workers), idle: make(chan struct{})},
 		timers: map[timerKey]*timer{}, fired: map[*timer]timerKey{}, requests: map[requestKey]*request{},
-		residents: newResidents(d.Store, d.Sessions),
-		ids:       ids.New(0, d.Now),
+		residents:  newResidents(d.Store, d.Sessions),
+		adminCalls: newAdminCalls(ctx),
+		ids:        ids.New(0, d.Now),
 	}
 	h.Remote = h.Remote.Complete()
 	h.underway = underway.New(h.Own)
@@ -196,7 +198,8 @@ type Guest struct {
 	offers           offers
 	kept             []*Event // that were out when the server stopped
 
-	unasked atomic.Int64 // effects under way
+	unasked    atomic.Int64 // effects under way
+	adminCalls atomic.Int64 // that run
 }
 
 // NewGuest admits an extension. domains are those of its components. All are

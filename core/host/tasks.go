@@ -177,6 +177,7 @@ func (h *Hosts) Await(c <-chan struct{}) {
 // none will be called; but for handlers that did not return within 5 seconds of
 // the end of their context, which are an error.
 func (h *Hosts) Stop(ctx context.Context) error {
+	h.adminCalls.stop()
 	h.mu.Lock()
 	h.tasks.stopping = true
 	for _, t := range h.timers {

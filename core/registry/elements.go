@@ -75,6 +75,9 @@ const maxDeadline = 5 * time.Second
 
 // checkRemote checks what a registration that runs elsewhere may ask for.
 func checkRemote(reg *extension.Registration) error {
+	if err := extension.CheckCalls(reg.Calls); err != nil {
+		return fmt.Errorf("registry: %s: %w", reg.Name, err)
+	}
 	for i := range reg.StreamFeatures {
 		if reg.StreamFeatures[i].Element == nil {
 			return fmt.Errorf("registry: %s: a stream feature needs a function", reg.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -82,36 +83,69 @@ func (s *session) domains() (list []string) {
 	return list
 }
 
-// Probe opens a stream to a far domain from a domain of ours, and says what happens at each step. Nothing is sent on it.
-func (e *Engine) Probe(ctx context.Context, local, far string) (string, error) {
+// Probe opens a stream to a far domain from a domain of ours, and writes what happens at each step, as it happens. No
+// stanza is sent on it. The error says what does not work.
+func (e *Engine) Probe(ctx context.Context, local, far string, out io.Writer) error {
 	far, err := domain(far)
 	if err != nil {
-		return "", err
+		return err
 	}
-	var b strings.Builder
+	if local, err = domain(local); err != nil {
+		return err
+	}
+	switch {
+	case !e.deps.Kernel.Ours(local):
+		return fmt.Errorf("s2s: %s is no domain of this server", local)
+	case e.deps.Kernel.Ours(far):
+		return fmt.Errorf("s2s: %s is a domain of this server", far)
+	case e.policy.terms(far).Refused:
+		return fmt.Errorf("s2s: the configuration refuses federation with %s", far)
+	}
 	begun := time.Now()
 	step := func(text string) {
-		fmt.Fprintf(&b, "%6d ms  %s\n", time.Since(begun).Milliseconds(), text)
-	}
-	if e.policy.terms(far).Refused {
-		step("the configuration refuses federation with " + far)
-		return b.String(), nil
-	}
-	if e.deps.Kernel.Ours(far) {
-		step(far + " is a domain of this server")
-		return b.String(), nil
+		fmt.Fprintf(out, "%6d ms  %s\n", time.Since(begun).Milliseconds(), text)
 	}
 	step("from " + local + " to " + far)
-	type result struct {
-		s   *session
-		err error
+	steps := make(chan string, maxSteps)
+	ended, err := e.probe(ctx, local, far, steps)
+	if err != nil {
+		return err
 	}
-	ended := make(chan result, 1)
-	steps := make(chan string, 100)
+	for {
+		select {
+		case text := <-steps:
+			step(text)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case r := <-ended:
+			for len(steps) > 0 {
+				step(<-steps)
+			}
+			if r.err != nil {
+				return r.err
+			}
+			defer r.s.st.Close(nil)
+			return probed(ctx, r.s, peerstream.Pair{Local: local, Far: far}, step)
+		}
+	}
+}
+
+// maxSteps is how many steps may wait to be written; more are left out.
+const maxSteps = 100
+
+// dialed is the end of a dial.
+type dialed struct {
+	s   *session
+	err error
+}
+
+// probe dials in a task of the engine. The session ends with ctx.
+func (e *Engine) probe(ctx context.Context, local, far string, steps chan<- string) (<-chan dialed, error) {
+	ended := make(chan dialed, 1)
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.stopping {
-		e.mu.Unlock()
-		return "", errors.New("s2s: the server is about to stop")
+		return nil, errors.New("s2s: the server is about to stop")
 	}
 	e.tasks.Go(func() {
 		s, err := e.dial(far, local, false, func(text string) {
@@ -120,50 +154,37 @@ func (e *Engine) Probe(ctx context.Context, local, far string) (string, error) {
 			default:
 			}
 		})
-		if err == nil {
-			s.probe = make(chan error, 1)
+		if err != nil {
+			ended <- dialed{nil, err}
+			return
 		}
-		ended <- result{s, err}
-		if err == nil {
-			e.run(s, false)
-		}
+		s.probe = make(chan error, 1)
+		ended <- dialed{s, nil}
+		defer context.AfterFunc(ctx, func() { s.st.Close(nil) })()
+		e.run(s, false)
 	})
-	e.mu.Unlock()
-	for {
-		select {
-		case text := <-steps:
-			step(text)
-			continue
-		case <-ctx.Done():
-			return b.String(), context.Cause(ctx)
-		case r := <-ended:
-			for len(steps) > 0 {
-				step(<-steps)
-			}
-			if r.err != nil {
-				step("failed: " + r.err.Error())
-				return b.String(), nil
-			}
-			pair := peerstream.Pair{Local: local, Far: far}
-			if !r.s.st.May(pair) && !probeDialback(ctx, r.s, pair, step) {
-				r.s.st.Close(nil)
-				return b.String(), nil
-			}
-			if r.s.st.Manages() {
-				step("the peer has stream management (XEP-0198)")
-			}
-			if r.s.st.Bidi() {
-				step("stanzas would flow both ways (XEP-0288)")
-			}
-			step("all is well")
-			r.s.st.Close(nil)
-			return b.String(), nil
+	return ended, nil
+}
+
+// probed tells what a stream can do, once it is authenticated.
+func probed(ctx context.Context, s *session, pair peerstream.Pair, step func(string)) error {
+	if !s.st.May(pair) {
+		if err := probeDialback(ctx, s, pair, step); err != nil {
+			return err
 		}
 	}
+	if s.st.Manages() {
+		step("the peer has stream management (XEP-0198)")
+	}
+	if s.st.Bidi() {
+		step("stanzas would flow both ways (XEP-0288)")
+	}
+	step("all is well")
+	return nil
 }
 
 // probeDialback authenticates by dialback.
-func probeDialback(ctx context.Context, s *session, pair peerstream.Pair, step func(string)) bool {
+func probeDialback(ctx context.Context, s *session, pair peerstream.Pair, step func(string)) error {
 	step("dialback: a key is sent, and the peer is to ask the server of " + pair.Local + " for it")
 	err := s.st.Authorize(pair)
 	if err == nil {
@@ -174,11 +195,10 @@ func probeDialback(ctx context.Context, s *session, pair peerstream.Pair, step f
 		}
 	}
 	if err != nil {
-		step("failed: dialback: " + err.Error())
-		return false
+		return fmt.Errorf("s2s: dialback: %w", err)
 	}
 	step("authenticated by dialback")
-	return true
+	return nil
 }
 
 // CloseDomain ends all streams with a far domain, and says how many. What waits for it goes out on the next one.

@@ -69,7 +69,10 @@ func (s *session) Accept(_ *peerstream.Stream, p peerstream.Pair) error {
 func (s *session) Authorized(_ *peerstream.Stream, pair peerstream.Pair, err error) {
 	if s.initiator {
 		if s.probe != nil {
-			s.probe <- err
+			select {
+			case s.probe <- err:
+			default: // a second answer, to what was asked once
+			}
 		}
 		if l := s.link.Load(); l != nil {
 			l.p.mu.Lock()

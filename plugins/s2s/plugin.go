@@ -45,13 +45,14 @@ func Registration(o Options) (extension.Registration, error) {
 			{Name: ListenerTLS, Network: "tcp", Address: ":5270"},
 		},
 		Far:   &extension.Far{Take: s.engine.Take},
+		Calls: s.calls(),
 		Start: s.start,
 		Stop:  s.engine.Stop,
 	}, nil
 }
 
 func (s *service) start(ctx context.Context, h *extension.Host) error {
-	s.process.served = h.Served
+	s.process.served, s.process.own = h.Served, h.Domains[0]
 	background := plugin.Background(ctx)
 	if err := s.engine.Start(background, h); err != nil {
 		return err
@@ -75,6 +76,7 @@ func (s *service) start(ctx context.Context, h *extension.Host) error {
 // process is the Kernel of the process.
 type process struct {
 	served       []string // in order; set by start, before any stream
+	own          string   // the default domain; likewise
 	certificates *certificates
 }
 

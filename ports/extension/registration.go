@@ -47,6 +47,8 @@ type Registration struct {
 	Far *Far
 	// Listeners are sockets that it serves, if the configuration has addresses for them.
 	Listeners []Listener
+	// Calls are what administrators may ask of it.
+	Calls []Call
 
 	// Residents are keys of the Store whose entries the kernel keeps in memory,
 	// for accounts that are in use: stage handlers may read them, but those of the

@@ -427,11 +427,13 @@ func FuzzOutcome(f *testing.F) {
 }
 
 func FuzzManifest(f *testing.F) {
-	var reg extension.Registration
-	fill(reflect.ValueOf(&reg).Elem(), "")
+	reg := filled()
 	m, err := Manifest(&reg)
 	if err != nil {
 		f.Fatal(err)
+	}
+	if _, err := Registration(m); err != nil {
+		f.Fatal(err) // it would say nothing as a seed
 	}
 	b, _ := proto.Marshal(m)
 	f.Add(b)

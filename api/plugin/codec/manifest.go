@@ -96,6 +96,7 @@ func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 	for _, l := range r.Listeners {
 		m.Listeners = append(m.Listeners, &pluginv1.Listener{Name: l.Name, Network: l.Network, Address: l.Address})
 	}
+	m.Calls = manifestCalls(r.Calls)
 	for i, e := range r.Notices {
 		kind := noticeKind(e)
 		if kind == 0 {
@@ -242,6 +243,9 @@ func registration(m *pluginv1.Manifest) (*extension.Registration, error) {
 	}
 	if r.Listeners, err = readListeners(m.Listeners); err != nil {
 		return nil, err
+	}
+	if r.Calls, err = readCalls(m.Calls); err != nil {
+		return nil, in("calls", err)
 	}
 	if len(r.Notices) > 0 {
 		r.Notice = noticeElsewhere

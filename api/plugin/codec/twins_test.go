@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -121,10 +122,18 @@ func differ(a, b reflect.Value, path string) (out []string) {
 	return out
 }
 
-func TestEachFieldOfARegistrationHasATwin(t *testing.T) {
+// filled is a registration with something in each field.
+func filled() extension.Registration {
 	var reg extension.Registration
 	fill(reflect.ValueOf(&reg).Elem(), "")
 	reg.Listeners = []extension.Listener{{Name: "s2s", Network: "tcp", Address: ":5269"}, {Name: "other", Network: "tcp"}} // names have rules
+	do := func(context.Context, []string, io.Writer) error { return nil }
+	reg.Calls = []extension.Call{{Name: "list", Help: "lists", Do: do}, {Name: "probe", Do: do, Args: []extension.CallArg{{Name: "domain"}, {Name: "from", Optional: true}}}}
+	return reg
+}
+
+func TestEachFieldOfARegistrationHasATwin(t *testing.T) {
+	reg := filled()
 	m, err := Manifest(&reg)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -312,6 +313,28 @@ func (p *Process) Unasked() *pluginv1.Unasked {
 		p.t.Fatalf("plugintest: nothing comes unasked; log:\n%s", p.Log())
 	}
 	return nil
+}
+
+// Call asks what an administrator may ask, and returns what the process wrote. The error is a
+// status of gRPC: what a call failed with is its message.
+func (p *Process) Call(ctx context.Context, call string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	stream, err := p.Client.Call(ctx, &pluginv1.CallRequest{Call: call, Arguments: args})
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for {
+		switch m, err := stream.Recv(); {
+		case errors.Is(err, io.EOF):
+			return text.String(), nil
+		case err != nil:
+			return text.String(), err
+		default:
+			text.Write(m.Text)
+		}
+	}
 }
 
 // Reset says that what is known of a key is void; events of it that have no outcome are to be

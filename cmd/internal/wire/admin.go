@@ -25,6 +25,7 @@ type adminPort struct {
 var (
 	_ admin.Users  = (*adminPort)(nil)
 	_ admin.Server = (*adminPort)(nil)
+	_ admin.Calls  = (*adminPort)(nil)
 )
 
 func newAdminPort(k *kernel, c *certs.Store, log *zap.Logger) *adminPort {
@@ -45,7 +46,7 @@ func newSocket(c *config.Config, a *adminPort, procs *processes, log *zap.Logger
 	if err != nil {
 		return nil, err
 	}
-	d := adminapi.Deps{Users: a, Server: a, Log: log.Named("admin")}
+	d := adminapi.Deps{Users: a, Server: a, Calls: a, Log: log.Named("admin")}
 	if procs.host != nil {
 		d.Plugins = procs.host
 	}

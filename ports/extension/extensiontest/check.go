@@ -42,6 +42,9 @@ func Check(r extension.Registration) error {
 	c.handlers(r.IQ, true)
 	c.stages(r)
 	c.sessions(r)
+	if err := extension.CheckCalls(r.Calls); err != nil {
+		c.fault("%w", err)
+	}
 	for i, f := range r.StreamFeatures {
 		if f.Element == nil {
 			c.fault("stream feature %d has no Element", i)

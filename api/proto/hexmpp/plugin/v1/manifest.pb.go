@@ -432,6 +432,7 @@ type Manifest struct {
 	Listeners      []*Listener  `protobuf:"bytes,31,rep,name=listeners,proto3" json:"listeners,omitempty"`
 	OpensStreams   bool         `protobuf:"varint,32,opt,name=opens_streams,json=opensStreams,proto3" json:"opens_streams,omitempty"` // it terminates transports (KernelStream)
 	Certificates   []string     `protobuf:"bytes,33,rep,name=certificates,proto3" json:"certificates,omitempty"`                      // domains whose certificates it needs; "*": all that are served. It takes the permission read-certificates, which allows all of them
+	Calls          []*Call      `protobuf:"bytes,34,rep,name=calls,proto3" json:"calls,omitempty"`                                    // what administrators may ask of it
 	// What the plugin takes at once; the kernel may take less.
 	Credit              *Credit `protobuf:"bytes,40,opt,name=credit,proto3" json:"credit,omitempty"`
 	MaxKernelFrameBytes uint32  `protobuf:"varint,41,opt,name=max_kernel_frame_bytes,json=maxKernelFrameBytes,proto3" json:"max_kernel_frame_bytes,omitempty"` // largest frame that it takes; 0: 4 MiB
@@ -644,6 +645,13 @@ func (x *Manifest) GetOpensStreams() bool {
 func (x *Manifest) GetCertificates() []string {
 	if x != nil {
 		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Manifest) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
 	}
 	return nil
 }
@@ -1657,12 +1665,124 @@ func (x *Credit) GetBytes() uint64 {
 	return 0
 }
 
+// Call is something that an administrator asks the plugin by name (Plugin.Call).
+type Call struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`           // of lower-case letters, digits and hyphens: "probe"
+	Help          string                 `protobuf:"bytes,2,opt,name=help,proto3" json:"help,omitempty"`           // one line, 1,000 bytes at most
+	Arguments     []*CallArgument        `protobuf:"bytes,3,rep,name=arguments,proto3" json:"arguments,omitempty"` // optional ones are the last; at most 16
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_hexmpp_plugin_v1_manifest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_hexmpp_plugin_v1_manifest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_hexmpp_plugin_v1_manifest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Call) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Call) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
+func (x *Call) GetArguments() []*CallArgument {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+type CallArgument struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as that of a call
+	Optional      bool                   `protobuf:"varint,2,opt,name=optional,proto3" json:"optional,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallArgument) Reset() {
+	*x = CallArgument{}
+	mi := &file_hexmpp_plugin_v1_manifest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallArgument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallArgument) ProtoMessage() {}
+
+func (x *CallArgument) ProtoReflect() protoreflect.Message {
+	mi := &file_hexmpp_plugin_v1_manifest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallArgument.ProtoReflect.Descriptor instead.
+func (*CallArgument) Descriptor() ([]byte, []int) {
+	return file_hexmpp_plugin_v1_manifest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CallArgument) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CallArgument) GetOptional() bool {
+	if x != nil {
+		return x.Optional
+	}
+	return false
+}
+
 var File_hexmpp_plugin_v1_manifest_proto protoreflect.FileDescriptor
 
 const file_hexmpp_plugin_v1_manifest_proto_rawDesc = "" +
 	"\n" +
-	"\x1fhexmpp/plugin/v1/manifest.proto\x12\x10hexmpp.plugin.v1\"\xd3\n" +
-	"\n" +
+	"\x1fhexmpp/plugin/v1/manifest.proto\x12\x10hexmpp.plugin.v1\"\x81\v\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
@@ -1693,7 +1813,8 @@ const file_hexmpp_plugin_v1_manifest_proto_rawDesc = "" +
 	"httpRoutes\x128\n" +
 	"\tlisteners\x18\x1f \x03(\v2\x1a.hexmpp.plugin.v1.ListenerR\tlisteners\x12#\n" +
 	"\ropens_streams\x18  \x01(\bR\fopensStreams\x12\"\n" +
-	"\fcertificates\x18! \x03(\tR\fcertificates\x120\n" +
+	"\fcertificates\x18! \x03(\tR\fcertificates\x12,\n" +
+	"\x05calls\x18\" \x03(\v2\x16.hexmpp.plugin.v1.CallR\x05calls\x120\n" +
 	"\x06credit\x18( \x01(\v2\x18.hexmpp.plugin.v1.CreditR\x06credit\x123\n" +
 	"\x16max_kernel_frame_bytes\x18) \x01(\rR\x13maxKernelFrameBytes\x123\n" +
 	"\x16max_plugin_frame_bytes\x18* \x01(\rR\x13maxPluginFrameBytes\x12\x1d\n" +
@@ -1772,7 +1893,14 @@ const file_hexmpp_plugin_v1_manifest_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"6\n" +
 	"\x06Credit\x12\x16\n" +
 	"\x06events\x18\x01 \x01(\rR\x06events\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes*\x83\x01\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"l\n" +
+	"\x04Call\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04help\x18\x02 \x01(\tR\x04help\x12<\n" +
+	"\targuments\x18\x03 \x03(\v2\x1e.hexmpp.plugin.v1.CallArgumentR\targuments\">\n" +
+	"\fCallArgument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\boptional\x18\x02 \x01(\bR\boptional*\x83\x01\n" +
 	"\bIqTarget\x12\x19\n" +
 	"\x15IQ_TARGET_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10IQ_TARGET_SERVER\x10\x01\x12\x19\n" +
@@ -1827,7 +1955,7 @@ func file_hexmpp_plugin_v1_manifest_proto_rawDescGZIP() []byte {
 }
 
 var file_hexmpp_plugin_v1_manifest_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_hexmpp_plugin_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_hexmpp_plugin_v1_manifest_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_hexmpp_plugin_v1_manifest_proto_goTypes = []any{
 	(IqTarget)(0),          // 0: hexmpp.plugin.v1.IqTarget
 	(Stage)(0),             // 1: hexmpp.plugin.v1.Stage
@@ -1853,6 +1981,8 @@ var file_hexmpp_plugin_v1_manifest_proto_goTypes = []any{
 	(*HttpRoute)(nil),      // 21: hexmpp.plugin.v1.HttpRoute
 	(*Listener)(nil),       // 22: hexmpp.plugin.v1.Listener
 	(*Credit)(nil),         // 23: hexmpp.plugin.v1.Credit
+	(*Call)(nil),           // 24: hexmpp.plugin.v1.Call
+	(*CallArgument)(nil),   // 25: hexmpp.plugin.v1.CallArgument
 }
 var file_hexmpp_plugin_v1_manifest_proto_depIdxs = []int32{
 	8,  // 0: hexmpp.plugin.v1.Manifest.xeps:type_name -> hexmpp.plugin.v1.Xep
@@ -1869,25 +1999,27 @@ var file_hexmpp_plugin_v1_manifest_proto_depIdxs = []int32{
 	20, // 11: hexmpp.plugin.v1.Manifest.interests:type_name -> hexmpp.plugin.v1.Interest
 	21, // 12: hexmpp.plugin.v1.Manifest.http_routes:type_name -> hexmpp.plugin.v1.HttpRoute
 	22, // 13: hexmpp.plugin.v1.Manifest.listeners:type_name -> hexmpp.plugin.v1.Listener
-	23, // 14: hexmpp.plugin.v1.Manifest.credit:type_name -> hexmpp.plugin.v1.Credit
-	10, // 15: hexmpp.plugin.v1.Disco.identities:type_name -> hexmpp.plugin.v1.Identity
-	11, // 16: hexmpp.plugin.v1.IqHandler.payload:type_name -> hexmpp.plugin.v1.Name
-	0,  // 17: hexmpp.plugin.v1.IqHandler.targets:type_name -> hexmpp.plugin.v1.IqTarget
-	1,  // 18: hexmpp.plugin.v1.StageHandler.stage:type_name -> hexmpp.plugin.v1.Stage
-	2,  // 19: hexmpp.plugin.v1.StageHandler.class:type_name -> hexmpp.plugin.v1.Class
-	14, // 20: hexmpp.plugin.v1.StageHandler.match:type_name -> hexmpp.plugin.v1.Match
-	3,  // 21: hexmpp.plugin.v1.StageHandler.policy:type_name -> hexmpp.plugin.v1.Policy
-	4,  // 22: hexmpp.plugin.v1.Match.kinds:type_name -> hexmpp.plugin.v1.Kind
-	11, // 23: hexmpp.plugin.v1.Match.child:type_name -> hexmpp.plugin.v1.Name
-	11, // 24: hexmpp.plugin.v1.ElementHandler.name:type_name -> hexmpp.plugin.v1.Name
-	9,  // 25: hexmpp.plugin.v1.Component.disco:type_name -> hexmpp.plugin.v1.Disco
-	12, // 26: hexmpp.plugin.v1.Component.iq:type_name -> hexmpp.plugin.v1.IqHandler
-	5,  // 27: hexmpp.plugin.v1.Component.key:type_name -> hexmpp.plugin.v1.OrderingKey
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	24, // 14: hexmpp.plugin.v1.Manifest.calls:type_name -> hexmpp.plugin.v1.Call
+	23, // 15: hexmpp.plugin.v1.Manifest.credit:type_name -> hexmpp.plugin.v1.Credit
+	10, // 16: hexmpp.plugin.v1.Disco.identities:type_name -> hexmpp.plugin.v1.Identity
+	11, // 17: hexmpp.plugin.v1.IqHandler.payload:type_name -> hexmpp.plugin.v1.Name
+	0,  // 18: hexmpp.plugin.v1.IqHandler.targets:type_name -> hexmpp.plugin.v1.IqTarget
+	1,  // 19: hexmpp.plugin.v1.StageHandler.stage:type_name -> hexmpp.plugin.v1.Stage
+	2,  // 20: hexmpp.plugin.v1.StageHandler.class:type_name -> hexmpp.plugin.v1.Class
+	14, // 21: hexmpp.plugin.v1.StageHandler.match:type_name -> hexmpp.plugin.v1.Match
+	3,  // 22: hexmpp.plugin.v1.StageHandler.policy:type_name -> hexmpp.plugin.v1.Policy
+	4,  // 23: hexmpp.plugin.v1.Match.kinds:type_name -> hexmpp.plugin.v1.Kind
+	11, // 24: hexmpp.plugin.v1.Match.child:type_name -> hexmpp.plugin.v1.Name
+	11, // 25: hexmpp.plugin.v1.ElementHandler.name:type_name -> hexmpp.plugin.v1.Name
+	9,  // 26: hexmpp.plugin.v1.Component.disco:type_name -> hexmpp.plugin.v1.Disco
+	12, // 27: hexmpp.plugin.v1.Component.iq:type_name -> hexmpp.plugin.v1.IqHandler
+	5,  // 28: hexmpp.plugin.v1.Component.key:type_name -> hexmpp.plugin.v1.OrderingKey
+	25, // 29: hexmpp.plugin.v1.Call.arguments:type_name -> hexmpp.plugin.v1.CallArgument
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_hexmpp_plugin_v1_manifest_proto_init() }
@@ -1901,7 +2033,7 @@ func file_hexmpp_plugin_v1_manifest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hexmpp_plugin_v1_manifest_proto_rawDesc), len(file_hexmpp_plugin_v1_manifest_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -807,6 +807,104 @@ func (*ShutdownResponse) Descriptor() ([]byte, []int) {
 	return file_hexmpp_plugin_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
+type CallRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Call          string                 `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`           // of Manifest.calls
+	Arguments     []string               `protobuf:"bytes,2,rep,name=arguments,proto3" json:"arguments,omitempty"` // as many as the call has; optional ones may be missing at the end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_hexmpp_plugin_v1_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hexmpp_plugin_v1_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_hexmpp_plugin_v1_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CallRequest) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *CallRequest) GetArguments() []string {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+type CallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A piece of the text, in UTF-8, cut wherever. What is more than 1 MiB of all pieces together is left out; a single
+	// piece may be as large as that.
+	Text          []byte `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallResponse) Reset() {
+	*x = CallResponse{}
+	mi := &file_hexmpp_plugin_v1_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallResponse) ProtoMessage() {}
+
+func (x *CallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hexmpp_plugin_v1_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
+func (*CallResponse) Descriptor() ([]byte, []int) {
+	return file_hexmpp_plugin_v1_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CallResponse) GetText() []byte {
+	if x != nil {
+		return x.Text
+	}
+	return nil
+}
+
 var File_hexmpp_plugin_v1_service_proto protoreflect.FileDescriptor
 
 const file_hexmpp_plugin_v1_service_proto_rawDesc = "" +
@@ -863,13 +961,19 @@ const file_hexmpp_plugin_v1_service_proto_rawDesc = "" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse2\xee\x03\n" +
+	"\x10ShutdownResponse\"?\n" +
+	"\vCallRequest\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\tR\x04call\x12\x1c\n" +
+	"\targuments\x18\x02 \x03(\tR\targuments\"\"\n" +
+	"\fCallResponse\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\fR\x04text2\xb7\x04\n" +
 	"\x06Plugin\x12Q\n" +
 	"\bDescribe\x12!.hexmpp.plugin.v1.DescribeRequest\x1a\".hexmpp.plugin.v1.DescribeResponse\x12T\n" +
 	"\tConfigure\x12\".hexmpp.plugin.v1.ConfigureRequest\x1a#.hexmpp.plugin.v1.ConfigureResponse\x12K\n" +
 	"\aSession\x12\x1d.hexmpp.plugin.v1.KernelFrame\x1a\x1d.hexmpp.plugin.v1.PluginFrame(\x010\x01\x12Q\n" +
 	"\bActivate\x12!.hexmpp.plugin.v1.ActivateRequest\x1a\".hexmpp.plugin.v1.ActivateResponse\x12H\n" +
-	"\x05Drain\x12\x1e.hexmpp.plugin.v1.DrainRequest\x1a\x1f.hexmpp.plugin.v1.DrainResponse\x12Q\n" +
+	"\x05Drain\x12\x1e.hexmpp.plugin.v1.DrainRequest\x1a\x1f.hexmpp.plugin.v1.DrainResponse\x12G\n" +
+	"\x04Call\x12\x1d.hexmpp.plugin.v1.CallRequest\x1a\x1e.hexmpp.plugin.v1.CallResponse0\x01\x12Q\n" +
 	"\bShutdown\x12!.hexmpp.plugin.v1.ShutdownRequest\x1a\".hexmpp.plugin.v1.ShutdownResponseB>Z<github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1;pluginv1b\x06proto3"
 
 var (
@@ -884,7 +988,7 @@ func file_hexmpp_plugin_v1_service_proto_rawDescGZIP() []byte {
 	return file_hexmpp_plugin_v1_service_proto_rawDescData
 }
 
-var file_hexmpp_plugin_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_hexmpp_plugin_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_hexmpp_plugin_v1_service_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: hexmpp.plugin.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: hexmpp.plugin.v1.DescribeResponse
@@ -900,32 +1004,36 @@ var file_hexmpp_plugin_v1_service_proto_goTypes = []any{
 	(*DrainResponse)(nil),        // 11: hexmpp.plugin.v1.DrainResponse
 	(*ShutdownRequest)(nil),      // 12: hexmpp.plugin.v1.ShutdownRequest
 	(*ShutdownResponse)(nil),     // 13: hexmpp.plugin.v1.ShutdownResponse
-	(*Manifest)(nil),             // 14: hexmpp.plugin.v1.Manifest
-	(NoticeKind)(0),              // 15: hexmpp.plugin.v1.NoticeKind
-	(*KernelFrame)(nil),          // 16: hexmpp.plugin.v1.KernelFrame
-	(*PluginFrame)(nil),          // 17: hexmpp.plugin.v1.PluginFrame
+	(*CallRequest)(nil),          // 14: hexmpp.plugin.v1.CallRequest
+	(*CallResponse)(nil),         // 15: hexmpp.plugin.v1.CallResponse
+	(*Manifest)(nil),             // 16: hexmpp.plugin.v1.Manifest
+	(NoticeKind)(0),              // 17: hexmpp.plugin.v1.NoticeKind
+	(*KernelFrame)(nil),          // 18: hexmpp.plugin.v1.KernelFrame
+	(*PluginFrame)(nil),          // 19: hexmpp.plugin.v1.PluginFrame
 }
 var file_hexmpp_plugin_v1_service_proto_depIdxs = []int32{
-	14, // 0: hexmpp.plugin.v1.DescribeResponse.manifest:type_name -> hexmpp.plugin.v1.Manifest
+	16, // 0: hexmpp.plugin.v1.DescribeResponse.manifest:type_name -> hexmpp.plugin.v1.Manifest
 	3,  // 1: hexmpp.plugin.v1.ConfigureRequest.components:type_name -> hexmpp.plugin.v1.ComponentDomains
 	4,  // 2: hexmpp.plugin.v1.ConfigureRequest.listeners:type_name -> hexmpp.plugin.v1.ListenerSocket
 	6,  // 3: hexmpp.plugin.v1.ConfigureResponse.problems:type_name -> hexmpp.plugin.v1.Problem
 	7,  // 4: hexmpp.plugin.v1.ConfigureResponse.stream_features:type_name -> hexmpp.plugin.v1.StreamFeatureElement
-	15, // 5: hexmpp.plugin.v1.ConfigureResponse.unwanted_notices:type_name -> hexmpp.plugin.v1.NoticeKind
+	17, // 5: hexmpp.plugin.v1.ConfigureResponse.unwanted_notices:type_name -> hexmpp.plugin.v1.NoticeKind
 	0,  // 6: hexmpp.plugin.v1.Plugin.Describe:input_type -> hexmpp.plugin.v1.DescribeRequest
 	2,  // 7: hexmpp.plugin.v1.Plugin.Configure:input_type -> hexmpp.plugin.v1.ConfigureRequest
-	16, // 8: hexmpp.plugin.v1.Plugin.Session:input_type -> hexmpp.plugin.v1.KernelFrame
+	18, // 8: hexmpp.plugin.v1.Plugin.Session:input_type -> hexmpp.plugin.v1.KernelFrame
 	8,  // 9: hexmpp.plugin.v1.Plugin.Activate:input_type -> hexmpp.plugin.v1.ActivateRequest
 	10, // 10: hexmpp.plugin.v1.Plugin.Drain:input_type -> hexmpp.plugin.v1.DrainRequest
-	12, // 11: hexmpp.plugin.v1.Plugin.Shutdown:input_type -> hexmpp.plugin.v1.ShutdownRequest
-	1,  // 12: hexmpp.plugin.v1.Plugin.Describe:output_type -> hexmpp.plugin.v1.DescribeResponse
-	5,  // 13: hexmpp.plugin.v1.Plugin.Configure:output_type -> hexmpp.plugin.v1.ConfigureResponse
-	17, // 14: hexmpp.plugin.v1.Plugin.Session:output_type -> hexmpp.plugin.v1.PluginFrame
-	9,  // 15: hexmpp.plugin.v1.Plugin.Activate:output_type -> hexmpp.plugin.v1.ActivateResponse
-	11, // 16: hexmpp.plugin.v1.Plugin.Drain:output_type -> hexmpp.plugin.v1.DrainResponse
-	13, // 17: hexmpp.plugin.v1.Plugin.Shutdown:output_type -> hexmpp.plugin.v1.ShutdownResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	14, // 11: hexmpp.plugin.v1.Plugin.Call:input_type -> hexmpp.plugin.v1.CallRequest
+	12, // 12: hexmpp.plugin.v1.Plugin.Shutdown:input_type -> hexmpp.plugin.v1.ShutdownRequest
+	1,  // 13: hexmpp.plugin.v1.Plugin.Describe:output_type -> hexmpp.plugin.v1.DescribeResponse
+	5,  // 14: hexmpp.plugin.v1.Plugin.Configure:output_type -> hexmpp.plugin.v1.ConfigureResponse
+	19, // 15: hexmpp.plugin.v1.Plugin.Session:output_type -> hexmpp.plugin.v1.PluginFrame
+	9,  // 16: hexmpp.plugin.v1.Plugin.Activate:output_type -> hexmpp.plugin.v1.ActivateResponse
+	11, // 17: hexmpp.plugin.v1.Plugin.Drain:output_type -> hexmpp.plugin.v1.DrainResponse
+	15, // 18: hexmpp.plugin.v1.Plugin.Call:output_type -> hexmpp.plugin.v1.CallResponse
+	13, // 19: hexmpp.plugin.v1.Plugin.Shutdown:output_type -> hexmpp.plugin.v1.ShutdownResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -944,7 +1052,7 @@ func file_hexmpp_plugin_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hexmpp_plugin_v1_service_proto_rawDesc), len(file_hexmpp_plugin_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

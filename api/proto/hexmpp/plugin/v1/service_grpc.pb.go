@@ -38,6 +38,7 @@ const (
 	Plugin_Session_FullMethodName   = "/hexmpp.plugin.v1.Plugin/Session"
 	Plugin_Activate_FullMethodName  = "/hexmpp.plugin.v1.Plugin/Activate"
 	Plugin_Drain_FullMethodName     = "/hexmpp.plugin.v1.Plugin/Drain"
+	Plugin_Call_FullMethodName      = "/hexmpp.plugin.v1.Plugin/Call"
 	Plugin_Shutdown_FullMethodName  = "/hexmpp.plugin.v1.Plugin/Shutdown"
 )
 
@@ -68,6 +69,12 @@ type PluginClient interface {
 	// to an end by itself (relayed media, HTTP requests), may not touch memory, groups
 	// or storage, and answers when nothing is left, or the deadline of the call is over.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
+	// Call asks what an administrator wants to know, or to be done (Manifest.calls). It is no
+	// event: several may be asked at once, 8 at most, and whenever the process acts. What
+	// is answered is shown as it comes; the status OK ends it, any other is an error for
+	// the administrator, in the words of its message. It is cancelled when nobody waits for it any more, or its
+	// deadline is over (5 minutes at most), and given to no other process.
+	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CallResponse], error)
 	// Shutdown asks the process to end. It is killed a while later.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
@@ -133,6 +140,25 @@ func (c *pluginClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *pluginClient) Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CallResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Plugin_ServiceDesc.Streams[1], Plugin_Call_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CallRequest, CallResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Plugin_CallClient = grpc.ServerStreamingClient[CallResponse]
+
 func (c *pluginClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownResponse)
@@ -170,6 +196,12 @@ type PluginServer interface {
 	// to an end by itself (relayed media, HTTP requests), may not touch memory, groups
 	// or storage, and answers when nothing is left, or the deadline of the call is over.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
+	// Call asks what an administrator wants to know, or to be done (Manifest.calls). It is no
+	// event: several may be asked at once, 8 at most, and whenever the process acts. What
+	// is answered is shown as it comes; the status OK ends it, any other is an error for
+	// the administrator, in the words of its message. It is cancelled when nobody waits for it any more, or its
+	// deadline is over (5 minutes at most), and given to no other process.
+	Call(*CallRequest, grpc.ServerStreamingServer[CallResponse]) error
 	// Shutdown asks the process to end. It is killed a while later.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedPluginServer()
@@ -196,6 +228,9 @@ func (UnimplementedPluginServer) Activate(context.Context, *ActivateRequest) (*A
 }
 func (UnimplementedPluginServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedPluginServer) Call(*CallRequest, grpc.ServerStreamingServer[CallResponse]) error {
+	return status.Error(codes.Unimplemented, "method Call not implemented")
 }
 func (UnimplementedPluginServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -300,6 +335,17 @@ func _Plugin_Drain_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Plugin_Call_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CallRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PluginServer).Call(m, &grpc.GenericServerStream[CallRequest, CallResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Plugin_CallServer = grpc.ServerStreamingServer[CallResponse]
+
 func _Plugin_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -352,6 +398,11 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Plugin_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Call",
+			Handler:       _Plugin_Call_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "hexmpp/plugin/v1/service.proto",
