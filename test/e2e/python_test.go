@@ -65,6 +65,15 @@ func TestPythonPlugin(t *testing.T) {
 		say()
 	}
 	count(20)
+	if out := s.CLI(t, "plugin", "call", "snake"); out.Code != 0 || !strings.Contains(out.Stdout, "count NUMBER  counts to it") {
+		t.Errorf("%+v", out)
+	}
+	if out := s.CLI(t, "plugin", "call", "snake", "count", "3"); out.Code != 0 || out.Stdout != "1\n2\n3\n" {
+		t.Errorf("%+v", out)
+	}
+	if out := s.CLI(t, "plugin", "call", "snake", "count", "x"); out.Code != 1 || !strings.Contains(out.Stderr, "snake count: no number: x") {
+		t.Errorf("%+v", out)
+	}
 	before := pluginState(t, s, "snake")
 	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

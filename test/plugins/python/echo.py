@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A plugin that is not written in Go: a component that sends messages back, and answers
-<count/> of urn:hexmpp:test with how many messages those were. It has the contract and nothing
-else: grpcio, and the messages that protoc makes of api/proto.
+<count/> of urn:hexmpp:test with how many messages those were; an administrator may ask it to
+count to a number. It has the contract and nothing else: grpcio, and the messages that protoc makes of api/proto.
 
     echo.py NAME FOLDER-OF-MESSAGES
 
@@ -34,6 +34,7 @@ class Plugin:
         component = manifest.components.add(domain=NAME + ".$domain", stanzas=True)
         handler = component.iq.add(type="get")
         handler.payload.space, handler.payload.local = NS, "count"
+        manifest.calls.add(name="count", help="counts to it").arguments.add(name="number")
         return service_pb2.DescribeResponse(manifest=manifest)
 
     def configure(self, request, context):
@@ -48,6 +49,13 @@ class Plugin:
     def shutdown(self, request, context):
         threading.Timer(0.05, self.ended.set).start()  # behind this answer
         return service_pb2.ShutdownResponse()
+
+    def call(self, request, context):
+        """What is yielded the administrator sees at once. Several calls may run, each in a thread."""
+        if not request.arguments[0].isdigit():
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no number: " + request.arguments[0])
+        for i in range(int(request.arguments[0])):
+            yield service_pb2.CallResponse(text=f"{i + 1}\n".encode())
 
     def session(self, frames, context):
         """Events of a Session are handled one after the other."""
@@ -77,7 +85,7 @@ class Plugin:
 
 def main():
     plugin = Plugin()
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
     unary, messages = grpc.unary_unary_rpc_method_handler, service_pb2
 
     def call(f, request):
@@ -90,6 +98,9 @@ def main():
             "Activate": call(plugin.activate, messages.ActivateRequest),
             "Drain": call(plugin.drain, messages.DrainRequest),
             "Shutdown": call(plugin.shutdown, messages.ShutdownRequest),
+            "Call": grpc.unary_stream_rpc_method_handler(
+                plugin.call, request_deserializer=messages.CallRequest.FromString,
+                response_serializer=lambda m: m.SerializeToString()),
             "Session": grpc.stream_stream_rpc_method_handler(
                 plugin.session, request_deserializer=session_pb2.KernelFrame.FromString,
                 response_serializer=lambda m: m.SerializeToString()),
