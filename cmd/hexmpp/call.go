@@ -117,6 +117,9 @@ func (f callFlags) ask(ctx context.Context, e *env, name, call string, args ...s
 			_, err := io.WriteString(e.out, piece)
 			return err
 		})
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted; what the call has done is not known")
+		}
 		if f.JSON && !errors.Is(err, adminapi.ErrNotRunning) {
 			answer := answerJSON{Text: text.String()}
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"regexp"
 	"strings"
@@ -63,5 +64,17 @@ func TestCallsOfNobody(t *testing.T) {
 		if r := hexmpp(t.Context(), "", append(strings.Fields(args), "--config", file)...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, want) {
 			t.Errorf("%s: %+v", args, r)
 		}
+	}
+}
+
+// TestCallThatIsInterrupted: the command ends with its context, as it does with SIGINT.
+func TestCallThatIsInterrupted(t *testing.T) {
+	file := configure(t, "s2s: {mode: open}\n")
+	s := serve(t, "--config", file)
+	defer s.stop(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := hexmpp(ctx, "", "s2s", "list", "--config", file); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, "interrupted") {
+		t.Errorf("%+v", r)
 	}
 }
