@@ -31,8 +31,8 @@ func TestAdministration(t *testing.T) {
 	}{
 		{"other.example", `certificate(.|\n)*XEP-0198(.|\n)*all is well\n$`, "^$"},
 		{"prosody.example", `certificate is not valid for prosody.example: .*expired(.|\n)*authenticated by dialback(.|\n)*all is well\n$`, "^$"},
-		{"ejabberd.example", `all is well\n$`, "^$"},
-		{"strict.example", `from hexmpp.example to strict.example`, `s2s probe: .`},
+		{"ejabberd.example", `does not take our certificate: .*ours: not-authorized \(".+"\)(.|\n)*all is well\n$`, "^$"},
+		{"strict.example", `from hexmpp.example to strict.example`, `s2s probe: .*policy-violation`},
 		{"conference.other.example", `all is well\n$`, "^$"},
 		{"nowhere.example", `from hexmpp.example to nowhere.example`, `s2s probe: .`},
 		{"denied.example", `^$`, `the configuration refuses federation with denied.example`},

@@ -222,6 +222,19 @@ func (s *Stream) startTLS(ctx context.Context) error {
 	return nil
 }
 
+// failureReason is what a failure of SASL says: a condition, and text perhaps (RFC 6120 6.4.5).
+func failureReason(e *stanza.Element) string {
+	condition, text := "no reason is given", ""
+	for _, c := range e.Elements() {
+		if c.Local == "text" {
+			text = fmt.Sprintf(" (%.200q)", c.Text())
+		} else {
+			condition = fmt.Sprintf("%.60s", c.Local)
+		}
+	}
+	return condition + text
+}
+
 // authenticate tries SASL EXTERNAL (XEP-0178 3). The error wraps ErrUnauthorized if the peer refused: the
 // stream goes on.
 func (s *Stream) authenticate() error {
@@ -237,11 +250,7 @@ func (s *Stream) authenticate() error {
 	switch e := t.Element; {
 	case e.Space == xmpp.NSSASL && e.Local == "success":
 	case e.Space == xmpp.NSSASL && e.Local == "failure":
-		reason := "no reason is given"
-		for _, c := range e.Elements() {
-			reason = c.Local
-		}
-		return fmt.Errorf("%w: %.60s", ErrUnauthorized, reason)
+		return fmt.Errorf("%w: %s", ErrUnauthorized, failureReason(e))
 	default:
 		return stream.Err(stream.UnsupportedFeature, "the end of SASL expected")
 	}
