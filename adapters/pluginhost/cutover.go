@@ -95,7 +95,7 @@ func (p *plugin) activate(in *instance) error {
 	p.step(func(now time.Time) {
 		if err = p.machine.Attach(in.conn, now); err == nil {
 			p.acting = in
-			p.told.generation, p.told.manifest = in.generation, in.manifest
+			p.told.generation, p.told.manifest, p.told.options = in.generation, in.manifest, in.conf.Options
 		}
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,10 +40,15 @@ type Options struct {
 	// be sent on.
 	XML     xmlstream.Limits
 	Plugins []Plugin
-	// Files returns what holds now in the place of Plugin.Files: it is called at a reload, so that
-	// a program whose SHA-256 is configured can be replaced while the server runs. nil: what held at
-	// the start.
-	Files func(name string) (map[string]string, error)
+	// Now returns what the configuration says now: it is called at a reload, so that options can be changed, and a
+	// program whose SHA-256 is configured replaced, while the server runs. nil: what held at the start.
+	Now func(name string) (Configured, error)
+}
+
+// Configured is what a reload may change of a Plugin.
+type Configured struct {
+	Files   map[string]string
+	Options []byte
 }
 
 // Plugin is what the configuration says of a plugin.
@@ -251,6 +257,33 @@ func (h *Host) PluginInfo(_ context.Context, name string) (admin.PluginInfo, err
 // ReloadPlugin implements admin.Plugins.
 func (h *Host) ReloadPlugin(ctx context.Context, name string) error {
 	return h.command(ctx, name, reload)
+}
+
+// ReloadChanged reloads the plugins whose options are others now than those of the process that acts, and returns their
+// names. One that is disabled or down is left alone: what is started next has them if it is reloaded. Any goroutine may
+// call it; it waits as ReloadPlugin does.
+func (h *Host) ReloadChanged(ctx context.Context) (names []string, err error) {
+	for _, p := range h.plugins {
+		now, wrong := p.reread()
+		if wrong != nil {
+			if err == nil || !strings.Contains(err.Error(), wrong.Error()) { // a file that can't be read is so for all of them
+				err = errors.Join(err, wrong)
+			}
+			continue
+		}
+		p.mu.Lock()
+		same := p.acting == nil || bytes.Equal(p.told.options, now.Options)
+		p.mu.Unlock()
+		if same {
+			continue
+		}
+		if wrong := h.command(ctx, p.conf.Name, reload); wrong != nil {
+			err = errors.Join(err, wrong)
+			continue
+		}
+		names = append(names, p.conf.Name)
+	}
+	return names, err
 }
 
 // EnablePlugin implements admin.Plugins.

@@ -39,7 +39,7 @@ type instance struct {
 	manifest *pluginv1.Manifest
 	reg      *extension.Registration // what the manifest claims
 	asked    []int                   // for each of reg.Components, which one of the manifest it is
-	files    map[string]string       // that were configured when it was started
+	conf     Configured              // when it was started
 	shards   int
 	wake     []chan struct{} // of the writers
 
@@ -73,7 +73,7 @@ func (p *plugin) start(ctx context.Context, v version) (*instance, error) {
 	l := p.conf.Limits
 	files, names := p.sockets.files()
 	proc, err := p.host.runner.Start(ctx, runner.Spec{
-		Name: p.conf.Name, Command: v.command, Folder: p.conf.Folder, Files: v.files,
+		Name: p.conf.Name, Command: v.command, Folder: p.conf.Folder, Files: v.conf.Files,
 		Memory: l.Memory, MemoryKey: p.conf.MemoryKey,
 		Handshake: cookie, Versions: []int{handshake.Version}, StartTimeout: l.StartTime, Lines: l.LogLines, Log: p.ring, Inherit: files, InheritNames: names,
 		DialOptions: []grpc.DialOption{
@@ -93,7 +93,7 @@ func (p *plugin) start(ctx context.Context, v version) (*instance, error) {
 		}
 		p.mu.Unlock()
 	}
-	in := &instance{p: p, proc: proc, files: v.files, client: pluginv1.NewPluginClient(proc.Conn()), failed: make(chan struct{}), alive: make(chan struct{})}
+	in := &instance{p: p, proc: proc, conf: v.conf, client: pluginv1.NewPluginClient(proc.Conn()), failed: make(chan struct{}), alive: make(chan struct{})}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	if err := in.describe(ctx); err != nil {
 		in.kill()
@@ -105,7 +105,7 @@ func (p *plugin) start(ctx context.Context, v version) (*instance, error) {
 // version is what it runs.
 func (in *instance) version() version {
 	command, exact := in.proc.Again()
-	return version{command, exact, in.manifest.Version, in.files}
+	return version{command, exact, in.manifest.Version, in.conf}
 }
 
 // describe asks for the manifest and checks it.
@@ -124,7 +124,7 @@ func (in *instance) describe(ctx context.Context) error {
 	if err := in.p.listens(in.reg.Listeners); err != nil {
 		return err
 	}
-	return in.p.checkOptions(in.manifest)
+	return in.p.checkOptions(in.manifest, in.conf.Options)
 }
 
 // lie is something in a manifest that no further try would change.
@@ -140,7 +140,7 @@ func (in *instance) configure(ctx context.Context) (*pluginv1.ConfigureResponse,
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	options := p.conf.Options
+	options := in.conf.Options
 	if len(options) == 0 {
 		options = []byte("{}")
 	}
@@ -262,8 +262,7 @@ func (p *plugin) wrongOption(path, text string) error {
 	return &ConfigError{key, errors.New(text)}
 }
 
-func (p *plugin) checkOptions(m *pluginv1.Manifest) error {
-	options := p.conf.Options
+func (p *plugin) checkOptions(m *pluginv1.Manifest, options []byte) error {
 	if len(options) == 0 {
 		options = []byte("{}")
 	}

@@ -162,14 +162,24 @@ func (p *plugin) stranger(domain string) string {
 
 // configured is what the server is started with.
 func (p *plugin) configured() version {
-	return version{command: p.conf.Command, files: p.conf.Files}
+	return version{command: p.conf.Command, conf: p.conf.configured()}
 }
 
 // onDisk is the program that is there now.
-func (p *plugin) onDisk(files map[string]string) version {
+func (p *plugin) onDisk(conf Configured) version {
 	c := p.conf.Command
 	c.OnDisk = c.Self
-	return version{command: c, files: files}
+	return version{command: c, conf: conf}
+}
+
+func (p *Plugin) configured() Configured { return Configured{p.Files, p.Options} }
+
+// reread is what the configuration says now.
+func (p *plugin) reread() (Configured, error) {
+	if read := p.host.options.Now; read != nil {
+		return read(p.conf.Name)
+	}
+	return p.conf.configured(), nil
 }
 
 // sweep lets go of the programs that won't be started again.
@@ -207,19 +217,16 @@ func (p *plugin) launch(fresh bool, reply chan error) {
 // prepare starts a process that can take over: on standby, configured, and well.
 func (p *plugin) prepare(ctx context.Context, program version, fresh bool) (*instance, error) {
 	if fresh {
-		files := p.conf.Files
-		if read := p.host.options.Files; read != nil {
-			var err error
-			if files, err = read(p.conf.Name); err != nil {
-				return nil, err
-			}
+		conf, err := p.reread()
+		if err != nil {
+			return nil, err
 		}
-		program = p.onDisk(files)
+		program = p.onDisk(conf)
 	}
 	in, err := p.start(ctx, program)
 	if errors.Is(err, runner.ErrChanged) {
 		p.log.Warn("the plugin is started from what is on the disk now", zap.Error(err))
-		in, err = p.start(ctx, p.onDisk(program.files))
+		in, err = p.start(ctx, p.onDisk(program.conf))
 	}
 	if err != nil {
 		return nil, err

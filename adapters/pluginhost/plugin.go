@@ -68,6 +68,7 @@ type told struct {
 	detail     string
 	manifest   *pluginv1.Manifest
 	generation uint64 // of what acts, or acted last
+	options    []byte // likewise
 	restarts   int
 	reloads    int
 	lastExit   string

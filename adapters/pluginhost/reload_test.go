@@ -472,6 +472,49 @@ func TestMemoryRevision(t *testing.T) {
 	}
 }
 
+// TestReloadChanged: options that the configuration has changed are given to a new process, and nothing is replaced where
+// they are the same, or can't be used.
+func TestReloadChanged(t *testing.T) {
+	r := newRig(t, "tell-configuration")
+	r.conf.Options = []byte(`{"greeting": "hello"}`)
+	now, wrong := Configured{Options: r.conf.Options}, error(nil)
+	r.opts.Now = func(string) (Configured, error) { return now, wrong }
+	r.start()
+	for _, step := range []struct {
+		options, error string
+		wrong          error
+		reloads        bool
+	}{
+		{options: `{"greeting": "hello"}`},
+		{options: `{"greeting": "hi"}`, reloads: true},
+		{options: `{"greeting": "hi"}`},
+		{options: `{"greeting": "rude"}`, error: "be polite"},
+		{options: `{"greeting": 7}`, error: "greeting"},
+		{options: `{"greeting": "hey"}`, wrong: errors.New("line 7 is wrong"), error: "line 7 is wrong"},
+		{options: `{"greeting": "hey"}`, reloads: true},
+	} {
+		now, wrong = Configured{Options: []byte(step.options)}, step.wrong
+		before := r.info().PID
+		names, err := r.host.ReloadChanged(t.Context())
+		if (len(names) == 1) != step.reloads || (r.info().PID != before) != step.reloads {
+			t.Errorf("%s: %q were reloaded, the process was %d and is %d", step.options, names, before, r.info().PID)
+		}
+		if step.error == "" && err != nil || step.error != "" && (err == nil || !strings.Contains(err.Error(), step.error)) {
+			t.Errorf("%s: %v, want %q", step.options, err, step.error)
+		}
+	}
+	if !slices.ContainsFunc(r.host.plugins[0].ring.Last(200), func(e runner.Entry) bool { return strings.HasPrefix(e.Message, `options {"greeting": "hey"}`) }) {
+		t.Error("the last process was not given the last options")
+	}
+	if err := r.host.DisablePlugin(t.Context(), "raw"); err != nil {
+		t.Fatal(err)
+	}
+	now.Options = []byte(`{"greeting": "x"}`)
+	if names, err := r.host.ReloadChanged(t.Context()); len(names) > 0 || err != nil {
+		t.Errorf("one that is disabled: %q, %v", names, err)
+	}
+}
+
 // TestPinnedReload: a program whose digest is configured is replaced by one whose digest is
 // configured now; the version of before has its own, also when it is back.
 func TestPinnedReload(t *testing.T) {
@@ -491,11 +534,11 @@ func TestPinnedReload(t *testing.T) {
 	r.conf.Files = digest()
 	configured := r.conf.Files
 	var wrong error
-	r.opts.Files = func(name string) (map[string]string, error) {
+	r.opts.Now = func(name string) (Configured, error) {
 		if name != "raw" {
 			t.Error(name)
 		}
-		return configured, wrong
+		return Configured{Files: configured}, wrong
 	}
 	r.start()
 	install("2")

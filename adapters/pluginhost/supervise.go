@@ -44,7 +44,7 @@ type version struct {
 	command runner.Command
 	exact   bool // it is what ran, whatever is on the disk now
 	name    string
-	files   map[string]string // that were configured for it
+	conf    Configured // for it
 }
 
 // dyingTime is how long a process may take to be gone when its streams have ended.

@@ -20,7 +20,7 @@ type cli struct {
 	Plugin  pluginCmd  `cmd:"" help:"Manage plugins, or tell what one is."`
 	S2S     s2sCmd     `cmd:"" name:"s2s" help:"See and test the streams with other servers."`
 	Status  statusCmd  `cmd:"" help:"Tell how the running server is."`
-	Reload  reloadCmd  `cmd:"" help:"Make the running server read its certificates again."`
+	Reload  reloadCmd  `cmd:"" help:"Make the running server read its certificates again, and the options of plugins."`
 	Version versionCmd `cmd:"" help:"Tell the version of hexmpp."`
 }
 

@@ -19,6 +19,7 @@ var Admin = fx.Module("admin", fx.Provide(newAdminPort, newSocket))
 type adminPort struct {
 	*kernel
 	certs *certs.Store
+	procs *processes
 	log   *zap.Logger
 }
 
@@ -28,17 +29,24 @@ var (
 	_ admin.Calls  = (*adminPort)(nil)
 )
 
-func newAdminPort(k *kernel, c *certs.Store, log *zap.Logger) *adminPort {
-	return &adminPort{k, c, log}
+func newAdminPort(k *kernel, c *certs.Store, procs *processes, log *zap.Logger) *adminPort {
+	return &adminPort{k, c, procs, log}
 }
 
-// Reload implements admin.Server.
-func (a *adminPort) Reload(context.Context) error {
+// Reload implements admin.Server: certificates, and options of what runs in processes of its own.
+func (a *adminPort) Reload(ctx context.Context) error {
 	if err := a.certs.Reload(); err != nil {
 		return err
 	}
 	a.log.Info("certificates were read again")
-	return nil
+	if a.procs.host == nil {
+		return nil
+	}
+	names, err := a.procs.host.ReloadChanged(ctx)
+	if len(names) > 0 {
+		a.log.Info("plugins whose options have changed were reloaded", zap.Strings("plugins", names))
+	}
+	return err
 }
 
 func newSocket(c *config.Config, a *adminPort, procs *processes, log *zap.Logger) (*adminapi.Server, error) {

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/hexmpp/hexmpp/adapters/auth/local"
-	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	"github.com/hexmpp/hexmpp/adapters/certs"
+	"github.com/hexmpp/hexmpp/adapters/cluster/memory"
 	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/sessionfile"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"

@@ -57,29 +57,27 @@ func hostOptions(c *config.Config, version string, list []pluginhost.Plugin) plu
 	return pluginhost.Options{
 		Domains: c.Domains, Version: version, Data: filepath.Join(c.Data, "plugins"), Plugins: list,
 		Guard: runner.Command{Self: true, Args: []string{GuardCommand}}, XML: pluginXML(c.Limits),
-		Files: func(name string) (map[string]string, error) { return filesNow(c, name) },
+		Now: func(name string) (pluginhost.Configured, error) { return configuredNow(c, name) },
 	}
 }
 
-// filesNow reads the file of the configuration again, for the files of a plugin that has a
-// program of its own.
-func filesNow(c *config.Config, name string) (map[string]string, error) {
-	was := c.Plugins[name]
-	if was == nil { // it is an extension
-		return nil, nil
+// configuredNow reads the file of the configuration again, for what a reload may change of a plugin.
+func configuredNow(c *config.Config, name string) (now pluginhost.Configured, err error) {
+	if c.File != "" {
+		if c, err = config.Load(c.File); err != nil {
+			return now, fmt.Errorf("the configuration is read again, and can't be: %w", err)
+		}
 	}
-	if c.File == "" || len(was.Command) == 0 {
-		return was.Files, nil
-	}
-	now, err := config.Load(c.File)
+	list, err := plugins(c)
 	if err != nil {
-		return nil, fmt.Errorf("its files are read from the configuration, which can't be: %w", err)
+		return now, err
 	}
-	p := now.Plugins[name]
-	if p == nil {
-		return nil, fmt.Errorf("the configuration %s has no plugin %s any more: disable it, or restart the server", c.File, name)
+	for _, p := range list {
+		if p.Name == name {
+			return pluginhost.Configured{Files: p.Files, Options: p.Options}, nil
+		}
 	}
-	return p.Files, nil
+	return now, fmt.Errorf("the configuration %s has no process of %s any more: disable it, or restart the server", c.File, name)
 }
 
 // CheckProcesses starts what is configured to run in a process of its own, asks it what it is,

@@ -411,10 +411,10 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestFilesNow: digests of a plugin's files are read again from the file of the configuration.
-func TestFilesNow(t *testing.T) {
+// TestConfiguredNow: digests of a plugin's files, and options, are read again from the file of the configuration.
+func TestConfiguredNow(t *testing.T) {
 	text := func(digit, more string) string {
-		return "plugins:\n  x: {command: ./x, files: {./x: " + strings.Repeat(digit, 64) + "}}\n" + more
+		return "plugins:\n  x: {command: ./x, options: {n: " + digit + "}, files: {./x: " + strings.Repeat(digit, 64) + "}}\n" + more
 	}
 	o, _, _ := setup(t, text("0", ""))
 	x := filepath.Join(filepath.Dir(o.Config.File), "x")
@@ -423,22 +423,22 @@ func TestFilesNow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(text("1", ""))
-	if files, err := filesNow(o.Config, "x"); err != nil || files[x] != strings.Repeat("1", 64) {
-		t.Errorf("%v, %v", files, err)
+	write(text("1", "s2s: {mode: open, deny: far.test}\nextensions: {vcard: {run: process, options: {max-bytes: 2048}}}\n"))
+	if now, err := configuredNow(o.Config, "x"); err != nil || now.Files[x] != strings.Repeat("1", 64) || string(now.Options) != `{"n":1}` {
+		t.Errorf("%v, %v", now, err)
+	}
+	for name, want := range map[string]string{"s2s": `"deny":["far.test"]`, "muc": `"create":"local"`, "vcard": `{"max-bytes":2048}`} { // these are of the server's program
+		if now, err := configuredNow(o.Config, name); err != nil || len(now.Files) > 0 || !strings.Contains(string(now.Options), want) {
+			t.Errorf("%s: %v, %v", name, now, err)
+		}
 	}
 	write(text("1", "nonsense: 1\n"))
-	if _, err := filesNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), ":3: ") {
+	if _, err := configuredNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), ":3: ") {
 		t.Error(err)
 	}
 	write("plugins: {}\n")
-	if _, err := filesNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), "no plugin x any more") {
+	if _, err := configuredNow(o.Config, "x"); err == nil || !strings.Contains(err.Error(), "no process of x any more") {
 		t.Error(err)
-	}
-	for _, name := range []string{"announce", "vcard"} { // these are of the server's program
-		if files, err := filesNow(o.Config, name); err != nil || len(files) > 0 {
-			t.Errorf("%v, %v", files, err)
-		}
 	}
 }
 
