@@ -19,7 +19,7 @@ func TestStrippedSTARTTLS(t *testing.T) {
 		&server{kind: "hexmpp", domain: "other.example"})
 	for _, far := range s[2:] {
 		t.Run(far.domain, func(t *testing.T) {
-			there, back := strip(t, far), strip(t, s[0])
+			there, back := strip(t, far, false), strip(t, s[0], false)
 			far.onTheWay(there)
 			s[0].onTheWay(back)
 			romeo, juliet := s[0].client(t, "romeo"), far.client(t, "juliet")
@@ -39,13 +39,35 @@ func TestStrippedSTARTTLS(t *testing.T) {
 		})
 	}
 	t.Run("where TLS is not wanted", func(t *testing.T) { // the one on the way would hear it
-		there := strip(t, s[2])
+		there := strip(t, s[2], true)
 		s[2].onTheWay(there)
 		talk(s[1].client(t, "romeo"), s[2].client(t, "juliet"), "exposed")
 		if !strings.Contains(there.String(), "exposed") {
 			t.Errorf("was heard: %s", there)
 		}
 	})
+}
+
+// STARTTLS is asked for though it is not offered (RFC 7590 3.1): who takes the offer away alone hears nothing either.
+func TestStrippedOffer(t *testing.T) {
+	l := netlab.New(t)
+	s := starts(t, l,
+		&server{kind: "hexmpp", domain: "hexmpp.example"},
+		&server{kind: "prosody", domain: "prosody.example"},
+		&server{kind: "ejabberd", domain: "ejabberd.example"},
+		&server{kind: "hexmpp", domain: "other.example"})
+	for _, far := range s[1:] {
+		t.Run(far.domain, func(t *testing.T) {
+			there := strip(t, far, true)
+			far.onTheWay(there)
+			romeo, juliet := s[0].client(t, "romeo"), far.client(t, "juliet")
+			romeo.say(juliet.JID, "hidden")
+			juliet.hear(romeo.JID, "hidden")
+			if heard := there.String(); !strings.Contains(heard, "<proceed") || strings.Contains(heard, "<message") {
+				t.Errorf("was heard: %.2000q", heard)
+			}
+		})
+	}
 }
 
 // Targets that do not answer are passed over (RFC 6120 3.2.1).

@@ -10,23 +10,24 @@ import (
 	"testing"
 )
 
-// stripper is somebody on the way who takes STARTTLS away, and listens.
+// stripper is somebody on the way who takes offers of STARTTLS away, and listens.
 type stripper struct {
-	port int
+	port  int
+	offer bool // that alone, and not what asks for it
 
 	mu    sync.Mutex // guards what follows
 	heard bytes.Buffer
 	conns []net.Conn
 }
 
-// strip puts one in front of a server.
-func strip(t testing.TB, to *server) *stripper {
+// strip puts one in front of a server; offer says that requests pass.
+func strip(t testing.TB, to *server, offer bool) *stripper {
 	t.Helper()
 	ln, err := net.Listen("tcp", "10.66.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &stripper{port: ln.Addr().(*net.TCPAddr).Port}
+	p := &stripper{port: ln.Addr().(*net.TCPAddr).Port, offer: offer}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -67,7 +68,11 @@ func (p *stripper) pass(from net.Conn, addr string) {
 	p.conns = append(p.conns, from, to)
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(to, from, nil); to.Close() })
+	requests := starttls
+	if p.offer {
+		requests = nil
+	}
+	both.Go(func() { p.copy(to, from, requests); to.Close() })
 	both.Go(func() { p.copy(from, to, starttls); from.Close() })
 	both.Wait()
 }

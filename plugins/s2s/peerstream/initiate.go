@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -71,16 +72,13 @@ func (s *Stream) initiate(ctx context.Context, o Opening) error {
 	if err := s.open(); err != nil {
 		return err
 	}
-	if s.modern && !s.secure {
-		switch {
-		case s.features.startTLS:
-			if err := s.startTLS(ctx); err != nil {
-				return err
-			}
-			o.Step("TLS is on (STARTTLS)")
-			if err := s.open(); err != nil {
-				return err
-			}
+	if s.modern && !s.secure && (s.features.startTLS || !terms.NoTLS) {
+		if err := s.startTLS(ctx); err != nil {
+			return err
+		}
+		o.Step("TLS is on (STARTTLS)")
+		if err := s.open(); err != nil {
+			return err
 		}
 	}
 	if !s.secure && !terms.NoTLS {
@@ -204,12 +202,24 @@ func (s *Stream) expect(kind xmlstream.Kind) (xmlstream.Token, error) {
 	}
 }
 
+// unaskedTLS is how long a peer may take to answer <starttls/> that did not offer it.
+const unaskedTLS = 5 * time.Second
+
+// startTLS asks for TLS, also of a peer that does not offer it: somebody on the way may have taken that away (RFC 7590
+// 3.1).
 func (s *Stream) startTLS(ctx context.Context) error {
+	offered := s.features.startTLS
 	s.out = append(s.out, "<starttls xmlns='"+xmpp.NSTLS+"'/>"...)
 	if err := s.flush(); err != nil {
 		return err
 	}
+	if soon := time.Now().Add(unaskedTLS); !offered && soon.Before(s.deadline) {
+		_ = s.conn.SetReadDeadline(soon)
+	}
 	t, err := s.expect(xmlstream.Element)
+	if err != nil && !offered {
+		return fmt.Errorf("%w; it was asked for all the same: %v", ErrNoTLS, err)
+	}
 	if err != nil {
 		return err
 	}

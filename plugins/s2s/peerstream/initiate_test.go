@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -40,6 +41,8 @@ func TestInitiating(t *testing.T) {
 		"STARTTLS stripped": {"tls.example", func(p *peer) {
 			p.hear("version='1.0'")
 			p.say(strings.Replace(answer("<dialback xmlns='urn:xmpp:features:dialback'/>"), "far.", "tls.", 1))
+			p.hear("<starttls") // RFC 7590 3.1
+			p.say("<stream:error><unsupported-stanza-type xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
 			p.hear("</stream:stream>")
 		}, ErrNoTLS},
 		"an old server, where TLS is required": {"tls.example", func(p *peer) { p.hear("version='1.0'"); p.say(header("id='s1'")); p.hear("</stream:stream>") }, ErrNoTLS},
@@ -94,6 +97,43 @@ func TestInitiating(t *testing.T) {
 			}
 		})
 	}
+}
+
+// RFC 7590 3.1: TLS is asked for though nobody offers it. Somebody who takes the offer away alone has not got far; who takes the
+// request away, too, gets nothing, soon.
+func TestSTARTTLSTakenAway(t *testing.T) {
+	features := header("version='1.0' from='tls.example' to='ours.example' id='s1'") + "<stream:features/>"
+	t.Run("the offer", func(t *testing.T) {
+		s, err := initiator(t, testConfig(), newEvents(), "tls.example", func(p *peer) {
+			p.hear("version='1.0'")
+			p.say(features)
+			p.hear("<starttls")
+			p.say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+			p.conn = tls.Server(p.conn, &tls.Config{Certificates: []tls.Certificate{*certificate()}})
+			p.hear("version='1.0'")
+			p.say(features)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Secure() {
+			t.Error("no TLS")
+		}
+		s.Abort()
+	})
+	t.Run("the request", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			_, err := initiator(t, testConfig(), newEvents(), "tls.example", func(p *peer) {
+				p.hear("version='1.0'")
+				p.say(features)
+				p.hear("</stream:stream>")
+			})
+			if took := time.Since(begun); !errors.Is(err, ErrNoTLS) || errors.Is(err, ErrTimeout) || took != unaskedTLS {
+				t.Errorf("%v after %v", err, took)
+			}
+		})
+	})
 }
 
 // Dialback as the initiating server (XEP-0220 2.1.1, examples 1 to 4), and towards the authoritative one (2.1.2, examples 5 to 8).

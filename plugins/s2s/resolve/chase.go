@@ -103,6 +103,13 @@ type chase struct {
 	left       *int    // addresses that may be tried
 	failed     []error
 	begun      bool // an address was tried: nobody waits for better ones any more
+	known      map[way]bool
+}
+
+// way is how an address is connected to: two servers may have the same ones.
+type way struct {
+	addr   netip.AddrPort
+	direct bool
 }
 
 // attempt is what came of an address.
@@ -195,7 +202,12 @@ func (c *chase) answered(a answer) {
 	case a.err != nil:
 		c.failed = append(c.failed, a.err)
 	}
-	c.wait(a.places...)
+	for _, p := range a.places {
+		if w := (way{p.addr, p.DirectTLS}); !c.known[w] {
+			c.known[w] = true
+			c.wait(p)
+		}
+	}
 }
 
 // wait has addresses tried later.

@@ -53,7 +53,7 @@ func (r *Resolver) group(ctx context.Context, targets []Target, left *int, try f
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	c := &chase{answers: answers, unanswered: map[query]bool{}, left: left}
+	c := &chase{answers: answers, unanswered: map[query]bool{}, known: map[way]bool{}, left: left}
 	for i, t := range targets {
 		for _, six := range []bool{true, false} {
 			q := query{i, six}

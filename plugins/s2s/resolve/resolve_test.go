@@ -189,8 +189,9 @@ func TestConnect(t *testing.T) {
 	l.Close()
 	r := zone{
 		"_xmpp-server._tcp.a.test.": {fmt.Sprintf("SRV 1 1 %d gone.test.", first), fmt.Sprintf("SRV 2 1 %d one.test.", closed),
-			fmt.Sprintf("SRV 3 1 %d one.test.", first), fmt.Sprintf("SRV 4 1 %d two.test.", second)},
+			fmt.Sprintf("SRV 3 1 %d one.test.", first), fmt.Sprintf("SRV 3 1 %d same.test.", first), fmt.Sprintf("SRV 4 1 %d two.test.", second)},
 		"one.test.":                     {"A 127.0.0.2"},
+		"same.test.":                    {"A 127.0.0.2", "A 127.0.0.2"},
 		"two.test.":                     {"A 127.0.0.3", "A 127.0.0.8"},
 		"_xmpp-server._tcp.gone.test.":  {fmt.Sprintf("SRV 1 1 %d nowhere.test.", shut)},
 		"_xmpp-server._tcp.dead.test.":  {fmt.Sprintf("SRV 1 1 %d dead.test.", closed), "SRV 1 1 5269 nowhere.test."},
