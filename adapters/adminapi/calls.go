@@ -130,6 +130,9 @@ func (c *Client) Call(ctx context.Context, name, call string, args []string, yie
 	timeout := extension.MaxCallTime
 	if end, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(end).Round(time.Millisecond))
+		if timeout > time.Second {
+			timeout = timeout.Round(time.Second / 10) // it is in an error that a person reads
+		}
 	}
 	query := named(name)
 	query.Set("call", call)

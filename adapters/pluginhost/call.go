@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +21,9 @@ import (
 const callPiece = extension.MaxCallText + 64<<10
 
 var errCallLost = errors.New("the process went away in the middle of the call, and what it has done is not known")
+
+// clockLead is for how long a process may have thought that the time was over when it was not.
+const clockLead = 100 * time.Millisecond
 
 // callable has the calls of a registration made to the process that acts.
 func (p *plugin) callable(calls []extension.Call) {
@@ -39,7 +43,7 @@ func (p *plugin) ask(ctx context.Context, call string, args []string, out io.Wri
 	defer cancel()
 	stream, err := in.client.Call(ctx, &pluginv1.CallRequest{Call: call, Arguments: args}, grpc.MaxCallRecvMsgSize(callPiece))
 	if err != nil {
-		return askFailed(err)
+		return askFailed(ctx, err)
 	}
 	for {
 		m, err := stream.Recv()
@@ -47,7 +51,7 @@ func (p *plugin) ask(ctx context.Context, call string, args []string, out io.Wri
 			return nil
 		}
 		if err != nil {
-			return askFailed(err)
+			return askFailed(ctx, err)
 		}
 		if _, err := out.Write(m.GetText()); err != nil {
 			return err
@@ -70,11 +74,23 @@ func (p *plugin) askable() (*instance, error) {
 }
 
 // askFailed is the error of a call in words for an administrator.
-func askFailed(err error) error {
+func askFailed(ctx context.Context, err error) error {
 	s := status.Convert(err)
 	text := strings.TrimSpace(s.Message())
 	switch s.Code() {
-	case codes.Unavailable, codes.Canceled: // the kernel says so if it was the caller
+	case codes.Canceled, codes.DeadlineExceeded:
+		// The process has a clock, too, which may be a moment ahead.
+		wait := time.NewTimer(clockLead)
+		defer wait.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err() // of which the kernel knows more
+		case <-wait.C:
+		}
+		if s.Code() == codes.Canceled {
+			return errCallLost
+		}
+	case codes.Unavailable:
 		return errCallLost
 	case codes.Unimplemented:
 		return errors.New("the process does not serve Call of the contract, though its manifest has calls")
