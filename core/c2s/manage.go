@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stream"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
 // manage handles an element of stream management on a bound stream (XEP-0198).
@@ -225,7 +227,7 @@ func await(ctx context.Context, c <-chan struct{}) bool {
 // resumed goes on with a session of before.
 func (s *Stream) resumed(b *transport.Batch, sess *session.Session, h uint32) {
 	mine := s.out.Load()
-	pending := string(mine.Drain(s.conn, nil, 1<<20))
+	pending := string(bytes.TrimSuffix(mine.Drain(s.conn, nil, 1<<20, s.peer.Framing), []byte{xmlstream.EndOfMessage}))
 	out, err := sess.Resume(b, s, s.conn, h, pending)
 	if err != nil {
 		mine.Raw(b, pending)

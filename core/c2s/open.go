@@ -108,6 +108,9 @@ func randomID() string {
 
 func (s *Stream) features(list []*stanza.Element) string {
 	dst := []byte("<stream:features>")
+	if s.framed() { // RFC 7395 3.3.3
+		dst = []byte("<stream:features xmlns:stream='" + xmpp.NSStream + "'>")
+	}
 	for _, f := range list {
 		dst = f.Append(dst, "")
 	}

@@ -69,7 +69,7 @@ type Stream struct {
 func (srv *Server) New(peer transport.Peer, conn transport.Conn) *Stream {
 	s := &Stream{
 		srv: srv, conn: conn, peer: peer,
-		rd:       xmlstream.NewReader(srv.Limits.before()),
+		rd:       newReader(peer.Framing, srv.Limits.before()),
 		login:    &login{},
 		deadline: srv.Now().Add(srv.Limits.UnauthenticatedTime),
 	}
@@ -218,11 +218,14 @@ func (s *Stream) before(b *transport.Batch, st *stanza.Stanza) transport.Wait {
 
 // origin says where this stream's stanzas come from.
 func (s *Stream) origin() extension.Origin {
-	return extension.Origin{Domain: s.domain, Addr: s.peer.Addr.Addr(), Secure: s.peer.TLS != nil}
+	return extension.Origin{Domain: s.domain, Addr: s.peer.Addr.Addr(), Secure: s.private()}
 }
 
 // secure says whether the stream may be used to log in.
-func (s *Stream) secure() bool { return s.peer.TLS != nil || !s.srv.TLSRequired }
+func (s *Stream) secure() bool { return s.private() || !s.srv.TLSRequired }
+
+// private says whether nobody on the way can read along.
+func (s *Stream) private() bool { return s.peer.TLS != nil || s.peer.Private }
 
 // Tick implements transport.Stream: it ends negotiations that take too long.
 func (s *Stream) Tick(b *transport.Batch, now time.Time) time.Time {
@@ -248,7 +251,9 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // Drain implements transport.Stream.
-func (s *Stream) Drain(dst []byte, max int) []byte { return s.out.Load().Drain(s.conn, dst, max) }
+func (s *Stream) Drain(dst []byte, max int) []byte {
+	return s.out.Load().Drain(s.conn, dst, max, s.peer.Framing)
+}
 
 // Session returns the session of the stream, nil if it has none. Any goroutine may call
 // it.
@@ -281,7 +286,7 @@ func (s *Stream) GiveUp(b *transport.Batch) {
 // end answers the client's end of the stream (RFC 6120 4.4).
 func (s *Stream) end(b *transport.Batch) {
 	s.state = ended
-	const last = "</stream:stream>"
+	last := s.last()
 	if sess := s.session.Load(); sess != nil {
 		sess.Close(b, last)
 		return
@@ -307,7 +312,10 @@ func (s *Stream) End(b *transport.Batch, e *stream.Error) {
 	var dst []byte
 	if !s.greeted { // RFC 6120 4.9.1.2: our header comes before any error
 		s.greeted = true
-		dst = header(s.srv.Registry.Default(), jid.JID{}).AppendOpen(dst)
+		dst = s.appendHeader(dst, header(s.srv.Registry.Default(), jid.JID{}))
+		if s.framed() {
+			dst = append(dst, xmlstream.EndOfMessage)
+		}
 	}
 	s.out.Load().Finish(b, string(dst)+s.Closing(e))
 }
@@ -315,7 +323,11 @@ func (s *Stream) End(b *transport.Batch, e *stream.Error) {
 // Closing implements session.Owner: the last bytes of a stream whose header was
 // sent.
 func (s *Stream) Closing(e *stream.Error) string {
-	return string(append(e.Append(nil, false), "</stream:stream>"...))
+	dst := e.Append(nil, s.framed())
+	if s.framed() {
+		dst = append(dst, xmlstream.EndOfMessage)
+	}
+	return string(append(dst, s.last()...))
 }
 
 // greet sends our header, unless the stream was ended in between.
@@ -324,7 +336,7 @@ func (s *Stream) greet(b *transport.Batch, h stream.Header) {
 	defer s.greeting.Unlock()
 	if !s.greeted {
 		s.greeted = true
-		s.raw(b, string(h.AppendOpen(nil)))
+		s.raw(b, string(s.appendHeader(nil, h)))
 	}
 }
 

@@ -24,7 +24,11 @@ func (s *Stream) startTLS(b *transport.Batch, e *stanza.Element) {
 		s.fail(b, stream.Err(stream.UnsupportedStanzaType, ""))
 	case s.peer.TLS != nil || !s.peer.TLSAvailable: // 5.4.2.2: <failure/> and the end of the stream
 		s.state = ended
-		s.out.Load().Finish(b, "<failure xmlns='"+xmpp.NSTLS+"'/></stream:stream>")
+		failure := "<failure xmlns='" + xmpp.NSTLS + "'/>"
+		if s.framed() {
+			failure += string(rune(xmlstream.EndOfMessage))
+		}
+		s.out.Load().Finish(b, failure+s.last())
 	default:
 		s.raw(b, "<proceed xmlns='"+xmpp.NSTLS+"'/>")
 		s.rd.Discard()
@@ -39,7 +43,7 @@ func (s *Stream) Secured(b *transport.Batch, t *transport.TLS) {
 		return
 	}
 	s.peer.TLS = t
-	s.rd = xmlstream.NewReader(s.srv.Limits.before())
+	s.rd = newReader(s.peer.Framing, s.srv.Limits.before())
 	s.state = connected
 	s.domain, s.claims = "", jid.JID{}
 	s.restart()
@@ -62,8 +66,8 @@ func (s *Stream) bindings() (list []sasl.Binding) {
 	return list
 }
 
-// plainAllowed: PLAIN is for encrypted streams, and for loopback where the
+// plainAllowed: PLAIN is for streams that nobody can read along, and for loopback where the
 // configuration allows logins without TLS.
 func (s *Stream) plainAllowed() bool {
-	return s.peer.TLS != nil || s.secure() && s.peer.Addr.Addr().Unmap().IsLoopback()
+	return s.private() || s.secure() && s.peer.Addr.Addr().Unmap().IsLoopback()
 }

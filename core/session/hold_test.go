@@ -20,7 +20,7 @@ func TestHold(t *testing.T) {
 		if c.flushes.Load() == n {
 			return "not flushed"
 		}
-		return string(o.Drain(c, nil, 1<<20))
+		return string(o.Drain(c, nil, 1<<20, transport.FramingStream))
 	}
 	first, held := message("1", "x"), message("2", "y")
 	xml := func(s *stanza.Stanza) string { return string(s.Append(nil, jid.JID{}, "")) }

@@ -7,8 +7,10 @@ import (
 
 	"github.com/hexmpp/hexmpp/ports/cluster"
 	"github.com/hexmpp/hexmpp/ports/transport"
+	"github.com/hexmpp/hexmpp/ports/xmpp"
 	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
+	"github.com/hexmpp/hexmpp/ports/xmpp/xmlstream"
 )
 
 // Outbox is what waits to be written to one stream: stanzas, and bytes of the
@@ -288,13 +290,13 @@ func (o *Outbox) setAside(kept func(*stanza.Stanza) bool) {
 // are appended: transport.Stream.Drain.
 // It is asked on behalf of a connection: one that the session has left gets
 // nothing.
-func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
+func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int, f transport.Framing) []byte {
 	o.mu.Lock()
 	if conn != o.conn {
 		o.mu.Unlock()
 		return dst
 	}
-	dst = o.drain(dst, max)
+	dst = o.drain(dst, max, f)
 	o.shrunk()
 	wake := o.news()
 	o.mu.Unlock()
@@ -304,8 +306,11 @@ func (o *Outbox) Drain(conn transport.Conn, dst []byte, max int) []byte {
 	return dst
 }
 
-func (o *Outbox) drain(dst []byte, max int) []byte {
-	start := len(dst)
+func (o *Outbox) drain(dst []byte, max int, f transport.Framing) []byte {
+	start, framed, space := len(dst), f == transport.FramingWebSocket, ""
+	if framed {
+		space = xmpp.NSClient // RFC 7395 3.3.3
+	}
 	for o.next < len(o.items) && len(dst)-start < max {
 		if o.waits() {
 			o.scheduled = false // Ack goes on
@@ -313,9 +318,12 @@ func (o *Outbox) drain(dst []byte, max int) []byte {
 		}
 		it := &o.items[o.next]
 		if it.stanza != nil {
-			dst = it.stanza.Append(dst, it.to, "")
+			dst = it.stanza.Append(dst, it.to, space)
 		} else {
 			dst = append(dst, it.raw...)
+		}
+		if framed {
+			dst = append(dst, xmlstream.EndOfMessage)
 		}
 		o.written(it)
 		*it = item{}
@@ -325,6 +333,9 @@ func (o *Outbox) drain(dst []byte, max int) []byte {
 	if m := o.managed; m != nil && !o.closed && (m.due(&o.limits) || m.asked.IsZero() && o.stored.owed()) {
 		m.asked = time.Now()
 		dst = append(dst, askRequest...)
+		if framed {
+			dst = append(dst, xmlstream.EndOfMessage)
+		}
 	}
 	return dst
 }

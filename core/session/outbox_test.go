@@ -39,10 +39,10 @@ func TestOutboxOrder(t *testing.T) {
 		t.Error("Finish was not the first")
 	}
 	want := "<header><message to='a@example.test/x' id='1'><body>x</body></message><raw/><message to='b@example.test' id='2'><body>y</body></message></header>"
-	if got := string(o.Drain(c, []byte("before "), 1<<20)); got != "before "+want {
+	if got := string(o.Drain(c, []byte("before "), 1<<20, transport.FramingStream)); got != "before "+want {
 		t.Errorf("got %s", got)
 	}
-	if o.Len() != 0 || len(o.Drain(c, nil, 10)) != 0 {
+	if o.Len() != 0 || len(o.Drain(c, nil, 10, transport.FramingStream)) != 0 {
 		t.Error("something is left")
 	}
 	b.Flush()
@@ -65,13 +65,13 @@ func TestOutboxSchedulesOnce(t *testing.T) {
 		if n := c.flushes.Load(); n != round {
 			t.Errorf("round %d: flushed %d times", round, n)
 		}
-		o.Drain(c, nil, 2) // not all: the adapter goes on by itself
+		o.Drain(c, nil, 2, transport.FramingStream) // not all: the adapter goes on by itself
 		o.Raw(&two, "d")
 		two.Flush()
 		if n := c.flushes.Load(); n != round {
 			t.Errorf("round %d: flushed again before it was drained", round)
 		}
-		if got := string(o.Drain(c, nil, 10)); got != "cd" {
+		if got := string(o.Drain(c, nil, 10, transport.FramingStream)); got != "cd" {
 			t.Errorf("round %d: %q", round, got)
 		}
 	}
@@ -85,7 +85,7 @@ func TestOutboxNeverCutsAnItem(t *testing.T) {
 		o.Raw(&b, "12345")
 	}
 	for _, want := range []string{"1234512345", "12345", ""} {
-		if got := string(o.Drain(c, nil, 6)); got != want {
+		if got := string(o.Drain(c, nil, 6, transport.FramingStream)); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestOutboxBound(t *testing.T) {
 	if n := o.Len(); n != 10+2*rawCost {
 		t.Errorf("%d bytes", n)
 	}
-	if got := string(o.Drain(c, nil, 1)); got != "123456" || o.Len() != 4+rawCost {
+	if got := string(o.Drain(c, nil, 1, transport.FramingStream)); got != "123456" || o.Len() != 4+rawCost {
 		t.Errorf("%q, %d left", got, o.Len())
 	}
 	if o.Raw(&b, "abc") != Queued || o.Raw(&b, strings.Repeat("x", 4)) != Full {
@@ -115,7 +115,7 @@ func TestOutboxBound(t *testing.T) {
 	if !o.Finish(&b, "the last bytes, whatever the bound") {
 		t.Error("Finish refused")
 	}
-	if got := string(o.Drain(c, nil, 100)); got != "7890abcthe last bytes, whatever the bound" {
+	if got := string(o.Drain(c, nil, 100, transport.FramingStream)); got != "7890abcthe last bytes, whatever the bound" {
 		t.Error(got)
 	}
 	o = NewOutbox(&conn{}, OutboxLimits{Bytes: 10, Kept: 100})
@@ -142,14 +142,14 @@ func TestOutboxFinish(t *testing.T) {
 	if o.Raw(&b, "x") != Closed || o.Stanza(&b, message("1", "x"), jid.JID{}) != Closed {
 		t.Error("something was queued behind the end")
 	}
-	if got := string(o.Drain(c, nil, 100)); got != "</stream:stream>" {
+	if got := string(o.Drain(c, nil, 100, transport.FramingStream)); got != "</stream:stream>" {
 		t.Error(got)
 	}
 	o = NewOutbox(c, OutboxLimits{Bytes: 100, Kept: 100})
 	o.Raw(&b, "x")
 	o.Take()
 	o.Take()
-	if o.Len() != 0 || len(o.Drain(c, nil, 100)) != 0 || o.Raw(&b, "x") != Closed || o.Finish(&b, "x") {
+	if o.Len() != 0 || len(o.Drain(c, nil, 100, transport.FramingStream)) != 0 || o.Raw(&b, "x") != Closed || o.Finish(&b, "x") {
 		t.Error("a discarded outbox goes on")
 	}
 }
@@ -163,13 +163,13 @@ func TestOutboxMemory(t *testing.T) {
 	for range 1000 {
 		o.Raw(&b, "x")
 	}
-	o.Drain(c, nil, 1<<20)
+	o.Drain(c, nil, 1<<20, transport.FramingStream)
 	if cap(o.items) > idleItems {
 		t.Errorf("room for %d items is kept", cap(o.items))
 	}
 	o.Raw(&b, "xx")
 	for i := range 100_000 { // never quite drained
-		if o.Raw(&b, "xx") != Queued || len(o.Drain(c, nil, 2)) != 2 {
+		if o.Raw(&b, "xx") != Queued || len(o.Drain(c, nil, 2, transport.FramingStream)) != 2 {
 			t.Fatal("lost")
 		}
 		if cap(o.items) > 100 {
@@ -184,7 +184,7 @@ func TestOutboxMemory(t *testing.T) {
 	for range 20 {
 		o.Stanza(&b, message("1", "y"), jid.JID{})
 	}
-	if got := string(o.Drain(c, nil, 1<<20)); !strings.HasPrefix(got, "xx<message ") || strings.Count(got, "<body>y</body>") != 20 {
+	if got := string(o.Drain(c, nil, 1<<20, transport.FramingStream)); !strings.HasPrefix(got, "xx<message ") || strings.Count(got, "<body>y</body>") != 20 {
 		t.Error(got)
 	}
 }
@@ -216,7 +216,7 @@ func TestOutboxConcurrently(t *testing.T) {
 			running = false
 		default:
 		}
-		out = o.Drain(c, out, 100)
+		out = o.Drain(c, out, 100, transport.FramingStream)
 	}
 	var finished atomic.Int32
 	var b transport.Batch
@@ -236,7 +236,7 @@ func TestOutboxConcurrently(t *testing.T) {
 	ending.Wait()
 	for n := -1; n != len(out); {
 		n = len(out)
-		out = o.Drain(c, out, 100)
+		out = o.Drain(c, out, 100, transport.FramingStream)
 	}
 	b.Flush()
 	if finished.Load() != 1 || c.closes.Load() != 1 || !strings.HasSuffix(string(out), "</end>") {
@@ -268,7 +268,7 @@ func TestCountsWrapAround(t *testing.T) {
 	for i := range 4 {
 		o.Stanza(&b, message(fmt.Sprint(i), ""), jid.JID{})
 	}
-	o.Drain(c, nil, 1<<20)
+	o.Drain(c, nil, 1<<20, transport.FramingStream)
 	for _, row := range []struct {
 		h    uint32
 		ok   bool

@@ -78,7 +78,7 @@ func TestEndIsOnce(t *testing.T) {
 	if k.left != 1 || c.closes.Load() != 1 {
 		t.Errorf("left %d times, closed %d times", k.left, c.closes.Load())
 	}
-	if out := string(s.out.Drain(c, nil, 1<<20)); !strings.HasSuffix(out, "conflict") || strings.Count(out, "conflict") != 1 {
+	if out := string(s.out.Drain(c, nil, 1<<20, transport.FramingStream)); !strings.HasSuffix(out, "conflict") || strings.Count(out, "conflict") != 1 {
 		t.Error(out)
 	}
 	var b transport.Batch
@@ -109,7 +109,7 @@ func TestOverflowEndsTheSession(t *testing.T) {
 	if s.Send(&b, message("2", "x")) || k.overflows != 1 {
 		t.Error("counted again")
 	}
-	if out := string(s.out.Drain(c, nil, 1<<20)); strings.Count(out, "<message ") != taken || !strings.HasSuffix(out, "resource-constraint") {
+	if out := string(s.out.Drain(c, nil, 1<<20, transport.FramingStream)); strings.Count(out, "<message ") != taken || !strings.HasSuffix(out, "resource-constraint") {
 		t.Error(out)
 	}
 }

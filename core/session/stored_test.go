@@ -60,7 +60,7 @@ func (x *box) insert(last bool, ids ...uint64) {
 // wants compares what is written, by the ids of stanzas.
 func (x *box) wants(ids string) {
 	x.t.Helper()
-	out := string(x.Drain(x.c, nil, 1<<20))
+	out := string(x.Drain(x.c, nil, 1<<20, transport.FramingStream))
 	var got []string
 	for _, part := range strings.Split(out, "<")[1:] {
 		switch name, rest, _ := strings.Cut(part, " "); {
@@ -257,7 +257,7 @@ func TestStoredAhead(t *testing.T) {
 	for x.Room() {
 		n++
 		x.insert(false, n)
-		x.Drain(x.c, nil, 1<<20)
+		x.Drain(x.c, nil, 1<<20, transport.FramingStream)
 		if n > storedAhead {
 			t.Fatal("no bound")
 		}
@@ -270,11 +270,11 @@ func TestStoredAhead(t *testing.T) {
 		t.Errorf("%v, woken %d times", err, x.wakes-woken)
 	}
 	x.insert(false, 100)
-	x.Drain(x.c, nil, 1<<20)
+	x.Drain(x.c, nil, 1<<20, transport.FramingStream)
 	if err := x.Ack(&x.b, uint32(n)); err != nil {
 		t.Error(err)
 	}
-	if string(x.Drain(x.c, nil, 1<<20)) != askRequest { // one is left
+	if string(x.Drain(x.c, nil, 1<<20, transport.FramingStream)) != askRequest { // one is left
 		t.Error("not asked again")
 	}
 }
@@ -289,7 +289,7 @@ func TestEndBehindManyUnacknowledged(t *testing.T) {
 		o.Stanza(&b, message(id, ""), jid.JID{})
 	}
 	o.Finish(&b, "<end/>")
-	if out := string(o.Drain(c, nil, 1<<20)); strings.Count(out, "<message ") != 6 || !strings.HasSuffix(out, "<end/>") {
+	if out := string(o.Drain(c, nil, 1<<20, transport.FramingStream)); strings.Count(out, "<message ") != 6 || !strings.HasSuffix(out, "<end/>") {
 		t.Errorf("written is %s", out)
 	}
 }

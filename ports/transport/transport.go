@@ -102,15 +102,20 @@ type Peer struct {
 	TLS   *TLS           // nil while the connection is in clear
 	// TLSAvailable says that Conn.StartTLS works on this connection.
 	TLSAvailable bool
-	Framing      Framing
+	// Private says that nobody on the way can read along though TLS is nil: it
+	// is inside of this machine, or a proxy that is trusted ends the peer's TLS.
+	Private bool
+	Framing Framing
 }
 
 // Framing is how XML is put on the wire.
 type Framing uint8
 
 const (
-	FramingStream    Framing = iota // RFC 6120: one document <stream:stream>
-	FramingWebSocket                // RFC 7395: <open/>, each element by itself
+	FramingStream Framing = iota // RFC 6120: one document <stream:stream>
+	// FramingWebSocket is RFC 7395: <open/>, each element by itself. In what Feed
+	// is given, and Drain gives, a zero byte ends each message: XML can't contain it.
+	FramingWebSocket
 )
 
 // TLS is what is known of a TLS connection (RFC 6120 5, RFC 9266, RFC 5929).

@@ -17,6 +17,7 @@ type Reader struct {
 	last   *address // the last `to`, if it was costly to parse
 	limits Limits
 	err    *stream.Error
+	frames frames
 }
 
 // phase says what may come next.
@@ -49,6 +50,11 @@ func (r *Reader) Reset() {
 		r.in, r.own = append(append([]byte(nil), r.work.buf...), r.in...), true
 	}
 	r.release()
+	if r.frames != 0 {
+		r.frames &^= headed
+		r.lang, r.err = "", nil
+		return
+	}
 	r.phase, r.scope, r.lang, r.err = restarted, beforeHeader, "", nil
 }
 
@@ -96,7 +102,11 @@ func (r *Reader) Next() (t Token, ok bool, err error) {
 			return Token{}, false, nil
 		}
 		if r.work == nil || !r.work.cut {
-			at, e := r.between()
+			between := r.between
+			if r.frames != 0 {
+				between = r.betweenFrames
+			}
+			at, e := between()
 			if e != nil {
 				return r.fail(e)
 			}
@@ -186,7 +196,9 @@ func (r *Reader) token(b []byte) (t Token, ok bool, err *stream.Error) {
 	s := &r.work.scanner
 	switch s.item {
 	case aDeclaration:
-		r.phase = declared
+		if r.frames == 0 {
+			r.phase = declared
+		}
 		return Token{}, false, checkDeclaration(b)
 	case aHeader, anEmptyHeader:
 		h, sc, err := s.header(b)
@@ -199,10 +211,15 @@ func (r *Reader) token(b []byte) (t Token, ok bool, err *stream.Error) {
 		}
 		return Token{Kind: Open, Header: h}, true, nil
 	case anEnd:
+		if r.frames != 0 {
+			return Token{}, false, fail(stream.NotWellFormed, "an end without a beginning")
+		}
 		r.phase = closed
 		return Token{Kind: Close}, true, nil
 	}
-	t, err = r.element(b)
+	if t, err = r.element(b); err == nil && r.frames != 0 {
+		t, err = r.framed(t, len(b))
+	}
 	return t, err == nil, err
 }
 

@@ -13,7 +13,8 @@
 //
 // # From bytes to tokens
 //
-// reader.go cuts the input into top-level items, work.go holds what an
+// reader.go cuts the input into top-level items (frames.go: those of a framed
+// stream, RFC 7395), work.go holds what an
 // incomplete one takes; scanner.go checks an item byte by byte and can stop and
 // go on anywhere, with names.go, text.go, value.go, tag.go and namespaces.go for
 // the parts; header.go makes the stream header of its start tag; canonical.go,
