@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -175,3 +176,9 @@ func newGRPC(s *server) *grpc.Server {
 
 // settle gives back what the start took.
 func settle() { debug.FreeOSMemory() }
+
+// room is for garbage, in bytes.
+const room = 16 << 20
+
+// tuned is for the collector: behind the start, which takes less with the setting of Go.
+var tuned sync.Once

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hexmpp/hexmpp/api/plugin/codec"
+	"github.com/hexmpp/hexmpp/api/plugin/garbage"
 	"github.com/hexmpp/hexmpp/api/plugin/wire"
 	pluginv1 "github.com/hexmpp/hexmpp/api/proto/hexmpp/plugin/v1"
 )
@@ -165,7 +166,7 @@ func (s *server) Activate(ctx context.Context, r *pluginv1.ActivateRequest) (*pl
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
 	settle()
-	tuned.Do(tune)
+	tuned.Do(func() { garbage.Tune(room) })
 	return &pluginv1.ActivateResponse{}, nil
 }
 

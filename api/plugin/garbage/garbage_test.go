@@ -1,4 +1,4 @@
-package plugin
+package garbage
 
 import (
 	"runtime"
@@ -12,7 +12,7 @@ func TestPercent(t *testing.T) {
 		live uint64
 		want int
 	}{{0, 400}, {4 << 20, 400}, {5 << 20, 400}, {6 << 20, 300}, {15 << 20, 200}, {16 << 20, 100}, {1 << 30, 100}} {
-		if got := percent(c.live); got != c.want {
+		if got := percent(c.live, 16<<20); got != c.want {
 			t.Errorf("%d live: %d, want %d", c.live, got, c.want)
 		}
 	}
@@ -21,8 +21,9 @@ func TestPercent(t *testing.T) {
 // The setting follows what is live.
 func TestTune(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	c := newCollector()
-	ballast := make([]byte, 2*garbage)
+	const room = 16 << 20
+	c := tune(room)
+	ballast := make([]byte, 2*room)
 	settled := func(want int) bool {
 		for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); {
 			before := c.done.Load()
