@@ -40,6 +40,7 @@ type session struct {
 	mgMu      sync.Mutex    // guards what follows; taken inside of peer.mu
 	resumable bool
 	id        string
+	sent      uint32     // stanzas of ours that the peer has, of a stream that it resumed
 	probe     chan error // what came of dialback, for Probe
 }
 
@@ -99,7 +100,7 @@ func (s *session) Authorized(_ *peerstream.Stream, pair peerstream.Pair, err err
 		l.giveUp()
 		l.sess, l.inbound, l.both, l.phase = s, true, true, ready
 		s.mgMu.Lock()
-		l.managed, l.resumable, l.id = s.managed.Load(), s.resumable, s.id
+		l.managed, l.resumable, l.id, l.sent = s.managed.Load(), s.resumable, s.id, s.sent
 		s.link.Store(l)
 		s.mgMu.Unlock()
 	case l.p != p || l.sess != s:
@@ -417,9 +418,23 @@ func (s *session) resume(st *peerstream.Stream, e *stanza.Element) error {
 	s.resumable, s.id = true, previous
 	s.h.Store(r.h)
 	s.told.Store(r.h)
-	st.Send("<resumed xmlns='" + peerstream.NSManagement + "' h='" + number(r.h) + "' previd='" + attr(previous) + "'/>")
+	s.sent = h
+	text := "<resumed xmlns='" + peerstream.NSManagement + "' h='" + number(r.h) + "' previd='" + attr(previous) + "'/>"
+	l := s.link.Load()
+	if l == nil {
+		st.Send(text)
+	}
 	s.mgMu.Unlock()
-	if !st.Bidi() || s.link.Load() != nil {
+	switch {
+	case l != nil: // what was on its way before is not known any more, and new stanzas may flow already
+		l.p.mu.Lock()
+		if l.sess == s {
+			l.start = &started{text: text, id: previous, resumable: true, sent: h}
+		}
+		l.p.mu.Unlock()
+		st.Wake()
+		return nil
+	case !st.Bidi():
 		return nil
 	}
 	p := s.e.lock(st.Far())

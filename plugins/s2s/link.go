@@ -62,6 +62,7 @@ type started struct {
 	text      string
 	id        string
 	resumable bool
+	sent      uint32 // what the peer has of a stream that it resumed
 }
 
 func (p *peer) newLink(local string) *link {
@@ -143,9 +144,9 @@ func (l *link) unresolved() bool {
 	return false
 }
 
-// idle says whether there is neither a stream nor one to be.
+// idle says whether there is neither a stream nor one to be, nor one that may be resumed.
 func (l *link) idle() bool {
-	return l.sess == nil && !l.connecting && l.retry == nil && !l.unresolved()
+	return l.sess == nil && !l.connecting && l.retry == nil && l.brokenAt.IsZero() && !l.unresolved()
 }
 
 // waiting says whether an event that was begun before is here again, and waits.

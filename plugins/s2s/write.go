@@ -26,7 +26,7 @@ func (l *link) fill(s *session, dst []byte) ([]byte, bool, error) {
 	}
 	if st := l.start; st != nil {
 		dst = append(dst, st.text...)
-		l.managed, l.resumable, l.id, l.sent, l.start = true, st.resumable, st.id, 0, nil
+		l.managed, l.resumable, l.id, l.sent, l.start = true, st.resumable, st.id, st.sent, nil
 		l.progress = time.Now()
 	}
 	if l.phase != ready {
