@@ -34,6 +34,16 @@ type client struct {
 // client logs a user in, who is registered first if need be.
 func (s *server) client(t testing.TB, user string) *client {
 	t.Helper()
+	conn := s.login(t, user)
+	conn.Bind("here")
+	c := s.begin(t, conn, nil)
+	c.present()
+	return c
+}
+
+// login is client up to where a resource is bound, or a session resumed.
+func (s *server) login(t testing.TB, user string) *xmppc.Conn {
+	t.Helper()
 	conn := xmppc.Dial(t, s.addr(portC2S))
 	conn.Open(s.domain)
 	conn.StartTLS(&tls.Config{InsecureSkipVerify: true}) // other tests are about what servers show to clients
@@ -42,9 +52,13 @@ func (s *server) client(t testing.TB, user string) *client {
 		t.Fatalf("%s@%s can't register: %s", user, s.domain, e.Raw)
 	}
 	conn.Login(user, password)
-	conn.Bind("here")
+	return conn
+}
+
+// begin reads what comes from now on. past is what came before, on another connection.
+func (s *server) begin(t testing.TB, conn *xmppc.Conn, past []*xmppc.Element) *client {
 	conn.Patience = time.Hour // await has the deadlines
-	c := &client{Conn: conn, t: t, s: s, grown: make(chan struct{})}
+	c := &client{Conn: conn, t: t, s: s, all: past, next: len(past), grown: make(chan struct{})}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -55,10 +69,43 @@ func (s *server) client(t testing.TB, user string) *client {
 		c.Drop()
 		<-read
 	})
+	return c
+}
+
+// present is what a client does first.
+func (c *client) present() {
+	c.t.Helper()
 	c.ask("roster", c.Bare(), "<query xmlns='"+xmppc.NSRoster+"'/>")
 	c.Send("<presence/>")
 	c.ask("present", c.Domain, "<ping xmlns='"+xmppc.NSPing+"'/>") // behind that
-	return c
+}
+
+// managed is client with stream management (XEP-0198); id is that of its session.
+func (s *server) managed(t testing.TB, user string) (c *client, id string) {
+	t.Helper()
+	conn := s.login(t, user)
+	conn.Bind("here")
+	id = conn.Enable()
+	c = s.begin(t, conn, nil)
+	c.present()
+	return c, id
+}
+
+// back is the client on another connection: in the same session, or in a new one if that is gone.
+func (c *client) back(user, id string) *client {
+	c.t.Helper()
+	past, ended, _ := c.seen()
+	if !ended {
+		c.t.Fatalf("%s: the connection did not end", c.JID)
+	}
+	conn := c.s.login(c.t, user)
+	if e := conn.Resume(id, c.Handled, c.JID); e.Is(xmppc.NSSM, "resumed") {
+		return c.s.begin(c.t, conn, past)
+	}
+	conn.Bind("here")
+	again := c.s.begin(c.t, conn, past)
+	again.present()
+	return again
 }
 
 // keep adds what was read, and says whether there may be more.

@@ -35,7 +35,7 @@ func (f *flow) send(n int) {
 	}
 }
 
-// trySend is send of one, for a goroutine that is not the test's.
+// trySend implements sender.
 func (f *flow) trySend() {
 	id := fmt.Sprint(f.name, "-", f.sent)
 	if err := f.from.TrySend(fmt.Sprintf("<message to='%s' type='chat' id='%s'><body>%s</body></message>", f.to.JID, id, id)); err != nil {
@@ -44,12 +44,22 @@ func (f *flow) trySend() {
 	f.sent++
 }
 
-// traffic sends a message of each flow each time, until it is stopped.
-func traffic(each time.Duration, flows ...*flow) (stop func()) {
-	end := make(chan struct{})
-	var all sync.WaitGroup
+// sender sends one stanza at a time, on any goroutine.
+type sender interface{ trySend() }
+
+func senders(flows []*flow) (list []sender) {
 	for _, f := range flows {
-		all.Go(func() {
+		list = append(list, f)
+	}
+	return list
+}
+
+// traffic has each send one each time, until it is stopped.
+func traffic(each time.Duration, all ...sender) (stop func()) {
+	end := make(chan struct{})
+	var running sync.WaitGroup
+	for _, f := range all {
+		running.Go(func() {
 			tick := time.NewTicker(each)
 			defer tick.Stop()
 			for {
@@ -62,7 +72,7 @@ func traffic(each time.Duration, flows ...*flow) (stop func()) {
 			}
 		})
 	}
-	return func() { close(end); all.Wait() }
+	return func() { close(end); running.Wait() }
 }
 
 // tally is what became of messages, by their numbers.
