@@ -134,8 +134,12 @@ func TestQueuedOverRestart(t *testing.T) {
 		{kind: "ejabberd", domain: "ejabberd.example"},
 	}
 	starts(t, l, append([]*server{near}, fars...)...)
-	for name, end := range map[string]func(){"stopped": near.stop, "killed": near.kill} {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range []struct {
+		name string
+		end  func()
+	}{{"stopped", near.stop}, {"killed", near.kill}, {"killed again", near.kill}} {
+		t.Run(way.name, func(t *testing.T) {
+			name, end := strings.ReplaceAll(way.name, " ", "-"), way.end
 			romeo, id := near.managed(t, "romeo-"+name)
 			var flows []*flow
 			for _, far := range fars {
