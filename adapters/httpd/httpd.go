@@ -30,6 +30,9 @@ type Server struct {
 	http    *http.Server
 	room    chan struct{} // see bounded
 
+	handling context.Context // of all requests
+	giveUp   context.CancelFunc
+
 	listeners []net.Listener
 	serving   sync.WaitGroup
 }
@@ -50,6 +53,7 @@ const maxConnections = 512
 // New returns a Server without handlers.
 func New(o Options, log *zap.Logger) *Server {
 	s := &Server{options: o, log: log, mux: http.NewServeMux(), room: make(chan struct{}, maxConnections)}
+	s.handling, s.giveUp = context.WithCancel(context.Background())
 	running := make(chan struct{}, maxRequests)
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +66,8 @@ func New(o Options, log *zap.Logger) *Server {
 			}
 		}),
 		MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		ErrorLog: zap.NewStdLog(log),
+		ErrorLog:    zap.NewStdLog(log),
+		BaseContext: func(net.Listener) context.Context { return s.handling },
 	}
 	return s
 }
@@ -130,9 +135,15 @@ func (s *Server) Addrs() (all []string) {
 	return all
 }
 
-// Stop accepts no more, waits for the requests that are handled until ctx ends,
-// and cuts off the rest.
+// heldTime is how long Stop leaves alone those requests that are handled: what is held until something happens would
+// hold up the end.
+const heldTime = time.Second
+
+// Stop accepts no more, waits for the requests that are handled until ctx ends, and cuts off the rest. After a second the
+// contexts of all of them end.
 func (s *Server) Stop(ctx context.Context) error {
+	defer time.AfterFunc(heldTime, s.giveUp).Stop()
+	defer s.giveUp()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("httpd: requests did not end in time: %w", err), s.http.Close())

@@ -157,3 +157,42 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	ask(0) // waits when the server stops
 }
+
+// TestStopEndsWhatIsHeld: a request that waits for something holds up no stop.
+func TestStopEndsWhatIsHeld(t *testing.T) {
+	s := New(Options{Addresses: []string{"127.0.0.1:0"}}, zap.NewNop())
+	held := make(chan struct{})
+	s.Handle("/held", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(held)
+		<-r.Context().Done()
+		io.WriteString(w, "the end")
+	}))
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan string, 1)
+	go func() {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := client.Get("http://" + s.Addrs()[0] + "/held")
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		answer <- string(b)
+	}()
+	<-held
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	begun := time.Now()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := <-answer; got != "the end" {
+		t.Error(got)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}

@@ -119,6 +119,7 @@ func (p *plugin) activate(in *instance) error {
 		in.conn.Start(now)
 		p.told.state, p.told.detail = admin.PluginReady, ""
 	})
+	p.web.point(in)
 	p.log.Info("the plugin is ready", zap.Int("pid", in.proc.PID()), zap.Uint64("generation", in.generation), zap.String("version", in.manifest.Version))
 	return nil
 }
@@ -126,6 +127,7 @@ func (p *plugin) activate(in *instance) error {
 // retire closes the Sessions of a process: it acts no more. What it was given and has
 // not answered is kept for the next one.
 func (p *plugin) retire(in *instance, crashed bool) {
+	p.web.leave(in, crashed)
 	p.step2(func(now time.Time) {
 		if in.conn == nil {
 			return

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -155,7 +156,8 @@ type Host struct {
 	log     *zap.Logger
 	runner  *runner.Runner
 	times   times
-	plugins []*plugin // by name; does not change
+	plugins []*plugin     // by name; does not change
+	sockets atomic.Uint64 // made for HTTP
 	close   sync.Once
 	closed  error
 }

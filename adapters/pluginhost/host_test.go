@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "helper=listens" {
 		os.Exit(listens())
 	}
+	if len(os.Args) > 1 && os.Args[1] == "helper=web" {
+		os.Exit(serves())
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -42,6 +42,7 @@ type instance struct {
 	conf     Configured              // when it was started
 	shards   int
 	wake     []chan struct{} // of the writers
+	http     string          // socket for its HTTP routes, "" if it has none
 
 	ctx    context.Context // of the streams
 	cancel context.CancelFunc
@@ -147,7 +148,7 @@ func (in *instance) configure(ctx context.Context) (*pluginv1.ConfigureResponse,
 	request := &pluginv1.ConfigureRequest{
 		OptionsJson: options, Domains: p.host.options.Domains, Shards: uint32(in.shards),
 		MaxPluginFrameBytes: uint32(frameBytes(in.manifest.MaxPluginFrameBytes)), MaxKernelFrameBytes: uint32(frameBytes(in.manifest.MaxKernelFrameBytes)),
-		MaxSends: maxSends, MaxOutcomeBytes: maxOutcomeBytes, DataFolder: data, Listeners: p.sockets.told(),
+		MaxSends: maxSends, MaxOutcomeBytes: maxOutcomeBytes, DataFolder: data, Listeners: p.sockets.told(), HttpSocket: in.httpSocket(),
 	}
 	for range in.manifest.Components {
 		request.Components = append(request.Components, &pluginv1.ComponentDomains{})

@@ -73,6 +73,7 @@ func (p *plugin) firstConfigure(ctx context.Context, in *instance) (err error) {
 	p.unwanted = answer.GetUnwantedNotices()
 	reg.Remote, reg.Start, reg.Stop = p, p.begin, p.halt
 	p.callable(reg.Calls)
+	p.route(reg.HTTP)
 	l := p.conf.Limits
 	for i := range reg.Stages {
 		if h := &reg.Stages[i]; h.Class == extension.Decide {

@@ -52,6 +52,7 @@ func checkManifest(m *pluginv1.Manifest, name string) error {
 		"xeps": len(m.Xeps), "iq": len(m.Iq), "stages": len(m.Stages), "elements": len(m.Elements), "components": len(m.Components),
 		"stream_features": len(m.StreamFeatures), "residents": len(m.Residents), "marks": len(m.Marks), "notices": len(m.Notices),
 		"permissions": len(m.Permissions), "capabilities": len(m.Capabilities), "listeners": len(m.Listeners), "certificates": len(m.Certificates), "calls": len(m.Calls),
+		"http_routes": len(m.HttpRoutes),
 	}
 	for _, c := range m.Components {
 		lists["components.iq"] += len(c.GetIq())
@@ -78,7 +79,6 @@ func unavailable(m *pluginv1.Manifest) []string {
 	}{
 		{len(m.Commands) > 0, "commands"},
 		{len(m.Interests) > 0, "interests"},
-		{len(m.HttpRoutes) > 0, "http_routes"},
 		{m.OpensStreams, "opens_streams"},
 	} {
 		if c.asked {

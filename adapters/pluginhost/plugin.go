@@ -38,6 +38,7 @@ type plugin struct {
 	unwanted []pluginv1.NoticeKind
 	shards   int
 	answers  answers
+	web      web
 	decode   codec.Limits
 	sockets  sockets // bound by first
 
@@ -95,6 +96,7 @@ func newPlugin(h *Host, c Plugin) *plugin {
 	p.timer = time.NewTimer(time.Hour)
 	p.timer.Stop()
 	p.told.state = admin.PluginStarting
+	p.web.changed = make(chan struct{})
 	p.told.window[0], p.told.at = sample{at: time.Now()}, 1
 	p.supervisor.init()
 	return p

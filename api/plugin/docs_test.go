@@ -40,7 +40,7 @@ import (
 // The plugin of writing-in-go.md is built, and the tests of testing.md test it.
 func TestTheDocumentation(t *testing.T) {
 	program, tests := code(t, "writing-in-go.md"), code(t, "testing.md")
-	if len(program) != 3 || len(tests) != 2 {
+	if len(program) != 4 || len(tests) != 2 {
 		t.Fatalf("%d and %d blocks of Go", len(program), len(tests))
 	}
 	// In the module, where its packages can be imported; go list does not look into testdata.
@@ -82,9 +82,22 @@ import (
 )
 
 var _ = extension.Registration{
+	` + program[3] + `}
+`
+	routes := `package main
+
+import (
+	"net/http"
+
+	"github.com/hexmpp/hexmpp/ports/extension"
+)
+
+func page(http.ResponseWriter, *http.Request) {}
+
+var _ = extension.Registration{
 	` + program[2] + `}
 `
-	for name, text := range map[string]string{"main.go": program[0], "outside.go": outside, "calls.go": calls, "main_test.go": imports + tests[0] + "\n" + tests[1]} {
+	for name, text := range map[string]string{"main.go": program[0], "outside.go": outside, "calls.go": calls, "routes.go": routes, "main_test.go": imports + tests[0] + "\n" + tests[1]} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

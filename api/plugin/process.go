@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"sync"
 	"time"
@@ -41,6 +42,10 @@ type process struct {
 	ids      idBlock
 	sockets  sockets
 
+	http       *http.Server // set by Activate; nil without routes; mu guards it
+	httpSocket string
+	tasksHTTP  sync.WaitGroup
+
 	mu         sync.Mutex // guards what follows
 	m          *wire.Plugin
 	work       []wire.Work
@@ -71,7 +76,8 @@ func newProcess(p *Plugin, reg *extension.Registration, c *pluginv1.ConfigureReq
 		m: wire.NewPlugin(wire.PluginLimits{
 			Shards: shards, Handlers: p.Handlers, FrameBytes: int(c.MaxPluginFrameBytes), OutcomeBytes: int(c.MaxOutcomeBytes),
 		}),
-		answers: map[asked]chan *pluginv1.Response{}, applied: map[uint64]chan error{},
+		httpSocket: c.HttpSocket,
+		answers:    map[asked]chan *pluginv1.Response{}, applied: map[uint64]chan error{},
 		running: map[*wire.Task]*handling{}, turns: map[*wire.Task]chan<- begun{}, forgetting: map[string]chan struct{}{},
 	}
 	for range min(shards, wire.MaxShards) {
@@ -412,6 +418,7 @@ func (p *process) end(ctx context.Context) error {
 	p.mu.Unlock()
 	p.sockets.close()
 	p.stopCalls()
+	p.endHTTP(ctx)
 	done := make(chan struct{})
 	go func() { p.tasks.Wait(); close(done) }()
 	select {

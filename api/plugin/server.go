@@ -165,6 +165,9 @@ func (s *server) Activate(ctx context.Context, r *pluginv1.ActivateRequest) (*pl
 	if err := p.begin(ctx); err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
+	if err := p.serveHTTP(p.httpSocket); err != nil {
+		return nil, status.Error(codes.Aborted, err.Error())
+	}
 	settle()
 	tuned.Do(func() { garbage.Tune(room) })
 	return &pluginv1.ActivateResponse{}, nil

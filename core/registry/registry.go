@@ -24,6 +24,7 @@ type Registry struct {
 	components map[string]*Component // by domain
 	far        *host.Guest           // who claims far domains; nil: nobody
 	guests     []*host.Guest
+	paths      map[string]string // of HTTP, and whose they are
 	server     info
 	account    info
 	caps       caps.C // of the server
@@ -59,7 +60,7 @@ type Component struct {
 // New registers extensions for the hosted domains. An error names both sides
 // of a conflict.
 func New(hosts *host.Hosts, domains []string, regs []extension.Registration) (*Registry, error) {
-	r := &Registry{domains: domains, iq: map[key][]Claim{}, elements: map[extension.Name]Element{}, components: map[string]*Component{}}
+	r := &Registry{domains: domains, iq: map[key][]Claim{}, elements: map[extension.Name]Element{}, components: map[string]*Component{}, paths: map[string]string{}}
 	regs = append([]extension.Registration{r.disco()}, regs...)
 	for i := range regs {
 		if err := r.register(hosts, &regs[i]); err != nil {
@@ -86,6 +87,9 @@ func (r *Registry) register(hosts *host.Hosts, reg *extension.Registration) erro
 		return err
 	}
 	if err := checkRemote(reg); err != nil {
+		return err
+	}
+	if err := r.checkHTTP(reg); err != nil {
 		return err
 	}
 	if err := r.checkFar(reg); err != nil {

@@ -49,6 +49,8 @@ type Registration struct {
 	Listeners []Listener
 	// Calls are what administrators may ask of it.
 	Calls []Call
+	// HTTP are paths of the server's HTTP listeners that it answers for.
+	HTTP []Route
 
 	// Residents are keys of the Store whose entries the kernel keeps in memory,
 	// for accounts that are in use: stage handlers may read them, but those of the
@@ -125,11 +127,13 @@ const (
 	FarDomains Permission = "far-domains"
 	// ReadCertificates allows Host.Certificates: private keys of all domains of the server.
 	ReadCertificates Permission = "read-certificates"
+	// ServeHTTP allows Registration.HTTP: pages of the server's own origin.
+	ServeHTTP Permission = "serve-http"
 )
 
 // Permissions lists all that there are.
 func Permissions() []Permission {
-	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence, FarDomains, ReadCertificates}
+	return []Permission{SendAsAccount, ManageAccounts, ListAccounts, SeeStanzas, ReadRosters, SeePresence, TellPresence, FarDomains, ReadCertificates, ServeHTTP}
 }
 
 // To says whom an IQ must be addressed to for a handler. The values can be

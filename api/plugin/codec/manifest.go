@@ -97,6 +97,9 @@ func Manifest(r *extension.Registration) (*pluginv1.Manifest, error) {
 		m.Listeners = append(m.Listeners, &pluginv1.Listener{Name: l.Name, Network: l.Network, Address: l.Address})
 	}
 	m.Calls = manifestCalls(r.Calls)
+	for _, route := range r.HTTP {
+		m.HttpRoutes = append(m.HttpRoutes, &pluginv1.HttpRoute{Path: route.Path, Repeatable: route.Repeatable})
+	}
 	for i, e := range r.Notices {
 		kind := noticeKind(e)
 		if kind == 0 {
@@ -247,6 +250,12 @@ func registration(m *pluginv1.Manifest) (*extension.Registration, error) {
 	if r.Calls, err = readCalls(m.Calls); err != nil {
 		return nil, in("calls", err)
 	}
+	if r.HTTP, err = readRoutes(m.HttpRoutes); err != nil {
+		return nil, err
+	}
+	if len(r.HTTP) > 0 && !slices.Contains(r.Permissions, extension.ServeHTTP) {
+		return nil, wrong("http_routes", "to have some takes the permission %q, which is not among those that it wants", extension.ServeHTTP)
+	}
 	if len(r.Notices) > 0 {
 		r.Notice = noticeElsewhere
 	}
@@ -261,7 +270,6 @@ func notYet(m *pluginv1.Manifest) error {
 	}{
 		{"commands", len(m.Commands) > 0},
 		{"interests", len(m.Interests) > 0},
-		{"http_routes", len(m.HttpRoutes) > 0},
 		{"opens_streams", m.OpensStreams},
 	} {
 		if c.wants {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,6 +50,7 @@ var known = map[reflect.Type]any{
 	reflect.TypeFor[time.Duration]():                3 * time.Second,
 	reflect.TypeFor[*stanza.Element]():              stanza.El("urn:x", "form").WithText("a<b"),
 	reflect.TypeFor[extension.Remote]():             nil,
+	reflect.TypeFor[http.Handler]():                 nil,
 	reflect.TypeFor[func(string) *stanza.Element](): func(domain string) *stanza.Element { return stanza.El("urn:f", "feature", stanza.At("in", domain)) },
 }
 
@@ -127,6 +129,8 @@ func filled() extension.Registration {
 	var reg extension.Registration
 	fill(reflect.ValueOf(&reg).Elem(), "")
 	reg.Listeners = []extension.Listener{{Name: "s2s", Network: "tcp", Address: ":5269"}, {Name: "other", Network: "tcp"}} // names have rules
+	reg.Permissions = []extension.Permission{extension.FarDomains, extension.ServeHTTP}
+	reg.HTTP = []extension.Route{{Path: "/a", Repeatable: true}, {Path: "/b/"}}
 	do := func(context.Context, []string, io.Writer) error { return nil }
 	reg.Calls = []extension.Call{{Name: "list", Help: "lists", Do: do}, {Name: "probe", Do: do, Args: []extension.CallArg{{Name: "domain"}, {Name: "from", Optional: true}}}}
 	return reg

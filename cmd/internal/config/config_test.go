@@ -119,7 +119,7 @@ func TestErrors(t *testing.T) {
 			`c.yaml:2: plugins.a.command: python3 is no path: name the program by one, such as /usr/bin/python3 or ./python3; it is not searched for`,
 			`c.yaml:3: plugins.b.command: "" is no path`}},
 		{"permissions", "plugins:\n  a: {command: /a, permissions: [read-roster]}\n", []string{
-			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence or far-domains or read-certificates`}},
+			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence or far-domains or read-certificates or serve-http`}},
 		{"a permission twice", "plugins: {a: {command: /a, permissions: [read-rosters, read-rosters]}}",
 			[]string{`c.yaml:1: plugins.a.permissions: read-rosters is there twice`}},
 		{"domains of a plugin", "domains: [a.test]\nplugins:\n  a: {command: /a, domains: [$domain, \"x@y\", b.$domain, b.a.test]}\n", []string{

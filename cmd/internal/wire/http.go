@@ -15,7 +15,7 @@ import (
 // HTTP is the HTTP listener and what it serves.
 var HTTP = fx.Module("http", fx.Provide(newHTTP))
 
-func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, procs *processes, log *zap.Logger) *httpd.Server {
+func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, procs *processes, x extensions, log *zap.Logger) *httpd.Server {
 	m.Watch(k.Gauges)
 	if procs.host != nil {
 		m.WatchPlugins(procs.host.Observe)
@@ -24,5 +24,10 @@ func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Stor
 	s.Handle("GET /metrics", httpd.From(c.Metrics.From, m.Handler()))
 	s.Handle("GET /health", &health{store: store, spool: sp, procs: procs, log: log.Named("http")})
 	s.Handle("GET /health/live", http.HandlerFunc(live))
+	for i := range x.Registrations {
+		for _, route := range x.Registrations[i].HTTP {
+			s.Handle(route.Path, route.Handler)
+		}
+	}
 	return s
 }

@@ -1493,8 +1493,8 @@ func (x *Interest) GetSpace() string {
 
 type HttpRoute struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`              // a prefix, "/http-bind"
-	Repeatable    bool                   `protobuf:"varint,2,opt,name=repeatable,proto3" json:"repeatable,omitempty"` // requests are held through a restart of the plugin
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`              // "/http-bind"; with a slash at its end what is below it, too
+	Repeatable    bool                   `protobuf:"varint,2,opt,name=repeatable,proto3" json:"repeatable,omitempty"` // requests are given to the next process if one ends while it has them
 	TlsOnly       bool                   `protobuf:"varint,3,opt,name=tls_only,json=tlsOnly,proto3" json:"tls_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
