@@ -42,7 +42,8 @@ func (e *Engine) List() string {
 		if s.initiator {
 			way = "out"
 		}
-		lines = append(lines, fmt.Sprintf("%s %-30s %-21s since %s", way, strings.Join(s.domains(), ","), s.st.Remote(), s.since.UTC().Format(time.DateTime)))
+		domains := s.domains()
+		lines = append(lines, fmt.Sprintf("%s %-30s %-21s since %s, %s", way, strings.Join(domains, ","), s.st.Remote(), s.since.UTC().Format(time.DateTime), secured(s.st, domains)))
 	}
 	e.mu.Unlock()
 	for _, p := range peers {
@@ -64,6 +65,25 @@ func (e *Engine) List() string {
 		return "no streams\n"
 	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// secured says how a stream is encrypted, and by what its certificate proves the peer's domains: no other way than dialback is
+// left for those that are not among them (RFC 7590 3.6).
+func secured(st *peerstream.Stream, domains []string) string {
+	text := st.TLS()
+	if text == "" {
+		return "not encrypted"
+	}
+	var proofs []string
+	for _, d := range domains {
+		if p := st.Proof(d); p == "" {
+			proofs = append(proofs, "no valid certificate")
+		} else {
+			proofs = append(proofs, "proved by "+p)
+		}
+	}
+	slices.Sort(proofs)
+	return strings.Join(append([]string{text}, slices.Compact(proofs)...), ", ")
 }
 
 // domains are those of the peer. e.mu is held.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
@@ -61,6 +62,18 @@ func TestTwoServers(t *testing.T) {
 			start(t, a, b)
 			chat(t, a, b, 1)
 			chat(t, a, b, 300)
+			how := ", proved by PKIX\n"
+			switch {
+			case a.cert == nil:
+				how = "not encrypted\n"
+			case strings.HasPrefix(name, "dialback"):
+				how = ", no valid certificate\n"
+			}
+			for _, s := range []*server{a, b} { // RFC 7590 3.6
+				if list := s.engine.List(); !strings.Contains(list, how) {
+					t.Errorf("%q is not in %q", how, list)
+				}
+			}
 		})
 	}
 }

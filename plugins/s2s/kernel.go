@@ -35,9 +35,9 @@ var ErrNotFound = errors.New("s2s: the domain has no XMPP server")
 type Deps struct {
 	Kernel Kernel
 	Dialer Dialer
-	// Verify says whether a certificate chain proves that a peer is a domain. It may wait for the network, for
+	// Verify says whether a certificate chain proves that a peer is a domain, and by what. It may wait for the network, for
 	// a bounded time.
-	Verify func(ctx context.Context, chain []*x509.Certificate, domain string) error
+	Verify func(ctx context.Context, chain []*x509.Certificate, domain string) (proof string, err error)
 	// Key is the dialback key of XEP-0185, with a secret.
 	Key func(secret []byte, receiving, originating, streamID string) string
 }

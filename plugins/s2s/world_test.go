@@ -67,10 +67,10 @@ func (a *authority) issue(expired bool, domains ...string) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func (a *authority) verify(ctx context.Context, chain []*x509.Certificate, domain string) error {
+func (a *authority) verify(ctx context.Context, chain []*x509.Certificate, domain string) (string, error) {
 	v, err := verify.New(verify.Options{Roots: a.roots})
 	if err != nil {
-		return err
+		return "", err
 	}
 	return v.Verify(ctx, chain, domain)
 }

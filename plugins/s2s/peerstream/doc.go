@@ -46,8 +46,8 @@ type Terms struct {
 type Config struct {
 	// Certificate returns the chain and key of a domain of ours.
 	Certificate func(ctx context.Context, domain string) (*tls.Certificate, error)
-	// Verify says whether a chain proves that the peer is a domain. The stream waits for it.
-	Verify func(ctx context.Context, chain []*x509.Certificate, domain string) error
+	// Verify says whether a chain proves that the peer is a domain, and by what, for people. The stream waits for it.
+	Verify func(ctx context.Context, chain []*x509.Certificate, domain string) (proof string, err error)
 	// Ours says whether this server answers for a domain; Gone that it did once (RFC 6120 4.9.3.4).
 	Ours, Gone func(domain string) bool
 	// Terms of a far domain.

@@ -87,7 +87,7 @@ func (s *Stream) initiate(ctx context.Context, o Opening) error {
 	valid := s.Valid(ctx, s.far)
 	switch {
 	case valid == nil:
-		o.Step("the certificate is valid for " + s.far)
+		o.Step("the certificate is valid for " + s.far + " (" + s.Proof(s.far) + ")")
 	case terms.Certificate:
 		return fmt.Errorf("%w: %w", ErrCertificate, valid)
 	default:

@@ -57,7 +57,8 @@ type Stream struct {
 	any      map[string]bool
 	outward  map[Pair]outward // we asked for it
 	asking   map[verification]func(error)
-	checking map[Pair]bool // the peer asked for it, and it is being verified
+	checking map[Pair]bool     // the peer asked for it, and it is being verified
+	proofs   map[string]string // of domains, by the certificate
 	wake     chan struct{}
 }
 
@@ -103,11 +104,36 @@ func (s *Stream) Valid(ctx context.Context, domain string) error {
 	}
 	err, known := s.verified[domain]
 	if !known {
-		if err = s.c.Verify(ctx, s.chain, domain); len(s.verified) < 100 {
+		var proof string
+		if proof, err = s.c.Verify(ctx, s.chain, domain); len(s.verified) < 100 {
 			s.verified[domain] = err
+			if err == nil {
+				s.mu.Lock()
+				s.proofs[domain] = proof
+				s.mu.Unlock()
+			}
 		}
 	}
 	return err
+}
+
+// Proof says by what the peer's certificate proves that it is a domain, for people; "" if it does not, or nobody has asked.
+func (s *Stream) Proof(domain string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proofs[domain]
+}
+
+// TLS says how the stream is encrypted, for people; "" if it is not.
+func (s *Stream) TLS() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.conn.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	state := c.ConnectionState()
+	return tls.VersionName(state.Version) + ", " + tls.CipherSuiteName(state.CipherSuite)
 }
 
 // Manages says whether the peer offers XEP-0198, ManyPairs whether it can be asked for further pairs
@@ -155,7 +181,7 @@ func (s *Stream) Pairs() (list []Pair) {
 func newStream(conn net.Conn, c *Config, h Handler) *Stream {
 	s := &Stream{
 		c: c, h: h, raw: conn, conn: conn, r: xmlstream.NewReader(c.Before), begun: time.Now(), deadline: time.Now().Add(c.Negotiation),
-		verified: map[string]error{}, accepted: map[Pair]bool{}, any: map[string]bool{}, outward: map[Pair]outward{},
+		verified: map[string]error{}, proofs: map[string]string{}, accepted: map[Pair]bool{}, any: map[string]bool{}, outward: map[Pair]outward{},
 		asking: map[verification]func(error){}, checking: map[Pair]bool{}, wake: make(chan struct{}, 1),
 	}
 	s.cond = sync.NewCond(&s.mu)

@@ -108,8 +108,8 @@ func testConfig() *Config {
 	n := 0
 	return &Config{
 		Certificate: func(context.Context, string) (*tls.Certificate, error) { return certificate(), nil },
-		Verify: func(_ context.Context, chain []*x509.Certificate, domain string) error {
-			return chain[0].VerifyHostname(domain)
+		Verify: func(_ context.Context, chain []*x509.Certificate, domain string) (string, error) {
+			return "its name", chain[0].VerifyHostname(domain)
 		},
 		Ours: func(d string) bool { return d == "ours.example" || d == "rooms.ours.example" },
 		Gone: func(d string) bool { return d == "gone.example" },

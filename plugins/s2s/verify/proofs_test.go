@@ -110,13 +110,13 @@ func TestPOSH(t *testing.T) {
 	old := issue(t, root, &x509.Certificate{DNSNames: []string{"hosting.example"}, NotAfter: at.Add(-time.Hour)}).cert
 	for name, row := range map[string]struct {
 		cert, listed *x509.Certificate
-		want         string
+		proof, want  string
 		asked        int
 	}{
-		"not needed":         {good, hosting, "", 0},
-		"listed":             {hosting, hosting, "", 1},
-		"not listed":         {hosting, good, "is for hosting.example, not for far.example (posh: it does not list", 1},
-		"listed and expired": {old, old, "expired on", 0},
+		"not needed":         {good, hosting, ByAuthority, "", 0},
+		"listed":             {hosting, hosting, ByWeb, "", 1},
+		"not listed":         {hosting, good, "", "is for hosting.example, not for far.example (posh: it does not list", 1},
+		"listed and expired": {old, old, "", "expired on", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := New(Options{Roots: pool, Now: now})
@@ -128,6 +128,9 @@ func TestPOSH(t *testing.T) {
 			check(t, v, []*x509.Certificate{row.cert}, "far.example", row.want)
 			if asked != row.asked {
 				t.Errorf("asked %d times", asked)
+			}
+			if proof, _ := v.Verify(t.Context(), []*x509.Certificate{row.cert}, "far.example"); proof != row.proof {
+				t.Errorf("by %q, want %q", proof, row.proof)
 			}
 		})
 	}
@@ -143,7 +146,9 @@ func TestOrder(t *testing.T) {
 	}
 	v.dane, v.posh = says{dane.Answer{Records: []dane.Record{of(dane.DANEEE, one)}}, nil}, lists{one, &asked}
 	check(t, v, []*x509.Certificate{one}, "pinned.example", "pinned")
-	check(t, v, []*x509.Certificate{one}, "far.example", "")
+	if proof, err := v.Verify(t.Context(), []*x509.Certificate{one}, "far.example"); proof != ByDNS || err != nil {
+		t.Error(proof, err)
+	}
 	v.dane = says{dane.Answer{Records: []dane.Record{{Usage: dane.DANEEE, Data: []byte("x")}}}, nil}
 	check(t, v, []*x509.Certificate{one}, "far.example", "none fits")
 	if asked != 0 {

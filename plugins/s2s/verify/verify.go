@@ -180,29 +180,37 @@ func parsePin(text string) (pin [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(b), nil
 }
 
+// What proves a domain, in the words of RFC 7712.
+const (
+	ByAuthority = "PKIX"
+	ByPin       = "a pinned key"
+	ByDNS       = "DANE"
+	ByWeb       = "POSH"
+)
+
 // Verify says whether a chain, the peer's own certificate first, proves that the peer is a domain, which is as
-// in jid.JID.Domain. That the peer has the key is for TLS. The error is for administrators, and for one line. With DANE or
-// POSH it waits for the network, half a minute at most.
-func (v *Verifier) Verify(ctx context.Context, chain []*x509.Certificate, name string) error {
+// in jid.JID.Domain, and by which of the above. That the peer has the key is for TLS. The error is for administrators, and for
+// one line. With DANE or POSH it waits for the network, half a minute at most.
+func (v *Verifier) Verify(ctx context.Context, chain []*x509.Certificate, name string) (proof string, err error) {
 	if err := bounded(chain); err != nil {
-		return err
+		return "", err
 	}
 	if pins, pinned := v.pins[name]; pinned {
 		have := sha256.Sum256(chain[0].RawSubjectPublicKeyInfo)
 		if slices.Contains(pins, have) {
-			return nil
+			return ByPin, nil
 		}
-		return fmt.Errorf("the key of its certificate is not one that is pinned for %s: its SHA-256 is %x", name, have)
+		return "", fmt.Errorf("the key of its certificate is not one that is pinned for %s: its SHA-256 is %x", name, have)
 	}
 	domain, err := reference(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	names := []domainName{domain}
 	if v.dane != nil {
 		answer, err := v.dane.Lookup(ctx, name)
 		if err != nil {
-			return fmt.Errorf("whether the DNS says what its certificate is can't be found out: %s", clip(err.Error()))
+			return "", fmt.Errorf("whether the DNS says what its certificate is can't be found out: %s", clip(err.Error()))
 		}
 		for _, s := range answer.Servers {
 			if server, err := reference(s); err == nil {
@@ -210,20 +218,26 @@ func (v *Verifier) Verify(ctx context.Context, chain []*x509.Certificate, name s
 			}
 		}
 		if len(answer.Records) > 0 {
-			return v.associated(chain, names, answer.Records)
+			if err := v.associated(chain, names, answer.Records); err != nil {
+				return "", err
+			}
+			return ByDNS, nil
 		}
 	}
 	_, err = v.pkix(chain, names, v.roots)
-	if err == nil || v.posh == nil {
-		return err
+	switch {
+	case err == nil:
+		return ByAuthority, nil
+	case v.posh == nil:
+		return "", err
 	}
 	if expired := valid(chain[0], "its certificate", v.now()); expired != nil { // RFC 7711 6
-		return expired
+		return "", expired
 	}
 	if no := v.posh.Verify(ctx, chain[0], name); no != nil {
-		return fmt.Errorf("%w (%s)", err, clip(no.Error()))
+		return "", fmt.Errorf("%w (%s)", err, clip(no.Error()))
 	}
-	return nil
+	return ByWeb, nil
 }
 
 // associated is the prooftype DANE (RFC 7673 4.2): one of the records must be of the chain.

@@ -225,8 +225,10 @@ func TestVerify(t *testing.T) {
 // check verifies a chain. want is in the error.
 func check(t *testing.T, v *Verifier, chain []*x509.Certificate, domain, want string) {
 	t.Helper()
-	err := v.Verify(context.Background(), chain, domain)
+	proof, err := v.Verify(context.Background(), chain, domain)
 	switch {
+	case (err == nil) != (proof != ""):
+		t.Errorf("proof %q, and %v", proof, err)
 	case want == "" && err != nil:
 		t.Error(err)
 	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
