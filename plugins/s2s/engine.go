@@ -30,10 +30,11 @@ type Engine struct {
 	log     *slog.Logger
 	tick    time.Duration
 
-	ctx    context.Context // of all goroutines; ends with Stop
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
-	checks chan struct{} // verifications that are under way
+	ctx        context.Context // of all goroutines; ends with Stop
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+	checks     chan struct{} // verifications that are under way
+	complaints complaints
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -222,7 +223,7 @@ func (e *Engine) accept(conn net.Conn, directTLS bool) {
 	if e.stopping || e.halfOpen >= e.options.MaxHalfOpen || e.address[s.addr] >= e.options.MaxPerAddress {
 		e.mu.Unlock()
 		_ = conn.Close()
-		e.log.Debug("too many connections without authentication: one more is closed", "address", s.addr)
+		e.crowded(s)
 		return
 	}
 	e.halfOpen++
@@ -254,7 +255,7 @@ func (e *Engine) run(s *session, directTLS bool) {
 	}
 	last := e.stopping && len(e.sessions) == 0
 	e.mu.Unlock()
-	e.log.Debug("a stream has ended", "far", s.st.Far(), "address", s.addr, "error", err)
+	e.ended(s, err)
 	if l := s.link.Load(); l != nil {
 		l.p.mu.Lock()
 		l.detach(s, err)
