@@ -92,13 +92,15 @@ func (c *Client) ask(ctx context.Context, name string, typ dnsmessage.Type) (rep
 	if err != nil {
 		return reply{}, nil // too long: there is no such name
 	}
-	read := c.Nameservers
-	if read == nil {
-		read = Nameservers
-	}
-	servers, err := read()
+	servers, err := c.nameservers()
 	if err != nil {
 		return reply{}, err
+	}
+	select {
+	case c.questions <- struct{}{}:
+		defer func() { <-c.questions }()
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
 	}
 	q := dnsmessage.Question{Name: n, Type: typ, Class: dnsmessage.ClassINET}
 	for range askRounds {

@@ -28,10 +28,18 @@ const lookupTime = 10 * time.Second
 // maxServers is how many servers of a domain are asked for.
 const maxServers = 20
 
+// maxQuestions is how many questions are under way at one time: anybody who connects can have us ask.
+const maxQuestions = 100
+
 // Client asks for associations. Its methods may be called by any goroutine.
 type Client struct {
-	// Nameservers returns who is asked, one after the other; nil: Nameservers, of this package.
-	Nameservers func() ([]netip.AddrPort, error)
+	nameservers func() ([]netip.AddrPort, error)
+	questions   chan struct{} // has room for as many as there may be
+}
+
+// New makes a Client that asks what nameservers returns at that moment, one after the other: Nameservers, for one.
+func New(nameservers func() ([]netip.AddrPort, error)) *Client {
+	return &Client{nameservers, make(chan struct{}, maxQuestions)}
 }
 
 // Answer is what the DNS says of a domain, signed.

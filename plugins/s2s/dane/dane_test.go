@@ -103,7 +103,7 @@ func (z zone) serve(t testing.TB) *Client {
 	}
 	gone.Close()
 	at := []netip.AddrPort{netip.MustParseAddrPort(gone.LocalAddr().String()), netip.MustParseAddrPort(udp.LocalAddr().String())}
-	return &Client{Nameservers: func() ([]netip.AddrPort, error) { return at, nil }}
+	return New(func() ([]netip.AddrPort, error) { return at, nil })
 }
 
 const hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -199,6 +199,28 @@ func TestSilence(t *testing.T) {
 	defer cancel()
 	if a, err := c.Lookup(ctx, "a.test"); err == nil {
 		t.Errorf("%+v", a)
+	}
+}
+
+// Many who ask at one time are a bounded number of questions, and all have their answers.
+func TestManyAtOneTime(t *testing.T) {
+	z := zone{"xmpp.good.test.": {"A 192.0.2.1"}, "_5269._tcp.xmpp.good.test.": {"TLSA 3 1 1 " + hash}}
+	for i := range 100 {
+		z[fmt.Sprintf("_xmpp-server._tcp.d%d.test.", i)] = []string{"SRV 1 1 5269 xmpp.good.test."}
+	}
+	c := z.serve(t)
+	c.questions = make(chan struct{}, 10)
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			if a, err := c.Lookup(t.Context(), fmt.Sprintf("d%d.test", i)); err != nil || len(a.Records) != 1 {
+				t.Errorf("%+v, %v", a, err)
+			}
+		})
+	}
+	all.Wait()
+	if len(c.questions) != 0 {
+		t.Errorf("%d are still under way", len(c.questions))
 	}
 }
 

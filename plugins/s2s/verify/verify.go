@@ -128,7 +128,7 @@ func New(o Options) (*Verifier, error) {
 		if _, err := dane.Nameservers(); err != nil {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
-		v.dane = &dane.Client{}
+		v.dane = dane.New(dane.Nameservers)
 	}
 	if o.POSH {
 		v.posh = posh.New(v.roots, nil)
