@@ -21,6 +21,11 @@ func Refusal(ticket Ticket, condition string) Answer {
 	return Answer{Ticket: ticket, Status: 200, Content: defaultContent, Body: terminal(condition)}
 }
 
+// Again answers a request that is to be repeated, with all before it that have no answer (17.3).
+func Again(ticket Ticket) Answer {
+	return Answer{Ticket: ticket, Status: 200, Content: defaultContent, Body: wrap(` type='error'`, nil)}
+}
+
 func terminal(condition string) []byte {
 	if condition == "" {
 		return wrap(` type='terminate'`, nil)

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -183,6 +184,9 @@ func (s *Session) opening(b *Body) Event {
 // polls says that requests are not held (12).
 func (s *Session) polls() bool { return s.hold == 0 || s.wait == 0 }
 
+// Secure says that the session began over TLS.
+func (s *Session) Secure() bool { return s.secure }
+
 // SID returns the session's ID.
 func (s *Session) SID() string { return s.sid }
 
@@ -303,4 +307,11 @@ func (s *Session) rest(now time.Time, responded bool) {
 	} else if responded || s.idle.IsZero() {
 		s.idle = now
 	}
+}
+
+// Clone returns a copy, so that what comes of something can be dropped.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.open, c.early, c.done, c.queue = slices.Clone(s.open), slices.Clone(s.early), slices.Clone(s.done), slices.Clone(s.queue)
+	return &c
 }
