@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 )
@@ -49,6 +50,27 @@ type counted struct {
 
 // Close implements net.Conn.
 func (c *counted) Close() error {
-	defer c.once.Do(func() { <-c.room })
+	defer c.Release()
 	return c.Conn.Close()
+}
+
+// Release makes room: the connection is another one's, who does not close it here.
+func (c *counted) Release() { c.once.Do(func() { <-c.room }) }
+
+// NetConn returns the connection itself.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
+// secured is a listener of TLS.
+type secured struct {
+	net.Listener
+	server func(net.Conn) *tls.Conn
+}
+
+// Accept implements net.Listener.
+func (l secured) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.server(c), nil // the handshake is the server's, with its deadlines
 }

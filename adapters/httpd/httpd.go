@@ -5,6 +5,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +21,11 @@ import (
 // Options of a Server.
 type Options struct {
 	Addresses []string // to listen on, HOST:PORT, in clear
+	Secure    []string // the same with TLS
+	// TLS makes a connection with TLS of one that was accepted; needed for Secure.
+	TLS func(net.Conn) *tls.Conn
+	// Proxies are the networks whose word is taken on who their client is.
+	Proxies []netip.Prefix
 }
 
 // Server serves HTTP.
@@ -33,7 +39,7 @@ type Server struct {
 	handling context.Context // of all requests
 	giveUp   context.CancelFunc
 
-	listeners []net.Listener
+	listeners []net.Listener // in the order of Addresses, then Secure
 	serving   sync.WaitGroup
 }
 
@@ -60,7 +66,7 @@ func New(o Options, log *zap.Logger) *Server {
 			select {
 			case running <- struct{}{}:
 				defer func() { <-running }()
-				s.mux.ServeHTTP(w, r)
+				s.mux.ServeHTTP(w, r.WithContext(withClient(r, o.Proxies)))
 			default:
 				http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
 			}
@@ -93,16 +99,26 @@ func From(networks []netip.Prefix, h http.Handler) http.Handler {
 
 // Start binds the addresses and serves from then on.
 func (s *Server) Start(ctx context.Context) error {
-	for _, address := range s.options.Addresses {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err != nil {
-			for _, l := range s.listeners {
-				l.Close()
+	bind := func(key string, addresses []string, wrap func(net.Listener) net.Listener) error {
+		for _, address := range addresses {
+			l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+			if err != nil {
+				return bindError(key, address, err)
 			}
-			s.listeners = nil
-			return bindError(address, err)
+			s.listeners = append(s.listeners, wrap(bound(l, s.room)))
 		}
-		s.listeners = append(s.listeners, bound(l, s.room))
+		return nil
+	}
+	err := bind("listen.http", s.options.Addresses, func(l net.Listener) net.Listener { return l })
+	if err == nil {
+		err = bind("listen.https", s.options.Secure, func(l net.Listener) net.Listener { return secured{l, s.options.TLS} })
+	}
+	if err != nil {
+		for _, l := range s.listeners {
+			l.Close()
+		}
+		s.listeners = nil
+		return err
 	}
 	for _, l := range s.listeners {
 		s.serving.Go(func() {
@@ -115,21 +131,26 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // bindError says what an administrator can do about it.
-func bindError(address string, err error) error {
+func bindError(key, address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen.http: %s is in use by another program (ss -ltnp shows which): stop that one, or configure another port (%w)", address, err)
+		return fmt.Errorf("%s: %s is in use by another program (ss -ltnp shows which): stop that one, or configure another port (%w)", key, address, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
-		return fmt.Errorf("listen.http: this machine does not have the address %s: configure one that it has (ip address shows them) (%w)", address, err)
+		return fmt.Errorf("%s: this machine does not have the address %s: configure one that it has (ip address shows them) (%w)", key, address, err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("listen.http: this user may not listen on %s: configure a port from 1024 on (%w)", address, err)
+		return fmt.Errorf("%s: this user may not listen on %s: configure a port from 1024 on, or grant CAP_NET_BIND_SERVICE (%w)", key, address, err)
 	}
-	return fmt.Errorf("listen.http: %s: %w", address, err)
+	return fmt.Errorf("%s: %s: %w", key, address, err)
 }
 
-// Addrs returns what is listened on; after Start.
-func (s *Server) Addrs() (all []string) {
-	for _, l := range s.listeners {
+// Addrs returns what is listened on in clear; after Start.
+func (s *Server) Addrs() []string { return s.addrs(0, len(s.options.Addresses)) }
+
+// SecureAddrs returns what is listened on with TLS; after Start.
+func (s *Server) SecureAddrs() []string { return s.addrs(len(s.options.Addresses), len(s.listeners)) }
+
+func (s *Server) addrs(from, to int) (all []string) {
+	for _, l := range s.listeners[min(from, len(s.listeners)):min(to, len(s.listeners))] {
 		all = append(all, l.Addr().String())
 	}
 	return all

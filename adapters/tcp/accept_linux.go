@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -115,6 +116,33 @@ func (l *loops) begin(li *listener, fd int, sa unix.Sockaddr) {
 		return
 	}
 	c.start(delay)
+}
+
+// take implements backend. The descriptor is copied, since Go's poller watches that
+// of nc, which is closed.
+func (l *loops) take(c *conn, nc *net.TCPConn) error {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("tcp: take over %s: %w", c.peer, err)
+	}
+	fd := -1
+	cerr := raw.Control(func(own uintptr) {
+		if fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			err = l.srv.setOptions(fd)
+		}
+	})
+	if err = errors.Join(err, cerr); err == nil {
+		c.sock = fdSocket(fd)
+		err = l.all[int(l.next.Add(1))%len(l.all)].add(c, fd)
+	}
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return fmt.Errorf("tcp: take over %s: %w", c.peer, err)
+	}
+	nc.Close()
+	return nil
 }
 
 func sockaddr(sa unix.Sockaddr) netip.AddrPort {

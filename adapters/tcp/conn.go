@@ -90,6 +90,7 @@ type conn struct {
 	holds    bool          // the kernel asked for a rest until Resume
 	yields   bool          // the kernel asked that others have their turns first
 	alarm    *time.Timer   // ends the rest
+	adopted  *adoption     // until it is served; see adopt.go
 }
 
 // slowWork is how others reach a handshake or a Wait that has the turns.
@@ -144,7 +145,9 @@ func (c *conn) start(delay time.Duration) {
 
 // begin has the peer's first bytes waited for.
 func (c *conn) begin(b *round) {
-	if c.lis.direct {
+	if c.adopted != nil {
+		c.openAdopted(b)
+	} else if c.lis.direct {
 		c.phase = phaseHello
 		c.setDeadline(c.srv.opts.HandshakeTimeout)
 	} else {
@@ -154,17 +157,21 @@ func (c *conn) begin(b *round) {
 
 // open asks the kernel for a Stream and gives it its first Tick.
 func (c *conn) open(b *round, facts *transport.TLS) {
-	c.stream = c.srv.deps.NewStream(transport.Peer{
+	c.serve(b, c.srv.deps.NewStream(transport.Peer{
 		Addr: c.peer, Local: c.local, TLS: facts,
 		TLSAvailable: facts == nil && c.srv.opts.GetCertificate != nil,
 		Framing:      transport.FramingStream,
-	}, c)
-	if c.stream == nil {
+	}, c))
+}
+
+// serve begins to feed a Stream; nil refuses the connection.
+func (c *conn) serve(b *round, s transport.Stream) {
+	if c.stream = s; s == nil {
 		c.shut(errRefused, true)
 		return
 	}
 	c.phase = phaseOpen
-	if facts == nil {
+	if c.tls == nil {
 		c.write.wire.Store(wireClear)
 	} else {
 		c.write.wire.Store(wireTLS)

@@ -15,8 +15,12 @@ import (
 
 // Options configures a Server. The zero value of each field means its default.
 type Options struct {
-	// Listeners are the sockets to accept on. At least one is needed.
+	// Listeners are the sockets to accept on. At least one is needed, unless
+	// Adopts is set.
 	Listeners []Listener
+
+	// Adopts says that there may be no Listeners: connections come by Reserve.
+	Adopts bool
 
 	// GetCertificate chooses the certificate for a ClientHello. nil means that
 	// there is no TLS: STARTTLS isn't available and DirectTLS is an error. It
@@ -127,7 +131,7 @@ func def[T comparable](p *T, v T) {
 
 // validate fills in defaults and refuses what can't work.
 func (o *Options) validate() error {
-	if len(o.Listeners) == 0 {
+	if len(o.Listeners) == 0 && !o.Adopts {
 		return errors.New("no listener configured")
 	}
 	o.Listeners = append([]Listener(nil), o.Listeners...)

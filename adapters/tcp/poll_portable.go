@@ -30,20 +30,31 @@ func (p *portable) accept(l *listener) {
 			nc.Close()
 			return nil
 		}
-		if t, ok := nc.(*net.TCPConn); ok {
-			o := &p.srv.opts
-			_ = t.SetKeepAliveConfig(net.KeepAliveConfig{
-				Enable: o.KeepAliveIdle > 0, Idle: o.KeepAliveIdle,
-				Interval: o.KeepAliveInterval, Count: o.KeepAliveCount,
-			}) // fails if the peer has gone already: reading will tell
-		}
-		s := &netSocket{c: c, nc: nc, taken: make(chan struct{}, 1), closed: make(chan struct{})}
-		c.sock = s
-		p.table.add(c)
-		p.srv.running.Go(s.readLoop)
+		p.serve(c, nc)
 		c.start(delay)
 		return nil
 	})
+}
+
+// serve begins to read nc.
+func (p *portable) serve(c *conn, nc net.Conn) {
+	if t, ok := nc.(*net.TCPConn); ok {
+		o := &p.srv.opts
+		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: o.KeepAliveIdle > 0, Idle: o.KeepAliveIdle,
+			Interval: o.KeepAliveInterval, Count: o.KeepAliveCount,
+		}) // fails if the peer has gone already: reading will tell
+	}
+	s := &netSocket{c: c, nc: nc, taken: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.sock = s
+	p.table.add(c)
+	p.srv.running.Go(s.readLoop)
+}
+
+// take implements backend.
+func (p *portable) take(c *conn, nc *net.TCPConn) error {
+	p.serve(c, nc)
+	return nil
 }
 
 // netSocket gives a net.Conn the manners of a non-blocking socket.

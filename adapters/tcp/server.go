@@ -65,6 +65,9 @@ type backend interface {
 	accept(l *listener)
 	// tables are those of all connections.
 	tables() []*table
+	// take has c, which nobody serves yet, read and write nc, which is the
+	// backend's from then on. The caller calls c.start.
+	take(c *conn, nc *net.TCPConn) error
 	// close ends what prepare or New have started; all connections have ended.
 	close()
 }
@@ -243,6 +246,10 @@ func (s *Server) Stop(ctx context.Context) error {
 func (s *Server) admit(l *listener, peer, local netip.AddrPort) (c *conn, delay time.Duration) {
 	key := addressKey(peer.Addr())
 	s.mu.Lock()
+	if l == adopts && s.state != stateRunning { // an accepted one is waited for by Stop
+		s.mu.Unlock()
+		return nil, 0
+	}
 	var refused string
 	switch {
 	case s.conns >= s.opts.MaxConnections:

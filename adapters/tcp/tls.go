@@ -107,12 +107,22 @@ func newTLSConfigs(o *Options, alpn string) *tlsConfigs {
 	return s
 }
 
+// shower is what tls.Conn reads from, and knows which certificate is shown.
+type shower interface {
+	preset() string        // the domain whose certificate to show if the client names none
+	shows(endPoint []byte) // the certificate's
+}
+
+func (t *tlsSide) preset() string        { return t.c.domain }
+func (t *tlsSide) shows(endPoint []byte) { t.endPoint = endPoint }
+
 // forClient is tls.Config.GetConfigForClient. It runs on the goroutine of the
 // handshake, which owns the turns.
 func (s *tlsConfigs) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	if c := hello.Conn.(*tlsSide).c; hello.ServerName == "" && c.domain != "" {
+	side := hello.Conn.(shower)
+	if domain := side.preset(); hello.ServerName == "" && domain != "" {
 		named := *hello
-		named.ServerName = c.domain
+		named.ServerName = domain
 		hello = &named
 	}
 	cert, err := s.choose(hello)
@@ -132,7 +142,7 @@ func (s *tlsConfigs) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) 
 		cc = s.bind(cert)
 		s.byCert[cert] = cc
 	}
-	hello.Conn.(*tlsSide).endPoint = cc.endPoint
+	side.shows(cc.endPoint)
 	return cc.config, nil
 }
 

@@ -1,0 +1,48 @@
+package httpd
+
+import (
+	"crypto/tls"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+)
+
+func TestClientOf(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	for _, c := range []struct {
+		name, peer, told, proto string
+		tls                     bool
+		addr                    string
+		private, proxied        bool
+	}{
+		{"direct", "192.0.2.1:5", "", "", false, "192.0.2.1:5", false, false},
+		{"direct, TLS", "192.0.2.1:5", "", "", true, "192.0.2.1:5", true, false},
+		{"this machine", "127.0.0.1:5", "", "", false, "127.0.0.1:5", true, false},
+		{"mapped", "[::ffff:127.0.0.1]:5", "", "", false, "127.0.0.1:5", true, false},
+		{"a stranger's word", "192.0.2.1:5", "198.51.100.7", "https", false, "192.0.2.1:5", false, false},
+		{"proxy with TLS", "127.0.0.1:5", "198.51.100.7", "https", false, "198.51.100.7:0", true, true},
+		{"proxy in clear", "127.0.0.1:5", "198.51.100.7", "http", false, "198.51.100.7:0", false, true},
+		{"proxy without a word", "127.0.0.1:5", "198.51.100.7", "", false, "198.51.100.7:0", false, true},
+		{"two proxies", "127.0.0.1:5", "198.51.100.7, 10.1.1.1", "https", false, "198.51.100.7:0", true, true},
+		{"a lie", "127.0.0.1:5", "203.0.113.9, 198.51.100.7", "https", false, "198.51.100.7:0", true, true},
+		{"a lie of TLS", "127.0.0.1:5", "198.51.100.7", "https, http", false, "198.51.100.7:0", false, true},
+		{"nonsense", "127.0.0.1:5", "198.51.100.7, x", "https", false, "127.0.0.1:5", true, true},
+		{"IPv6", "127.0.0.1:5", "2001:db8::7", "https", false, "[2001:db8::7]:0", true, true},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.peer
+		if c.told != "" {
+			r.Header.Set(forwardedFor, c.told)
+		}
+		if c.proto != "" {
+			r.Header.Set(forwardedProto, c.proto)
+		}
+		if c.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		want := Client{Addr: netip.MustParseAddrPort(c.addr), Private: c.private, Proxied: c.proxied}
+		if got := clientOf(r, proxies); got != want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, want)
+		}
+	}
+}
