@@ -52,6 +52,7 @@ type Config struct {
 	Announce     Announce
 	Muc          Muc
 	S2S          S2S
+	HTTP         HTTP
 	Metrics      Metrics
 	Log          Log
 
@@ -150,6 +151,14 @@ type MAM struct {
 type Version struct {
 	HideVersion bool
 	OS          string
+}
+
+// HTTP says what is served at listen.http and listen.https, and to whom.
+type HTTP struct {
+	WebSocket bool
+	Proxies   []netip.Prefix // whose word on their clients is taken
+	Origins   []string       // of web pages of other hosts that may connect
+	URL       string         // that clients use, "" if their requests tell
 }
 
 // Metrics says who may read the metrics.

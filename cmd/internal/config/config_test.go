@@ -52,7 +52,7 @@ func TestErrors(t *testing.T) {
 		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
 		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
 		{"alias in options", "x: &d 1\nplugins: {a: {command: /a, options: {b: [*d]}}}", []string{
-			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, metrics, log`,
+			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, http, metrics, log`,
 			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
 		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
 		{"port out of range", "listen: {c2s: \":70000\"}",
@@ -186,7 +186,7 @@ s2s: {mode: allow, certificates: required, overrides: {far.test: "127.0.0.1:5269
 		{"plugin memory", c.Plugins["chat"].Limits.Memory, 1 << 30},
 		{"plugin queue", c.Plugins["chat"].Limits.Queue, 10_000},
 		{"override", c.S2S.Overrides["far.test"], "127.0.0.1:5269"},
-		{"warnings", len(c.Warnings()), 2}, // https, and nobody is allowed to federate
+		{"warnings", len(c.Warnings()), 1}, // nobody is allowed to federate
 		{"federation", c.Plugins["s2s"].Options["mode"], "allow"},
 	} {
 		if check.got != check.want {

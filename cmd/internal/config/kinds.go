@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,6 +23,22 @@ var text = kind[string]{
 	tags:  []string{"!!str"},
 	parse: func(s string) (string, error) { return s, nil },
 	text:  quote,
+}
+
+var webURL = kind[string]{
+	what: "a URL such as https://chat.example.org",
+	tags: []string{"!!str"},
+	parse: func(s string) (string, error) {
+		if s == "" {
+			return "", nil
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return "", fmt.Errorf("%q", s)
+		}
+		return strings.TrimSuffix(s, "/"), nil
+	},
+	text: quote,
 }
 
 var path = kind[string]{

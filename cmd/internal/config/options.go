@@ -92,6 +92,8 @@ func options(c *Config) []option {
 			doc: "Plugins: extensions with a domain of their own, or made by others. Of those that are part of hexmpp, muc runs, announce where `admins` names somebody, and s2s unless s2s.mode is none, unless they are switched off here, or another plugin or a hosted domain has their domain; all others run if they are named."},
 		{key: "s2s", section: s2sOptions(&c.S2S),
 			doc: "Federation with other servers. It is the plugin s2s, whose options are here; bounds on its process are in plugins.s2s.limits."},
+		{key: "http", section: httpOptions(&c.HTTP),
+			doc: "What is served at listen.http and listen.https."},
 		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{
 			{key: "from", value: many(&c.Metrics.From, network), preset: "[127.0.0.0/8, '::1/128']",
 				doc: "Networks from which they may be read; all others get the status 403."},
@@ -112,13 +114,26 @@ func listenOptions(l *Listen) []option {
 		{key: "c2s-tls", value: many(&l.C2STLS, address), note: "port 5223, see above",
 			doc: "Clients that encrypt from the first byte (XEP-0368)."},
 		{key: "http", value: many(&l.HTTP, address), note: "port 5280, see above",
-			doc: "HTTP in clear: metrics (see the section metrics) and, at /health, whether the server is up."},
+			doc: "HTTP in clear: metrics (see the section metrics), at /health whether the server is up, and what the section http says. Clients log in here from this machine only, or through a proxy that is trusted and says that they came by HTTPS."},
 		{key: "https", value: many(&l.HTTPS, address), note: "none",
-			doc: "HTTP over TLS. This version reads it and does not listen yet."},
+			doc: "HTTP over TLS, with the certificates of the domains: the same as http, for clients anywhere."},
 		{key: "s2s", value: many(&l.S2S, address), note: "port 5269, see above",
 			doc: "Other servers, which begin in clear and encrypt by STARTTLS."},
 		{key: "s2s-tls", value: many(&l.S2STLS, address), note: "none",
 			doc: "Other servers that encrypt from the first byte (XEP-0368). An SRV record _xmpps-server tells them of it."},
+	}
+}
+
+func httpOptions(h *HTTP) []option {
+	return []option{
+		{key: "websocket", value: one(&h.WebSocket, boolean), preset: "true",
+			doc: "Whether clients can connect by WebSocket (RFC 7395), at /xmpp-websocket. /.well-known/host-meta and host-meta.json tell them so (XEP-0156)."},
+		{key: "trusted-proxies", value: many(&h.Proxies, network), preset: "[127.0.0.0/8, '::1/128']",
+			doc: "Networks of reverse proxies that tell the address of their client in X-Forwarded-For, and in X-Forwarded-Proto whether it came by https. A proxy on this machine that adds neither makes its clients look like programs of this machine, which may log in unencrypted."},
+		{key: "origins", value: many(&h.Origins, text), preset: "[]",
+			doc: "Web pages of other hosts that may connect, as https://chat.example.org; '*' lets those of all. Pages of the host that is connected to always may."},
+		{key: "url", value: one(&h.URL, webURL), note: "from the request",
+			doc: "How browsers reach this server, as https://chat.example.org, for what host-meta tells: needed if a proxy does not pass on the Host header."},
 	}
 }
 

@@ -16,7 +16,6 @@ func (c *Config) Warnings() []string {
 			w = append(w, path+" is set, but this version of hexmpp has no "+what+" yet; it has no effect")
 		}
 	}
-	unused("listen.https", "HTTP over TLS")
 	switch announce := c.Plugins["announce"]; {
 	case announce == nil || !announce.Enabled:
 		unused("admins", "other administration from clients than the plugin announce, which is off")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/fx"
@@ -14,6 +16,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/certs"
 	"github.com/hexmpp/hexmpp/adapters/metrics"
 	"github.com/hexmpp/hexmpp/adapters/tcp"
+	"github.com/hexmpp/hexmpp/adapters/websocket"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 )
 
@@ -46,6 +49,7 @@ type listeners struct {
 	log     *zap.Logger
 
 	server *tcp.Server // nil until Start
+	adopts atomic.Pointer[tcp.Server]
 }
 
 func newListeners(c *config.Config, k *kernel, certificates *certs.Store, m *metrics.Metrics, log *zap.Logger) *listeners {
@@ -91,7 +95,8 @@ func (l *listeners) Start(ctx context.Context) error {
 	for _, address := range l.config.Listen.C2STLS {
 		o.Listeners = append(o.Listeners, tcp.Listener{Key: keyC2STLS, Addr: address, DirectTLS: true})
 	}
-	if len(o.Listeners) == 0 {
+	o.Adopts = l.config.HTTP.WebSocket && len(l.config.Listen.HTTP)+len(l.config.Listen.HTTPS) > 0
+	if len(o.Listeners) == 0 && !o.Adopts {
 		return nil // config.Warnings has told
 	}
 	server, err := tcp.New(o, tcp.Deps{NewStream: l.kernel.NewStream, Log: l.log, Observe: l.metrics.Connections()})
@@ -102,7 +107,22 @@ func (l *listeners) Start(ctx context.Context) error {
 		return err
 	}
 	l.server = server
+	l.adopts.Store(server)
 	return nil
+}
+
+// Reserve is room for a connection that comes by HTTP; from any goroutine, also
+// before Start.
+func (l *listeners) Reserve(peer netip.AddrPort) (websocket.Place, error) {
+	server := l.adopts.Load()
+	if server == nil {
+		return nil, errors.New("the server starts")
+	}
+	p, err := server.Reserve(peer)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Stop accepts no more connections, lets the kernel end all streams, for as

@@ -112,6 +112,7 @@ func (s *Server) Ready() {
 	c2s, c2sTLS := s.Addrs()
 	s.parts.Log.Info("ready",
 		zap.Strings("domains", s.config.Domains), zap.Strings("c2s", c2s), zap.Strings("c2s-tls", c2sTLS), zap.Strings("http", s.parts.HTTP.Addrs()),
+		zap.Strings("https", s.parts.HTTP.SecureAddrs()),
 		zap.String("data", s.config.Data), zap.String("version", s.parts.Options.Version))
 }
 

@@ -354,7 +354,7 @@ func TestFailed(t *testing.T) {
 func TestWarningsAreLogged(t *testing.T) {
 	o, logs, _ := setup(t, "listen: {c2s: \"127.0.0.1:0\", https: \"127.0.0.1:0\", s2s: \"127.0.0.1:0\"}\ns2s: {mode: none}\nadmins: [a@localhost]\nplugins: {announce: {enabled: false}}\n")
 	stop(t, start(t, o))
-	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 3 {
+	if n := logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("no effect").Len(); n != 2 {
 		t.Errorf("%d warnings: %v", n, logs.FilterLevelExact(zap.WarnLevel).All())
 	}
 }
