@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -67,4 +68,25 @@ func clientOf(r *http.Request, proxies []netip.Prefix) Client {
 	protos := strings.Split(strings.Join(r.Header.Values(forwardedProto), ","), ",")
 	c.Private = strings.EqualFold(strings.TrimSpace(protos[len(protos)-1]), "https")
 	return c
+}
+
+// Unproxied wraps a handler that knows nothing of proxies: its requests are as if they came from the client itself. Of
+// TLS that a trusted proxy has with the client it is only said that it is there.
+func Unproxied(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := ClientOf(r)
+		if !c.Addr.IsValid() {
+			h.ServeHTTP(w, r)
+			return
+		}
+		as := *r
+		as.RemoteAddr = c.Addr.String()
+		if c.Proxied {
+			as.TLS = nil
+			if c.Private {
+				as.TLS = &tls.ConnectionState{}
+			}
+		}
+		h.ServeHTTP(w, &as)
+	})
 }

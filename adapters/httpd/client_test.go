@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
@@ -44,5 +45,39 @@ func TestClientOf(t *testing.T) {
 		if got := clientOf(r, proxies); got != want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, want)
 		}
+	}
+}
+
+func TestUnproxied(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, c := range []struct {
+		name, peer, told, proto string
+		tls                     bool // of the connection to us
+		addr                    string
+		secure                  bool
+	}{
+		{"direct", "[::ffff:192.0.2.1]:5", "", "", false, "192.0.2.1:5", false},
+		{"this machine in clear", "127.0.0.1:5", "", "", false, "127.0.0.1:5", false},
+		{"direct, TLS", "192.0.2.1:5", "", "", true, "192.0.2.1:5", true},
+		{"proxy with TLS", "127.0.0.1:5", "198.51.100.7", "https", false, "198.51.100.7:0", true},
+		{"proxy that has TLS with us alone", "127.0.0.1:5", "198.51.100.7", "http", true, "198.51.100.7:0", false},
+		{"a stranger's word", "192.0.2.1:5", "198.51.100.7", "https", false, "192.0.2.1:5", false},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.peer
+		r.Header.Set(forwardedFor, c.told)
+		r.Header.Set(forwardedProto, c.proto)
+		if c.told == "" {
+			r.Header.Del(forwardedFor)
+		}
+		if c.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		h := Unproxied(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.RemoteAddr != c.addr || (r.TLS != nil) != c.secure {
+				t.Errorf("%s: %s, TLS %v", c.name, r.RemoteAddr, r.TLS != nil)
+			}
+		}))
+		h.ServeHTTP(httptest.NewRecorder(), r.WithContext(withClient(r, proxies)))
 	}
 }

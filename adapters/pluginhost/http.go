@@ -207,7 +207,7 @@ func (r *route) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ctx, cancel := context.WithTimeout(q.Context(), extension.RouteTime)
 	defer cancel()
 	q = q.WithContext(context.WithValue(ctx, bodyKey{}, body))
-	q.Body, q.ContentLength, q.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	q.Body, q.ContentLength = http.NoBody, int64(len(body)) // RoundTrip has it from the context
 	r.proxy.ServeHTTP(w, q)
 }
 
@@ -248,7 +248,10 @@ func (r *route) RoundTrip(q *http.Request) (*http.Response, error) {
 			}
 		}
 		attempt := q.Clone(q.Context())
-		attempt.Body = io.NopCloser(bytes.NewReader(body))
+		attempt.Body, attempt.ContentLength, attempt.TransferEncoding = http.NoBody, int64(len(body)), nil
+		if len(body) > 0 {
+			attempt.Body = io.NopCloser(bytes.NewReader(body))
+		}
 		var answer *http.Response
 		if r.repeatable {
 			answer, err = t.whole(attempt)

@@ -37,6 +37,9 @@ func serves() int {
 			case <-time.After(100 * time.Millisecond):
 			case <-r.Context().Done():
 			}
+		case "length":
+			fmt.Fprint(w, r.ContentLength, " ", r.TransferEncoding)
+			return
 		case "long":
 			_, _ = w.Write(make([]byte, maxRepeated+1))
 		case "do":
@@ -149,7 +152,7 @@ func TestRepeatable(t *testing.T) {
 			t.Error(err)
 		}
 		now := r.until("ready again", func(i admin.PluginInfo) bool { return i.State == admin.PluginReady && i.Generation > before.Generation })
-		if got := r.posted(url+"/again", "", 200); !strings.HasPrefix(got, fmt.Sprint(now.PID)) {
+		if got := r.posted(url+"/again?hold", "", 200); !strings.HasPrefix(got, fmt.Sprint(now.PID)) { // those that were held have their answers by then
 			t.Errorf("%q, want process %d", got, now.PID)
 		}
 	}
@@ -161,11 +164,12 @@ func TestRepeatable(t *testing.T) {
 	t.Logf("%d answered", answered.Load())
 }
 
-// TestRouteOnce: what can't be repeated is not, but waits for a process.
+// TestRouteOnce: what can't be repeated is not; what can be is not repeated for ever.
 func TestRouteOnce(t *testing.T) {
 	r, url := serving(t)
 	before := r.info()
 	r.posted(url+"/once/x?die", "", 502)
+	r.until("ready again", func(i admin.PluginInfo) bool { return i.State == admin.PluginReady && i.Generation > before.Generation })
 	r.posted(url+"/once/x", "", 200)
 	if now := r.info(); now.Restarts != before.Restarts+1 {
 		t.Errorf("%d restarts", now.Restarts-before.Restarts)
@@ -190,5 +194,28 @@ func TestRouteAway(t *testing.T) {
 	defer cancel()
 	if _, _, err := post(ctx, url+"/again", ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+// TestRouteIsWhatTheClientSaid: chunks become a length, and what is not there is not said to be.
+func TestRouteIsWhatTheClientSaid(t *testing.T) {
+	r, url := serving(t)
+	for body, want := range map[string]string{"": "0 []", "hello": "5 []"} {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/again?length", io.MultiReader(strings.NewReader(body))) // in chunks
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(a.Body)
+		a.Body.Close()
+		if err != nil || string(got) != want {
+			t.Errorf("%q: %s, %v; want %s", body, got, err, want)
+		}
+	}
+	if got := r.posted(url+"/again?length", "", 200); got != "0 []" {
+		t.Error(got)
 	}
 }

@@ -32,7 +32,7 @@ func readRoutes(list []*pluginv1.HttpRoute) ([]extension.Route, error) {
 const maxPath = 255
 
 // reservedPaths are the server's own.
-var reservedPaths = []string{"/metrics", "/health"}
+var reservedPaths = []string{"/metrics", "/health", "/xmpp-websocket", "/.well-known/host-meta", "/.well-known/host-meta.json"}
 
 // checkPath says why a path can't be a plugin's: it is a pattern of http.ServeMux that stands for itself.
 func checkPath(p string) error {

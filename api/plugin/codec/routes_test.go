@@ -16,7 +16,7 @@ func TestRoutesOfAManifest(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "a", "/a b", "GET /a", "/{x}", "/a/../b", "//", "/a//", "/./", "/ä", "/a%2f", "/a?b", "/metrics", "/health/live", "/" + strings.Repeat("x", 255)} {
+	for _, bad := range []string{"", "a", "/a b", "GET /a", "/{x}", "/a/../b", "//", "/a//", "/./", "/ä", "/a%2f", "/a?b", "/metrics", "/health/live", "/xmpp-websocket", "/" + strings.Repeat("x", 255)} {
 		m.HttpRoutes = []*pluginv1.HttpRoute{{Path: bad}}
 		if _, err := Registration(m); err == nil || !strings.Contains(err.Error(), "http_routes[0].path") {
 			t.Errorf("%q: %v", bad, err)

@@ -32,7 +32,7 @@ func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Stor
 	s.Handle("GET /health/live", http.HandlerFunc(live))
 	for i := range x.Registrations {
 		for _, route := range x.Registrations[i].HTTP {
-			s.Handle(route.Path, route.Handler)
+			s.Handle(route.Path, httpd.Unproxied(route.Handler))
 		}
 	}
 	if c.HTTP.WebSocket {
