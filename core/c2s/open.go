@@ -82,9 +82,10 @@ func (s *Stream) host(h *stream.Header) (domain string, fault *stream.Error) {
 }
 
 // serverName returns the hosted domain that the client named in its TLS
-// handshake, "" if it named none of them (but, say, the name of the machine).
+// handshake, "" if it named none of them (but, say, the name of the machine). By
+// WebSocket that is the name of a web server, which may serve several domains.
 func (s *Stream) serverName() string {
-	if s.peer.TLS == nil || s.peer.TLS.ServerName == "" {
+	if s.framed() || s.peer.TLS == nil || s.peer.TLS.ServerName == "" {
 		return ""
 	}
 	if name, err := jid.Parse(s.peer.TLS.ServerName); err == nil && s.srv.Registry.Hosted(name.Domain()) {

@@ -45,7 +45,7 @@ type Limits struct {
 }
 
 // listeners are the addresses that the harness picked for one server.
-type listeners struct{ c2s, c2sTLS, http string }
+type listeners struct{ c2s, c2sTLS, http, https string }
 
 // yaml writes the configuration file. This is the one place that knows the keys.
 func (c Config) yaml(data, certificates string, at listeners) string {
@@ -57,6 +57,7 @@ func (c Config) yaml(data, certificates string, at listeners) string {
 	line("  c2s: %q", at.c2s)
 	line("  c2s-tls: %q", at.c2sTLS)
 	line("  http: %q", at.http)
+	line("  https: %q", at.https)
 	if c.S2S != "" {
 		line("  s2s: %q", c.S2S)
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	C2S     string // address of the listener with STARTTLS
 	C2STLS  string // address of the listener with direct TLS
 	HTTP    string // address of the listener of HTTP
+	HTTPS   string // address of the listener of HTTP over TLS
 	File    string // configuration
 	Certs   string // folder of the certificates
 	Dir     string // folder of everything
@@ -114,12 +115,12 @@ func Prepare(dir string, cfg Config) (*Server, error) {
 			}
 		}
 	}
-	addrs, err := FreePorts(3)
+	addrs, err := FreePorts(4)
 	if err != nil {
 		return nil, err
 	}
-	s.C2S, s.C2STLS, s.HTTP = addrs[0], addrs[1], addrs[2]
-	text := cfg.yaml(filepath.Join(dir, "data"), s.Certs, listeners{c2s: s.C2S, c2sTLS: s.C2STLS, http: s.HTTP})
+	s.C2S, s.C2STLS, s.HTTP, s.HTTPS = addrs[0], addrs[1], addrs[2], addrs[3]
+	text := cfg.yaml(filepath.Join(dir, "data"), s.Certs, listeners{c2s: s.C2S, c2sTLS: s.C2STLS, http: s.HTTP, https: s.HTTPS})
 	if err := os.WriteFile(s.File, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("harness: %w", err)
 	}
