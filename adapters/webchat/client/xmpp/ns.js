@@ -1,0 +1,32 @@
+// Namespaces.
+
+export const CLIENT = "jabber:client";
+export const STREAM = "http://etherx.jabber.org/streams";
+export const STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams";
+export const STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas";
+export const FRAMING = "urn:ietf:params:xml:ns:xmpp-framing"; // RFC 7395
+export const SASL = "urn:ietf:params:xml:ns:xmpp-sasl";
+export const CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"; // XEP-0440
+export const BIND = "urn:ietf:params:xml:ns:xmpp-bind";
+export const SM = "urn:xmpp:sm:3"; // XEP-0198
+export const ROSTER = "jabber:iq:roster";
+export const DISCO_INFO = "http://jabber.org/protocol/disco#info";
+export const DISCO_ITEMS = "http://jabber.org/protocol/disco#items";
+export const PING = "urn:xmpp:ping"; // XEP-0199
+export const TIME = "urn:xmpp:time"; // XEP-0202
+export const DELAY = "urn:xmpp:delay"; // XEP-0203
+export const CARBONS = "urn:xmpp:carbons:2"; // XEP-0280
+export const FORWARD = "urn:xmpp:forward:0"; // XEP-0297
+export const MAM = "urn:xmpp:mam:2"; // XEP-0313
+export const SID = "urn:xmpp:sid:0"; // XEP-0359
+export const RSM = "http://jabber.org/protocol/rsm"; // XEP-0059
+export const FORM = "jabber:x:data"; // XEP-0004
+export const PRIVATE = "jabber:iq:private"; // XEP-0049
+export const BOOKMARKS = "storage:bookmarks"; // XEP-0048
+export const MUC = "http://jabber.org/protocol/muc"; // XEP-0045
+export const MUC_USER = MUC + "#user";
+export const MUC_OWNER = MUC + "#owner";
+export const MUC_CONFIG = MUC + "#roomconfig";
+export const INVITE = "jabber:x:conference"; // XEP-0249
+export const OCCUPANT_ID = "urn:xmpp:occupant-id:0"; // XEP-0421
+export const RETRACT = "urn:xmpp:message-retract:1"; // XEP-0424
