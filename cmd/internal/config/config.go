@@ -53,6 +53,7 @@ type Config struct {
 	Muc          Muc
 	S2S          S2S
 	HTTP         HTTP
+	Web          Web
 	Metrics      Metrics
 	Log          Log
 
@@ -235,6 +236,7 @@ func withoutFile() (*Config, error) {
 	c.Listen.C2STLS = []string{"127.0.0.1:5223", "[::1]:5223"}
 	c.Listen.HTTP = httpDefault()
 	c.Listen.S2S = []string{"127.0.0.1:5269"}
+	c.Web.Chat = true
 	first, err := jid.New("admin", c.Domains[0], "") // the account that the first start makes
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -275,6 +277,9 @@ func (c *Config) resolve(folder string) error {
 	}
 	if p := c.Plugins["s2s"]; p != nil {
 		p.Options = c.S2S.plugin() // now that paths are absolute
+	}
+	if c.Web.Converse != "" {
+		c.Web.Converse = in(c.Web.Converse, "")
 	}
 	if c.Storage.Driver == DriverSQLite {
 		c.Storage.DSN = in(c.Storage.DSN, "hexmpp.db")

@@ -52,7 +52,7 @@ func TestErrors(t *testing.T) {
 		{"alias", "data: &d x\ntls: {certificates: *d}", []string{`c.yaml:2: tls.certificates: anchors and aliases are not supported`}},
 		{"alias in a list", "data: &d x.test\ndomains: [*d]", []string{`c.yaml:2: domains: want a domain such as example.org, not an alias`}},
 		{"alias in options", "x: &d 1\nplugins: {a: {command: /a, options: {b: [*d]}}}", []string{
-			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, http, metrics, log`,
+			`c.yaml:1: unknown key "x", known are domains, data, listen, tls, storage, registration, privacy, limits, admins, extensions, plugins, s2s, http, web, metrics, log`,
 			`c.yaml:2: plugins.a.options: anchors, aliases and more than 20 levels are not supported`}},
 		{"bool as text", "tls: {required: \"false\"}", []string{`c.yaml:1: tls.required: want true or false, not the text "false"`}},
 		{"port out of range", "listen: {c2s: \":70000\"}",
@@ -118,6 +118,9 @@ func TestErrors(t *testing.T) {
 		{"a command without a path", "plugins:\n  a: {command: [python3, a.py]}\n  b: {command: [\"\"]}\n", []string{
 			`c.yaml:2: plugins.a.command: python3 is no path: name the program by one, such as /usr/bin/python3 or ./python3; it is not searched for`,
 			`c.yaml:3: plugins.b.command: "" is no path`}},
+		{"a chat that nobody can open", "listen: {c2s: \":1\"}\nweb: {chat: true}", []string{`c.yaml:2: web.chat: nobody can open it: listen has neither http nor https`}},
+		{"a chat that can't reach the server", "http: {websocket: false}\nweb: {chat: true}", []string{`c.yaml:2: web.chat: it needs http.websocket: true`}},
+		{"another client for no chat", "web:\n  converse: /srv/converse.js", []string{`c.yaml:2: web.converse: it has no effect without web.chat: true`}},
 		{"permissions", "plugins:\n  a: {command: /a, permissions: [read-roster]}\n", []string{
 			`c.yaml:2: plugins.a.permissions: "read-roster": want send-as-account or manage-accounts or list-accounts or see-stanzas or read-rosters or see-presence or tell-presence or far-domains or read-certificates or serve-http`}},
 		{"a permission twice", "plugins: {a: {command: /a, permissions: [read-rosters, read-rosters]}}",

@@ -94,6 +94,7 @@ func options(c *Config) []option {
 			doc: "Federation with other servers. It is the plugin s2s, whose options are here; bounds on its process are in plugins.s2s.limits."},
 		{key: "http", section: httpOptions(&c.HTTP),
 			doc: "What is served at listen.http and listen.https."},
+		{key: "web", doc: "A chat for browsers, see docs/web-chat.md.", section: webOptions(&c.Web)},
 		{key: "metrics", doc: "Metrics for Prometheus, at /metrics of listen.http.", section: []option{
 			{key: "from", value: many(&c.Metrics.From, network), preset: "[127.0.0.0/8, '::1/128']",
 				doc: "Networks from which they may be read; all others get the status 403."},
@@ -304,6 +305,7 @@ func check(c *Config, r *reader) {
 			bad("admins", "%s is not of a hosted domain", a)
 		}
 	}
+	checkWeb(c, bad)
 	for _, a := range c.Listen.C2STLS {
 		if slices.Contains(c.Listen.C2S, a) && !anyPort(a) {
 			bad("listen.c2s-tls", "%s is an address of listen.c2s already; give each its own port", a)

@@ -73,9 +73,9 @@ There was no account, so here is a first one:
 
     address   %s
     password  %s
-
+%s
 The password is shown this once. Change it with: hexmpp user passwd %s
 
-`, first, password, first)
+`, first, password, p.chatLine(), first)
 	return err
 }

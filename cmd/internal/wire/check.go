@@ -13,6 +13,7 @@ import (
 	"github.com/hexmpp/hexmpp/adapters/extension/private"
 	"github.com/hexmpp/hexmpp/adapters/extension/vcard"
 	"github.com/hexmpp/hexmpp/adapters/storage/sql"
+	"github.com/hexmpp/hexmpp/adapters/webchat"
 	"github.com/hexmpp/hexmpp/cmd/internal/config"
 )
 
@@ -38,6 +39,9 @@ func Check(c *config.Config) error {
 		if c.Extensions[name].Enabled {
 			note("extensions."+name+".options", validate())
 		}
+	}
+	if c.Web.Converse != "" {
+		note("web.converse", webchat.CheckConverse(c.Web.Converse))
 	}
 	checkPlugins(c, note)
 	if len(wrong) == 0 {

@@ -18,7 +18,7 @@ import (
 // HTTP is the HTTP listener and what it serves.
 var HTTP = fx.Module("http", fx.Provide(newHTTP))
 
-func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, procs *processes, x extensions, clients *listeners, log *zap.Logger) *httpd.Server {
+func newHTTP(lc fx.Lifecycle, c *config.Config, m *metrics.Metrics, k *kernel, store storage.Store, sp storage.Spool, procs *processes, x extensions, clients *listeners, log *zap.Logger) (*httpd.Server, error) {
 	m.Watch(k.Gauges)
 	if procs.host != nil {
 		m.WatchPlugins(procs.host.Observe)
@@ -48,5 +48,5 @@ func newHTTP(c *config.Config, m *metrics.Metrics, k *kernel, store storage.Stor
 		s.Handle("GET /.well-known/host-meta", meta)
 		s.Handle("GET /.well-known/host-meta.json", meta)
 	}
-	return s
+	return s, serveChat(c, s, x, lc)
 }
