@@ -89,25 +89,30 @@ func (s *server) connections(far *server) (ports []string) {
 	return ports
 }
 
-// Direct TLS is used with a server that has records for nothing else (XEP-0368).
+// Direct TLS is used with a server that has records for nothing else (XEP-0368), to it and from it.
 func TestDirectTLS(t *testing.T) {
 	l := netlab.New(t)
+	p := policy{options: "bidi: false"}
 	s := starts(t, l,
-		&server{kind: "hexmpp", domain: "hexmpp.example"},
+		&server{kind: "hexmpp", domain: "hexmpp.example", policy: p},
+		&server{kind: "hexmpp", domain: "other.example", policy: p},
 		&server{kind: "prosody", domain: "prosody.example"},
 		&server{kind: "ejabberd", domain: "ejabberd.example"})
+	for _, of := range s {
+		l.Names.Remove("_xmpp-server._tcp." + of.domain)
+		l.Names.Add(fmt.Sprintf("_xmpps-server._tcp.%s. 60 IN SRV 5 1 %d xmpp.%s.", of.domain, portS2SS, of.domain))
+	}
 	for _, far := range s[1:] {
 		t.Run(far.domain, func(t *testing.T) {
-			l.Names.Remove("_xmpp-server._tcp." + far.domain)
-			l.Names.Add(fmt.Sprintf("_xmpps-server._tcp.%s. 60 IN SRV 5 1 %d xmpp.%s.", far.domain, portS2SS, far.domain))
-			romeo, juliet := s[0].client(t, "romeo"), far.client(t, "juliet")
-			talk(romeo, juliet, "words")
-			direct := false
-			for _, c := range s[0].connections(far) {
-				direct = direct || strings.Contains(c, ":"+strconv.Itoa(portS2SS))
+			talk(s[0].client(t, "romeo"), far.client(t, "juliet"), "words")
+			list := s[0].connections(far)
+			for _, end := range []*server{s[0], far} {
+				if !strings.Contains(strings.Join(list, " ")+" ", end.addr(portS2SS)+" ") {
+					t.Errorf("to %s: connections: %q", end.domain, list)
+				}
 			}
-			if !direct {
-				t.Errorf("connections: %q", s[0].connections(far))
+			if strings.Contains(strings.Join(list, " ")+" ", ":"+strconv.Itoa(portS2S)+" ") {
+				t.Errorf("connections: %q", list)
 			}
 		})
 	}
