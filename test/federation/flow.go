@@ -18,19 +18,20 @@ const settleWithin = 90 * time.Second
 type flow struct {
 	t        testing.TB
 	from, to *client
+	addr     string // of to
 	name     string
 	sent     int
 }
 
 func newFlow(t testing.TB, from, to *client, name string) *flow {
-	return &flow{t: t, from: from, to: to, name: name}
+	return &flow{t: t, from: from, to: to, addr: to.JID, name: name}
 }
 
 // send sends n more.
 func (f *flow) send(n int) {
 	f.t.Helper()
 	for range n {
-		f.from.say(f.to.JID, fmt.Sprint(f.name, "-", f.sent))
+		f.from.say(f.addr, fmt.Sprint(f.name, "-", f.sent))
 		f.sent++
 	}
 }
@@ -38,7 +39,7 @@ func (f *flow) send(n int) {
 // trySend implements sender.
 func (f *flow) trySend() {
 	id := fmt.Sprint(f.name, "-", f.sent)
-	if err := f.from.TrySend(fmt.Sprintf("<message to='%s' type='chat' id='%s'><body>%s</body></message>", f.to.JID, id, id)); err != nil {
+	if err := f.from.TrySend(fmt.Sprintf("<message to='%s' type='chat' id='%s'><body>%s</body></message>", f.addr, id, id)); err != nil {
 		f.t.Error(err)
 	}
 	f.sent++
@@ -98,7 +99,7 @@ func (f *flow) tally() tally {
 	}
 	all, _, _ = f.from.seen()
 	for _, e := range all {
-		if n, ok := f.number(e); ok && e.Attr("type") == "error" && e.Attr("from") == f.to.JID {
+		if n, ok := f.number(e); ok && e.Attr("type") == "error" && e.Attr("from") == f.addr {
 			if ty.bounced[n] != "" {
 				ty.twice = append(ty.twice, e.Attr("id")+" was bounced twice")
 			}
