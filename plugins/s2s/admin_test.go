@@ -42,7 +42,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s to %s: %s, %v", row.local, row.far, out.String(), err)
 		}
 	}
-	b.until("the end of the stream", func() bool {
+	waitFor(t, "the end of the stream", func() bool {
 		return !strings.Contains(b.engine.List(), "a.example")
 	})
 }
@@ -89,7 +89,7 @@ func TestProbeThatIsGivenUp(t *testing.T) {
 		t.Error(err)
 	}
 	close(seen)
-	a.until("no stream is left", func() bool { return a.engine.List() == "no streams\n" })
+	waitFor(t, "the end of the stream", func() bool { return a.engine.List() == "no streams\n" })
 }
 
 func TestCloseDomain(t *testing.T) {

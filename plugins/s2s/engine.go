@@ -32,8 +32,9 @@ type Engine struct {
 
 	ctx        context.Context // of all goroutines; ends with Stop
 	cancel     context.CancelFunc
+	accept     context.Context // of those that accept connections; ends when Stop begins
+	deaf       context.CancelFunc
 	tasks      sync.WaitGroup
-	checks     chan struct{} // verifications that are under way
 	complaints complaints
 
 	mu       sync.Mutex // guards what follows
@@ -41,14 +42,20 @@ type Engine struct {
 	peers    map[string]*peer
 	sessions map[*session]bool
 	halfOpen int
-	address  map[netip.Addr]int // half-open ones
-	domains  map[string]int     // incoming streams of far domains
+	checks   int                  // verifications that are under way
+	address  map[netip.Prefix]int // half-open ones
+	checking map[netip.Prefix]int // verifications for those who connected from there
+	domains  map[string]int       // incoming streams of far domains
 	managed  map[string]*session
 	broken   map[string]time.Time // keys of records whose streams are gone
 }
 
-// maxChecks is how many dialback keys of peers are verified at once.
-const maxChecks = 200
+// maxChecks is how many dialback keys of peers are verified at once, maxChecksOf how many of them for peers at one
+// address: to whom they are sent is for the peer to choose, and need not answer.
+const (
+	maxChecks   = 1000
+	maxChecksOf = 100
+)
 
 // New makes an engine. The error names an option that can't be.
 func New(o Options, d Deps) (*Engine, error) {
@@ -57,8 +64,8 @@ func New(o Options, d Deps) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		options: o, policy: p, deps: d, tick: 15 * time.Second, log: slog.New(slog.DiscardHandler), checks: make(chan struct{}, maxChecks),
-		peers: map[string]*peer{}, sessions: map[*session]bool{}, address: map[netip.Addr]int{}, domains: map[string]int{},
+		options: o, policy: p, deps: d, tick: 15 * time.Second, log: slog.New(slog.DiscardHandler),
+		peers: map[string]*peer{}, sessions: map[*session]bool{}, address: map[netip.Prefix]int{}, checking: map[netip.Prefix]int{}, domains: map[string]int{},
 		managed: map[string]*session{}, broken: map[string]time.Time{},
 	}
 	e.streams = e.config()
@@ -88,6 +95,7 @@ func (e *Engine) Start(ctx context.Context, h *extension.Host) error {
 		e.log = h.Log
 	}
 	e.ctx, e.cancel = context.WithCancel(ctx)
+	e.accept, e.deaf = context.WithCancel(e.ctx)
 	now := time.Now()
 	came := map[string]uint32{}
 	if err := scan(ctx, h, recordKey, func(key string, value []byte) {
@@ -150,11 +158,12 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.stopping = true
 	list := slices.Collect(maps.Keys(e.sessions))
 	e.mu.Unlock()
-	for _, s := range list {
-		s.leave()
-	}
 	if e.cancel == nil {
 		return nil
+	}
+	e.deaf() // who connects now is for the next process
+	for _, s := range list {
+		s.leave()
 	}
 	ended := make(chan struct{})
 	go func() { e.tasks.Wait(); close(ended) }()
@@ -191,11 +200,11 @@ func (e *Engine) Kill() {
 // Serve accepts connections of peers until the listener is closed, or the engine stops. directTLS is for one
 // where TLS comes first.
 func (e *Engine) Serve(l net.Listener, directTLS bool) error {
-	defer context.AfterFunc(e.ctx, func() { _ = l.Close() })()
+	defer context.AfterFunc(e.accept, func() { _ = l.Close() })()
 	for {
 		conn, err := l.Accept()
 		if err != nil {
-			if e.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			if e.accept.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
 			var ne net.Error
@@ -203,31 +212,32 @@ func (e *Engine) Serve(l net.Listener, directTLS bool) error {
 				select {
 				case <-time.After(100 * time.Millisecond):
 					continue
-				case <-e.ctx.Done():
+				case <-e.accept.Done():
 					return nil
 				}
 			}
 			return fmt.Errorf("s2s: accept: %w", err)
 		}
-		e.accept(conn, directTLS)
+		e.begin(conn, directTLS)
 	}
 }
 
-// accept begins an incoming stream, within the limits of half-open ones.
-func (e *Engine) accept(conn net.Conn, directTLS bool) {
+// begin begins an incoming stream, within the limits of half-open ones.
+func (e *Engine) begin(conn net.Conn, directTLS bool) {
 	s := &session{e: e, since: time.Now()}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		s.addr = a.Addr().Unmap()
+		s.from = neighbours(s.addr)
 	}
 	e.mu.Lock()
-	if e.stopping || e.halfOpen >= e.options.MaxHalfOpen || e.address[s.addr] >= e.options.MaxPerAddress {
+	if e.stopping || e.halfOpen >= e.options.MaxHalfOpen || e.address[s.from] >= e.options.MaxPerAddress {
 		e.mu.Unlock()
 		_ = conn.Close()
 		e.crowded(s)
 		return
 	}
 	e.halfOpen++
-	e.address[s.addr]++
+	e.address[s.from]++
 	s.half = true
 	s.st = peerstream.Receive(conn, e.streams, s)
 	e.sessions[s] = true
@@ -241,8 +251,12 @@ func (e *Engine) run(s *session, directTLS bool) {
 	s.inMu.Lock()
 	s.replaced = true
 	s.inMu.Unlock()
+	key := s.ownRecord()
 	e.mu.Lock()
 	delete(e.sessions, s)
+	if key != "" {
+		e.broken[key] = time.Now()
+	}
 	s.open()
 	for far := range s.fars {
 		if e.domains[far]--; e.domains[far] <= 0 {
@@ -266,6 +280,23 @@ func (e *Engine) run(s *session, directTLS bool) {
 	}
 }
 
+// neighbours are the addresses that limits are counted for together: one of IPv4, a /64 of IPv6.
+func neighbours(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.WithZone("").Prefix(bits)
+	return p
+}
+
+// ending says whether Stop or Kill has begun: what is not answered is for the next process. e.mu is not held.
+func (e *Engine) ending() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping
+}
+
 // open takes a session out of the half-open ones. e.mu is held.
 func (s *session) open() {
 	if !s.half {
@@ -273,8 +304,8 @@ func (s *session) open() {
 	}
 	s.half = false
 	s.e.halfOpen--
-	if s.e.address[s.addr]--; s.e.address[s.addr] <= 0 {
-		delete(s.e.address, s.addr)
+	if s.e.address[s.from]--; s.e.address[s.from] <= 0 {
+		delete(s.e.address, s.from)
 	}
 }
 
@@ -316,6 +347,9 @@ func (e *Engine) watch() {
 		case <-e.ctx.Done():
 			return
 		case <-every.C:
+		}
+		if e.ending() {
+			return // the next process goes on
 		}
 		now := time.Now()
 		e.mu.Lock()

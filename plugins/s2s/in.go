@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -21,9 +22,11 @@ type session struct {
 	e         *Engine
 	st        *peerstream.Stream
 	initiator bool
-	addr      netip.Addr // of the peer of an incoming one
+	addr      netip.Addr   // of the peer of an incoming one
+	from      netip.Prefix // its neighbours
 	since     time.Time
-	failure   error // why it was closed before it was ready; peer.mu guards it
+	failure   error       // why it was closed before it was ready; peer.mu guards it
+	moved     atomic.Bool // stanzas came, or are known to have arrived
 
 	link atomic.Pointer[link] // the outgoing direction, nil if there is none
 
@@ -49,21 +52,71 @@ var _ peerstream.Handler = (*session)(nil)
 // Accept implements peerstream.Handler.
 func (s *session) Accept(_ *peerstream.Stream, p peerstream.Pair) error {
 	e := s.e
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s.initiator || s.fars[p.Far] {
+	if s.initiator {
 		return nil
 	}
-	if e.domains[p.Far] >= e.options.MaxPerDomain {
+	if err := s.admit(p.Far); err != nil {
+		return err
+	}
+	e.seen(p.Far)
+	return nil
+}
+
+// admit counts a far domain of a stream.
+func (s *session) admit(far string) error {
+	e := s.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.sessions[s] { // it ended while a key was verified
+		return stanza.Err(stanza.RemoteServerTimeout, "the stream has ended")
+	}
+	if s.fars[far] {
+		return nil
+	}
+	if e.domains[far] >= e.options.MaxPerDomain {
 		return stanza.Err(stanza.ResourceConstraint, "too many streams of this domain")
 	}
 	if s.fars == nil {
 		s.fars = map[string]bool{}
 	}
-	s.fars[p.Far] = true
-	e.domains[p.Far]++
+	s.fars[far] = true
+	e.domains[far]++
 	s.open()
 	return nil
+}
+
+// seen is told that the server of a far domain is there: what waits is tried without the pause.
+func (e *Engine) seen(far string) {
+	e.mu.Lock()
+	p := e.peers[far]
+	e.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures, p.until = 0, time.Time{}
+}
+
+// carry makes a stream the one of a link, unless it has ended: run ends the links that it finds. peer.mu is held.
+func (s *session) carry(l *link) bool {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	if !s.e.sessions[s] {
+		return false
+	}
+	s.link.Store(l)
+	return true
+}
+
+// ownRecord returns the key of the record of what came on a stream of ours, "" if there is none.
+func (s *session) ownRecord() string {
+	s.mgMu.Lock()
+	defer s.mgMu.Unlock()
+	if !s.initiator || !s.resumable || !s.st.Bidi() {
+		return ""
+	}
+	return recordName(s.st.Far(), shortID(s.id))
 }
 
 // Authorized implements peerstream.Handler.
@@ -97,12 +150,18 @@ func (s *session) Authorized(_ *peerstream.Stream, pair peerstream.Pair, err err
 		if l = r.link; l == nil {
 			l = p.newLink(pair.Local)
 		}
+		s.mgMu.Lock()
+		live, managed, resumable, id, sent := s.carry(l), s.managed.Load(), s.resumable, s.id, s.sent
+		s.mgMu.Unlock()
+		if !live { // it ended while a key was verified
+			if l != r.link {
+				l.remove()
+			}
+			return
+		}
 		l.giveUp()
 		l.sess, l.inbound, l.both, l.phase = s, true, true, ready
-		s.mgMu.Lock()
-		l.managed, l.resumable, l.id, l.sent = s.managed.Load(), s.resumable, s.id, s.sent
-		s.link.Store(l)
-		s.mgMu.Unlock()
+		l.managed, l.resumable, l.id, l.sent = managed, resumable, id, sent
 	case l.p != p || l.sess != s:
 		return
 	}
@@ -119,13 +178,14 @@ func (s *session) Fill(_ *peerstream.Stream, dst []byte) ([]byte, bool, error) {
 }
 
 // Wrote implements peerstream.Handler.
-func (s *session) Wrote(*peerstream.Stream) {
+func (s *session) Wrote(_ *peerstream.Stream, n int) {
 	if l := s.link.Load(); l != nil {
-		l.wrote(s)
+		l.wrote(s, n)
 	}
 }
 
-// Tick implements peerstream.Handler: a peer that acknowledges nothing has a broken connection.
+// Tick implements peerstream.Handler: a peer that acknowledges nothing, or says nothing to <enable/> or <resume/>, has
+// a broken connection.
 func (s *session) Tick(*peerstream.Stream) {
 	l := s.link.Load()
 	if l == nil {
@@ -133,8 +193,9 @@ func (s *session) Tick(*peerstream.Stream) {
 	}
 	l.p.mu.Lock()
 	late := l.sess == s && l.managed && len(l.begun) > 0 && time.Since(l.progress) > seconds(s.e.options.AckTime)
+	silent := l.sess == s && (l.phase == enabling || l.phase == resuming) && time.Since(l.progress) > seconds(s.e.options.ConnectTime)
 	l.p.mu.Unlock()
-	if late {
+	if late || silent {
 		s.e.log.Info("another server acknowledges nothing: the connection is given up", "domain", l.p.far)
 		s.st.Abort()
 	}
@@ -165,24 +226,33 @@ func (s *session) Stanzas(st *peerstream.Stream, batch []*stanza.Stanza) error {
 	if s.replaced {
 		return peerstream.ErrClosed
 	}
-	err := s.hand(st, batch, len(batch))
-	if err != nil && len(batch) > 1 && s.alone(err) {
-		for i := range batch {
-			if err = s.handOne(st, batch[i]); err != nil {
-				return err
-			}
-		}
-	} else if err != nil {
-		if !s.alone(err) {
-			return err
-		}
-		if err = s.refused(st, batch[0], err); err != nil {
-			return err
-		}
-	}
+	s.moved.Store(true)
 	managed := s.managed.Load()
+	if err := s.take(st, batch); err != nil {
+		if !managed && s.e.ctx.Err() == nil { // what is not acknowledged may be sent again; else the peer is told, at least
+			return fmt.Errorf("%w: %w", stream.Err(stream.InternalServerError, ""), err)
+		}
+		return err
+	}
 	if managed && s.h.Load()-s.told.Load() >= ackEvery {
 		st.Send(s.ack())
+	}
+	return nil
+}
+
+// take hands in a batch, or each stanza of it where one is refused.
+func (s *session) take(st *peerstream.Stream, batch []*stanza.Stanza) error {
+	err := s.hand(st, batch, len(batch))
+	switch {
+	case err == nil || !s.alone(err):
+		return err
+	case len(batch) == 1:
+		return s.refused(st, batch[0], err)
+	}
+	for _, x := range batch {
+		if err := s.handOne(st, x); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -306,6 +376,9 @@ func (s *session) Management(st *peerstream.Stream, e *stanza.Element) error {
 		s.h.Store(l.came)
 		s.told.Store(l.came)
 		s.mgMu.Unlock()
+		s.e.mu.Lock()
+		delete(s.e.broken, recordName(s.st.Far(), shortID(l.id)))
+		s.e.mu.Unlock()
 		if wrong = l.resumed(h); wrong == nil {
 			l.becomeReady()
 		}
@@ -466,13 +539,18 @@ func (s *session) speaksFor(far string) bool {
 // leave ends a stream at the end of the process: unfinished, if it can be resumed.
 func (s *session) leave() {
 	s.mgMu.Lock()
-	resumable := s.managed.Load() && s.resumable
+	managed := s.managed.Load()
+	resumable := managed && s.resumable
 	s.mgMu.Unlock()
 	if resumable {
 		s.inMu.Lock()
 		s.replaced = true
 		s.inMu.Unlock()
 		s.st.Abort()
+		return
+	}
+	if managed && s.initiator {
+		s.st.Close(nil) // what the peer acknowledges in front of its end counts
 		return
 	}
 	s.st.Close(stream.Err(stream.SystemShutdown, ""))

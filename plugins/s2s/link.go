@@ -41,6 +41,8 @@ type link struct {
 	begun              []*item  // noted, in order; unanswered
 	writing            []*item  // of begun: between Fill and Wrote
 	progress           time.Time
+	readyAt            time.Time
+	restoredAt         time.Time // of what a process of before noted
 
 	old    map[uint64]*entry // what processes of before had begun
 	locals []string          // whose stanzas that are
@@ -114,7 +116,7 @@ func (p *peer) unnote(local string) {
 func (p *peer) restore(local string, n *note, now time.Time) (l *link, connect bool) {
 	l = p.newLink(local)
 	l.managed, l.resumable, l.inbound, l.id, l.locals = n.managed, n.resumable, n.inbound, n.id, n.locals
-	l.old, l.brokenAt, l.noted, l.restored, p.good = map[uint64]*entry{}, now, true, true, now
+	l.old, l.brokenAt, l.restoredAt, l.noted, l.restored, p.good = map[uint64]*entry{}, now, now, true, true, now
 	for _, e := range n.entries {
 		l.old[e.id] = &e
 	}
@@ -170,6 +172,10 @@ func (l *link) connect() {
 	if l.retry != nil {
 		l.retry.Stop()
 		l.retry = nil
+	}
+	if wait := time.Until(l.p.calm); wait > 0 {
+		l.later(wait)
+		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -245,7 +251,11 @@ func (l *link) attach(s *session) {
 		}
 	}
 	for _, local := range l.needed() {
-		if err := s.st.Authorize(peerstream.Pair{Local: local, Far: l.p.far}); err != nil {
+		err := s.st.Authorize(peerstream.Pair{Local: local, Far: l.p.far})
+		if errors.Is(err, peerstream.ErrClosed) {
+			return // it is over already, and says nothing of the one that is to be resumed
+		}
+		if err != nil {
 			l.giveUp()
 			break
 		}
@@ -280,7 +290,7 @@ func (l *link) advance() {
 	}
 	switch {
 	case l.resumable && l.id != "" && s.st.Manages():
-		l.phase = resuming
+		l.phase, l.progress = resuming, time.Now()
 		s.st.Send("<resume xmlns='" + peerstream.NSManagement + "' h='" + number(l.came) + "' previd='" + attr(l.id) + "'/>")
 	default:
 		l.enable()
@@ -298,14 +308,15 @@ func (l *link) enable() {
 		l.becomeReady()
 		return
 	}
-	l.phase = enabling
+	l.phase, l.progress = enabling, time.Now()
 	l.sess.st.Send("<enable xmlns='" + peerstream.NSManagement + "' resume='true'/>")
 }
 
 func (l *link) becomeReady() {
 	p := l.p
-	l.phase, l.tries, l.brokenAt, l.progress = ready, 0, time.Time{}, time.Now()
-	p.failures, p.lastErr, p.good = 0, nil, time.Now()
+	now := time.Now()
+	l.phase, l.tries, l.brokenAt, l.progress, l.readyAt = ready, 0, time.Time{}, now, now
+	p.failures, p.lastErr, p.good = 0, nil, now
 	for _, r := range slices.Clone(l.routes) {
 		l.authorize(r)
 	}
@@ -370,25 +381,39 @@ const (
 	someTries = 3
 )
 
+// backOff is how long to wait after so many failures in a row.
+func (p *peer) backOff(failures int) time.Duration {
+	return min(firstWait<<min(failures-1, 16), seconds(p.e.options.BackOff))
+}
+
+// later connects after a while.
+func (l *link) later(wait time.Duration) {
+	p := l.p
+	l.retry = time.AfterFunc(wait, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if l.retry != nil && l.sess == nil {
+			l.retry = nil
+			l.connect()
+		}
+	})
+}
+
 // failed is told why there is no stream.
 func (l *link) failed(err error) {
 	p := l.p
+	if p.e.ending() {
+		return // what waits is for the next process
+	}
 	now := time.Now()
 	p.failures++
 	p.lastErr = err
-	wait := min(firstWait<<min(p.failures-1, 16), seconds(p.e.options.BackOff))
-	p.until = now.Add(wait)
+	p.wait = p.backOff(p.failures)
+	p.until = now.Add(p.wait)
 	p.e.log.Warn("no stream to another server", "domain", p.far, "error", err)
 	if !final(err) && (l.unresolved() && !l.brokenAt.IsZero() && now.Sub(l.brokenAt) < seconds(p.e.options.ResumeTime) || p.recent(now) || p.failures < someTries) {
 		l.tries++
-		l.retry = time.AfterFunc(wait, func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if l.retry != nil && l.sess == nil {
-				l.retry = nil
-				l.connect()
-			}
-		})
+		l.later(p.wait)
 		return
 	}
 	l.giveUp()
@@ -419,23 +444,38 @@ func answer(far string, err error) *stanza.Error {
 	return stanza.Err(stanza.RemoteServerTimeout, far+" could not be reached")
 }
 
+// briefly is how short the life of a stream is that brings nothing, and is not repeated at once for ever.
+const briefly = 10 * time.Second
+
+// ended is told that a stream is over that was ready: one that takes streams and ends them without a stanza is not asked
+// again and again without a pause.
+func (p *peer) ended(s *session, readyAt time.Time) {
+	now := time.Now()
+	if s.moved.Load() || now.Sub(readyAt) > briefly {
+		p.brief = 0
+		return
+	}
+	if p.brief++; p.brief >= someTries {
+		p.calm = now.Add(p.backOff(p.brief - someTries + 1))
+	}
+}
+
 // detach is told that a stream is over.
 func (l *link) detach(s *session, err error) {
 	if l.sess != s {
 		return
 	}
-	e := l.p.e
 	l.sess, l.start = nil, nil
 	was := l.phase
 	l.phase = authorizing
-	e.mu.Lock()
-	stopping := e.stopping
-	e.mu.Unlock()
-	if stopping {
+	if l.p.e.ending() {
 		return // the next process goes on
 	}
 	if was != ready && !s.initiator {
 		was = ready
+	}
+	if was == ready {
+		l.p.ended(s, l.readyAt)
 	}
 	switch {
 	case was != ready:

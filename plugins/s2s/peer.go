@@ -21,8 +21,11 @@ type peer struct {
 	events int // queued, with those that are begun
 	bytes  int
 
-	failures int // in a row
-	until    time.Time
+	failures int           // in a row
+	wait     time.Duration // the pause after the last one
+	until    time.Time     // its end
+	brief    int           // streams in a row that ended at once, and brought nothing
+	calm     time.Time     // when there may be another one
 	lastErr  error
 	good     time.Time // when a stream was ready last
 	dead     bool      // another one takes its place
@@ -47,6 +50,7 @@ type item struct {
 	skip  uint32 // so many of its stanzas the peer has
 	first uint32 // sequence number of its first stanza, once it is begun
 	n     uint32 // stanzas from there
+	end   int    // of what is being written: where it ends, in bytes
 	old   *entry // a process of before had begun it, and it is not known yet what came of it
 }
 
@@ -210,12 +214,33 @@ func (p *peer) expire(now time.Time) {
 		if l.sess == nil && !l.brokenAt.IsZero() && now.Sub(l.brokenAt) > seconds(p.e.options.ResumeTime) && !l.connecting {
 			l.giveUp()
 			l.remove()
+			continue
+		}
+		if l.sess != nil || l.connecting || l.retry != nil {
+			continue
+		}
+		switch {
+		case l.brokenAt.IsZero() && now.Sub(l.restoredAt) > seconds(p.e.options.ResumeTime):
+			l.giveUp() // nothing was sent to the domain since a process of before
+			l.remove()
+		case l.inbound && l.queued() && !l.unresolved() && now.Sub(l.brokenAt) > patience:
+			l.giveUp()
+			l.connect()
 		}
 	}
-	if p.events == 0 && len(p.links) == 0 && now.After(p.until) {
+	if p.events == 0 && len(p.links) == 0 && now.Sub(p.until) > p.wait && now.After(p.calm) {
 		p.dead = true
 		p.e.mu.Lock()
 		delete(p.e.peers, p.far)
 		p.e.mu.Unlock()
 	}
+}
+
+// patience is how long stanzas wait for a peer to resume a stream that it opened, and of which nothing is unanswered:
+// then there is one of ours.
+const patience = 5 * time.Second
+
+// queued says whether something waits for a link.
+func (l *link) queued() bool {
+	return slices.ContainsFunc(l.routes, func(r *route) bool { return len(r.queue) > 0 })
 }

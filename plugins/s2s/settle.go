@@ -27,6 +27,9 @@ func (l *link) ack(h uint32) *stream.Error {
 	if n > 0 || len(l.begun) == 0 {
 		l.progress = time.Now()
 	}
+	if n > 0 && l.sess != nil {
+		l.sess.moved.Store(true)
+	}
 	l.begun = slices.Delete(l.begun, 0, n)
 	return nil
 }

@@ -13,14 +13,12 @@ import (
 // stream of ours to it; never on the one that the key came on (XEP-0288 2.2).
 func (s *session) Verify(st *peerstream.Stream, pair peerstream.Pair, key string, said func(error)) {
 	e, id := s.e, st.ID()
-	select {
-	case e.checks <- struct{}{}:
-	default:
+	if !e.check(s) {
 		said(stanza.Err(stanza.ResourceConstraint, ""))
 		return
 	}
 	release := func(err error) {
-		<-e.checks
+		e.checked(s)
 		if errors.Is(err, peerstream.ErrInvalid) {
 			e.log.Warn("another server is not who it says it is: its dialback key is invalid", "domain", pair.Far, "address", s.addr)
 		}
@@ -29,13 +27,7 @@ func (s *session) Verify(st *peerstream.Stream, pair peerstream.Pair, key string
 	if v := e.outgoing(pair.Far, s); v != nil && v.Verify(pair, id, key, release) == nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopping {
-		go release(peerstream.ErrClosed)
-		return
-	}
-	e.tasks.Go(func() {
+	task := func() {
 		v, err := e.dial(pair.Far, pair.Local, true, nil)
 		if err != nil {
 			release(&unreachable{err})
@@ -50,7 +42,38 @@ func (s *session) Verify(st *peerstream.Stream, pair peerstream.Pair, key string
 			release(err)
 		}
 		e.run(v, false)
-	})
+	}
+	e.mu.Lock()
+	stopping := e.stopping
+	if !stopping {
+		e.tasks.Go(task)
+	}
+	e.mu.Unlock()
+	if stopping {
+		release(peerstream.ErrClosed)
+	}
+}
+
+// check begins a verification for a peer, unless there are too many.
+func (e *Engine) check(s *session) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.checks >= maxChecks || s.from.IsValid() && e.checking[s.from] >= maxChecksOf {
+		return false
+	}
+	e.checks++
+	e.checking[s.from]++
+	return true
+}
+
+// checked ends one.
+func (e *Engine) checked(s *session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.checks--
+	if e.checking[s.from]--; e.checking[s.from] <= 0 {
+		delete(e.checking, s.from)
+	}
 }
 
 // outgoing returns a stream of ours to a far domain, other than that of a session.

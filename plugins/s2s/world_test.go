@@ -160,7 +160,9 @@ type server struct {
 	process  int
 	engine   *Engine
 	changed  chan struct{}
-	takes    sync.Mutex // the order of Take
+	takes    sync.Mutex             // the order of Take
+	turns    sync.Mutex             // one Do at a time; no other lock is held where it is taken
+	fail     func(key string) error // what Do fails with
 }
 
 func (w *world) server(cert *tls.Certificate, domains ...string) *server {
@@ -226,11 +228,15 @@ func (h *fakeHost) Delete(key string) {
 }
 
 func (h *fakeHost) Get(_ context.Context, key string) (extension.Entry, bool, error) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
 	v, ok := h.s.memory[key]
 	return extension.Entry{Key: key, Value: v}, ok, nil
 }
 
 func (h *fakeHost) Scan(_ context.Context, prefix, after string, limit int) (list []extension.Entry, err error) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
 	for key, v := range h.s.memory {
 		if strings.HasPrefix(key, prefix) && key > after {
 			list = append(list, extension.Entry{Key: key, Value: v})
@@ -249,18 +255,28 @@ func (s *server) host() (*extension.Host, *fakeHost) {
 	return &extension.Host{Stanzas: f, Memory: f, Secrets: fakeSecrets(s.secret), Domains: s.domains, Now: time.Now, Log: s.log}, f
 }
 
-func (k *kernelOf) Do(ctx context.Context, _ string, fn func(h *extension.Host) error) error {
+func (k *kernelOf) Do(ctx context.Context, key string, fn func(h *extension.Host) error) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	k.s.turns.Lock()
+	defer k.s.turns.Unlock()
+	k.s.mu.Lock()
+	fail := k.s.fail
+	k.s.mu.Unlock()
+	if fail != nil {
+		if err := fail(key); err != nil {
+			return err
+		}
+	}
+	h, f := k.s.host()
+	if err := fn(h); err != nil {
 		return err
 	}
 	k.s.mu.Lock()
 	defer k.s.mu.Unlock()
 	if k.process != k.s.process {
 		return errRelieved
-	}
-	h, f := k.s.host()
-	if err := fn(h); err != nil {
-		return err
 	}
 	for _, effect := range f.effects {
 		effect()
@@ -292,11 +308,11 @@ func (s *server) run() {
 	if err != nil {
 		s.w.t.Fatal(err)
 	}
-	s.mu.Lock()
 	h, _ := s.host()
 	if err := e.Start(context.Background(), h); err != nil {
 		s.w.t.Fatal(err)
 	}
+	s.mu.Lock()
 	s.engine = e
 	s.mu.Unlock()
 	s.w.mu.Lock()

@@ -18,7 +18,7 @@ const (
 
 // fill is Handler.Fill: it takes what waits, has it noted, and appends it. peer.mu is not held.
 func (l *link) fill(s *session, dst []byte) ([]byte, bool, error) {
-	p := l.p
+	p, begin := l.p, len(dst)
 	p.mu.Lock()
 	if l.sess != s {
 		p.mu.Unlock()
@@ -44,11 +44,14 @@ func (l *link) fill(s *session, dst []byte) ([]byte, bool, error) {
 	p.mu.Unlock()
 
 	err := p.e.deps.Kernel.Do(p.e.ctx, p.far, func(h *extension.Host) error { return h.Memory.Put(name, text) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.sess != s { // it was resumed on another stream meanwhile, and the batch waits again
+		return dst[:begin], false, peerstream.ErrClosed
+	}
 	if err != nil {
-		p.mu.Lock()
 		l.takeBack(batch)
-		p.mu.Unlock()
-		return dst, false, fmt.Errorf("s2s: what is to be written can't be noted: %w", err)
+		return dst[:begin], false, fmt.Errorf("s2s: what is to be written can't be noted: %w", err)
 	}
 	for _, it := range batch {
 		switch {
@@ -61,6 +64,7 @@ func (l *link) fill(s *session, dst []byte) ([]byte, bool, error) {
 				dst = it.ev.Stanza.Append(dst, to, "")
 			}
 		}
+		it.end = len(dst) - begin
 	}
 	if managed {
 		dst = append(dst, "<r xmlns='"+peerstream.NSManagement+"'/>"...)
@@ -143,15 +147,32 @@ func (l *link) note() *note {
 	return n
 }
 
-// wrote is Handler.Wrote: a peer that acknowledges nothing counts as having what was written.
-func (l *link) wrote(s *session) {
+// wrote is Handler.Wrote: n bytes of what fill appended were written. A peer that acknowledges nothing counts as having
+// the stanzas in them. One that was not written to its end the peer can't have: it goes out on the next stream.
+func (l *link) wrote(s *session, n int) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	batch := l.writing
-	l.writing = nil
-	if l.sess != s || l.managed {
+	if l.sess != s {
 		return
 	}
+	batch := l.writing
+	l.writing = nil
+	whole := 0
+	for whole < len(batch) && batch[whole].end <= n {
+		whole++
+	}
+	rest := batch[whole:]
+	if len(rest) > 0 && rest[0].n > 1 && n > 0 {
+		rest = rest[1:] // the peer may have some of the copies
+	}
+	if len(rest) > 0 {
+		l.takeBack(rest)
+	}
+	batch = batch[:whole]
+	if l.managed || whole == 0 {
+		return
+	}
+	s.moved.Store(true)
 	l.begun = slices.DeleteFunc(l.begun, func(it *item) bool { return slices.Contains(batch, it) })
 	for _, it := range batch {
 		l.p.done(it, nil)

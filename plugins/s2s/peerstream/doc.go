@@ -88,9 +88,10 @@ type Handler interface {
 	// Management takes an element of XEP-0198, in order with the stanzas. An error ends the stream.
 	Management(s *Stream, e *stanza.Element) error
 	// Fill appends what there is to write to dst, and may wait; more says that there is more. Only the
-	// writer calls it, when somebody called Wake. Wrote follows when that is on its way.
+	// writer calls it, when somebody called Wake. Wrote follows when that is on its way, with how many of the
+	// bytes: fewer than were appended if the connection broke. What is behind them the peer does not have.
 	Fill(s *Stream, dst []byte) (out []byte, more bool, err error)
-	Wrote(s *Stream)
+	Wrote(s *Stream, n int)
 	// Last returns what is to be said in front of the end of our stream. It is called with a lock of the
 	// stream's held: it calls nothing of the Stream, and waits for nothing.
 	Last(s *Stream) string

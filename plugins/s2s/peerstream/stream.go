@@ -340,9 +340,9 @@ func (s *Stream) write() {
 				b, more, err = s.h.Fill(s, b)
 			}
 			if err == nil && len(b) > 0 {
-				_ = conn.SetWriteDeadline(time.Now().Add(s.c.Write))
-				if _, err = conn.Write(b); err == nil && len(b) > answers {
-					s.h.Wrote(s)
+				var n int
+				if n, err = s.writeAll(conn, b); len(b) > answers {
+					s.h.Wrote(s, max(0, n-answers))
 				}
 			}
 
@@ -371,6 +371,20 @@ func (s *Stream) write() {
 			}
 		}
 	}
+}
+
+// oneWrite is how many bytes have the time of Config.Write.
+const oneWrite = 256 << 10
+
+// writeAll writes b, and says how many bytes of it: with TLS those of whole records, which are all that the peer can read.
+func (s *Stream) writeAll(conn net.Conn, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(s.c.Write))
+		var m int
+		m, err = conn.Write(b[n:min(len(b), n+oneWrite)])
+		n += m
+	}
+	return n, err
 }
 
 // tick keeps the connection in the memory of whatever is between us and the peer (RFC 6120 4.6.1).

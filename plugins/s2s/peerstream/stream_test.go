@@ -92,7 +92,7 @@ func (h *events) Fill(_ *Stream, dst []byte) ([]byte, bool, error) {
 	h.toWrite = nil
 	return dst, false, h.fillFail
 }
-func (h *events) Wrote(*Stream)       {}
+func (h *events) Wrote(*Stream, int)  {}
 func (h *events) Tick(*Stream)        {}
 func (h *events) Last(*Stream) string { return "" }
 
