@@ -159,6 +159,9 @@ func unwrap(nc net.Conn) (raw *net.TCPConn, over *tls.Conn, front *fronted, rele
 func (c *conn) openAdopted(b *round) {
 	a := c.adopted
 	c.adopted = nil
+	if c.turn.Load()&turnFail != 0 { // the server stops: run sees it
+		return
+	}
 	c.serve(b, a.newStream(a.peer, c))
 	c.turn.Or(turnRested | turnRead)
 }

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -188,10 +189,13 @@ func (d *decoder) unmask(p []byte) {
 // hide makes bytes that the client must not send others that XML does not allow
 // either.
 func hide(p []byte) {
-	for i, c := range p {
-		if c == endOfMessage {
-			p[i] = noXML
+	for {
+		i := bytes.IndexByte(p, endOfMessage)
+		if i < 0 {
+			return
 		}
+		p[i] = noXML
+		p = p[i+1:]
 	}
 }
 

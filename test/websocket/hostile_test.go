@@ -32,18 +32,25 @@ const (
 )
 
 // request asks for a WebSocket with these headers changed ("" leaves one out).
-func request(t *testing.T, s *harness.Server, change map[string]string) (net.Conn, *bufio.Reader, *http.Response) {
+func request(t testing.TB, s *harness.Server, change map[string]string) (net.Conn, *bufio.Reader, *http.Response) {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", s.HTTP, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r, answer := ask(t, nc, s.HTTP, change)
+	return nc, r, answer
+}
+
+// ask is request on a connection that is there.
+func ask(t testing.TB, nc net.Conn, host string, change map[string]string) (*bufio.Reader, *http.Response) {
+	t.Helper()
 	t.Cleanup(func() { nc.Close() })
 	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	headers := map[string]string{
-		"Host": s.HTTP, "Connection": "keep-alive, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+		"Host": host, "Connection": "keep-alive, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
 		"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "xmpp",
 	}
 	for k, v := range change {
@@ -64,7 +71,7 @@ func request(t *testing.T, s *harness.Server, change map[string]string) (net.Con
 	if err != nil {
 		t.Fatal(err)
 	}
-	return nc, r, answer
+	return r, answer
 }
 
 func TestRequests(t *testing.T) {
@@ -100,12 +107,12 @@ func TestRequests(t *testing.T) {
 
 // client speaks WebSocket frame by frame.
 type client struct {
-	t  *testing.T
+	t  testing.TB
 	nc net.Conn
 	r  *bufio.Reader
 }
 
-func dial(t *testing.T, s *harness.Server, change map[string]string) *client {
+func dial(t testing.TB, s *harness.Server, change map[string]string) *client {
 	t.Helper()
 	nc, r, answer := request(t, s, change)
 	if answer.StatusCode != 101 {
