@@ -35,32 +35,15 @@ func NewFront(choose func(*tls.ClientHelloInfo) (*tls.Certificate, error), alpn 
 // Server is tls.Server for a connection that may be adopted.
 func (f *Front) Server(nc net.Conn) *tls.Conn { return tls.Server(&fronted{Conn: nc}, f.configs.base) }
 
-// fronted is what the tls.Conn of a Front reads from: a net.Conn, and from the
-// adoption on a tlsSide.
+// fronted is what the tls.Conn of a Front reads from: the connection that was
+// accepted, and from the adoption on a tlsSide, so that nothing is held of the former.
 type fronted struct {
-	net.Conn
-	side     *tlsSide // set by Take, when nobody else uses the connection
-	endPoint []byte
+	net.Conn        // changed by Take, when nobody else uses it
+	endPoint []byte // until then
 }
 
 func (f *fronted) preset() string        { return "" }
 func (f *fronted) shows(endPoint []byte) { f.endPoint = endPoint }
-
-// Read implements net.Conn.
-func (f *fronted) Read(p []byte) (int, error) {
-	if f.side != nil {
-		return f.side.Read(p)
-	}
-	return f.Conn.Read(p)
-}
-
-// Write implements net.Conn.
-func (f *fronted) Write(p []byte) (int, error) {
-	if f.side != nil {
-		return f.side.Write(p)
-	}
-	return f.Conn.Write(p)
-}
 
 // Place is room for one connection. It is used or released, once.
 type Place struct {
@@ -113,7 +96,7 @@ func (p *Place) Take(nc net.Conn, peer transport.Peer, newStream func(transport.
 		return fmt.Errorf("tcp: adopt: %w", err)
 	}
 	if front != nil {
-		front.side = c.tls
+		front.Conn, front.endPoint = c.tls, nil
 	}
 	for _, f := range release {
 		f()
