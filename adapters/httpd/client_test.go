@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -79,5 +80,45 @@ func TestUnproxied(t *testing.T) {
 			}
 		}))
 		h.ServeHTTP(httptest.NewRecorder(), r.WithContext(withClient(r, proxies)))
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	a := addresses{most: 2, exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, open: map[netip.Prefix]int{}}
+	enter := func(ip string) (func(), bool) { return a.enter(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}) }
+	leave, _ := enter("2001:db8::1")
+	if _, ok := enter("2001:db8::2"); !ok {
+		t.Error("the second is refused")
+	}
+	if _, ok := enter("2001:db8::3"); ok {
+		t.Error("a third of one network")
+	}
+	if _, ok := enter("192.0.2.1"); !ok {
+		t.Error("another address is refused")
+	}
+	leave()
+	if _, ok := enter("2001:db8::3"); !ok {
+		t.Error("refused though there is room")
+	}
+	for range 5 {
+		if _, ok := enter("127.0.0.1"); !ok {
+			t.Error("a proxy is refused")
+		}
+	}
+}
+
+// Who a trusted proxy speaks for is not taken for the proxy.
+func TestFromBehindProxy(t *testing.T) {
+	local := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	h := From(local, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for told, want := range map[string]int{"": 200, "198.51.100.7": 403, "127.0.0.2": 200} {
+		r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+		r.RemoteAddr = "127.0.0.1:5"
+		if told != "" {
+			r.Header.Set(forwardedFor, told)
+		}
+		if h.ServeHTTP(w, r.WithContext(withClient(r, local))); w.Code != want {
+			t.Errorf("%q: %d", told, w.Code)
+		}
 	}
 }

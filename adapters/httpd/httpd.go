@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,8 @@ type Server struct {
 	mux     *http.ServeMux
 	http    *http.Server
 	room    chan struct{} // see bounded
+	secure  chan struct{} // the same for TLS
+	from    addresses
 
 	handling context.Context // of all requests
 	giveUp   context.CancelFunc
@@ -53,12 +56,18 @@ const (
 	maxRequests = 256 // handled at once
 )
 
-// maxConnections is how many connections are open at once, on all addresses.
-const maxConnections = 512
+// How many connections are open at once, on all addresses in clear and on all with
+// TLS, and of one peer. A WebSocket does not count: it is no connection of HTTP any more.
+const (
+	maxConnections = 512
+	maxSecure      = 4096
+	maxPerAddress  = 128
+)
 
 // New returns a Server without handlers.
 func New(o Options, log *zap.Logger) *Server {
-	s := &Server{options: o, log: log, mux: http.NewServeMux(), room: make(chan struct{}, maxConnections)}
+	s := &Server{options: o, log: log, mux: http.NewServeMux(), room: make(chan struct{}, maxConnections), secure: make(chan struct{}, maxSecure)}
+	s.from = addresses{most: maxPerAddress, exempt: o.Proxies, open: map[netip.Prefix]int{}}
 	s.handling, s.giveUp = context.WithCancel(context.Background())
 	running := make(chan struct{}, maxRequests)
 	s.http = &http.Server{
@@ -72,10 +81,20 @@ func New(o Options, log *zap.Logger) *Server {
 			}
 		}),
 		MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		ErrorLog:    zap.NewStdLog(log),
+		ErrorLog:    quiet(log),
 		BaseContext: func(net.Listener) context.Context { return s.handling },
 	}
 	return s
+}
+
+// quiet is for what the http.Server tells, which is mostly what strangers do: failed
+// handshakes, connections that break.
+func quiet(to *zap.Logger) *log.Logger {
+	l, err := zap.NewStdLogAt(to, zap.DebugLevel)
+	if err != nil { // there is no such level
+		return zap.NewStdLog(to)
+	}
+	return l
 }
 
 // Handle mounts a handler; pattern as in http.ServeMux. It is called before
@@ -85,7 +104,11 @@ func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, 
 // From wraps a handler that is for these networks alone: others get 403.
 func From(networks []netip.Prefix, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if c := ClientOf(r); c.Proxied {
+			peer = c.Addr
+		}
+		if err == nil {
 			for _, n := range networks {
 				if n.Contains(peer.Addr().Unmap()) {
 					h.ServeHTTP(w, r)
@@ -99,19 +122,19 @@ func From(networks []netip.Prefix, h http.Handler) http.Handler {
 
 // Start binds the addresses and serves from then on.
 func (s *Server) Start(ctx context.Context) error {
-	bind := func(key string, addresses []string, wrap func(net.Listener) net.Listener) error {
+	bind := func(key string, addresses []string, room chan struct{}, wrap func(net.Listener) net.Listener) error {
 		for _, address := range addresses {
 			l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 			if err != nil {
 				return bindError(key, address, err)
 			}
-			s.listeners = append(s.listeners, wrap(bound(l, s.room)))
+			s.listeners = append(s.listeners, wrap(bound(l, room, &s.from)))
 		}
 		return nil
 	}
-	err := bind("listen.http", s.options.Addresses, func(l net.Listener) net.Listener { return l })
+	err := bind("listen.http", s.options.Addresses, s.room, func(l net.Listener) net.Listener { return l })
 	if err == nil {
-		err = bind("listen.https", s.options.Secure, func(l net.Listener) net.Listener { return secured{l, s.options.TLS} })
+		err = bind("listen.https", s.options.Secure, s.secure, func(l net.Listener) net.Listener { return secured{l, s.options.TLS} })
 	}
 	if err != nil {
 		for _, l := range s.listeners {
