@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/fx"
@@ -48,12 +47,12 @@ type listeners struct {
 	metrics *metrics.Metrics
 	log     *zap.Logger
 
-	server *tcp.Server // nil until Start
-	adopts atomic.Pointer[tcp.Server]
+	server *tcp.Server   // nil until Start
+	adopts chan struct{} // closed when server takes connections that come by HTTP
 }
 
 func newListeners(c *config.Config, k *kernel, certificates *certs.Store, m *metrics.Metrics, log *zap.Logger) *listeners {
-	return &listeners{config: c, kernel: k, certs: certificates, metrics: m, log: log.Named("tcp")}
+	return &listeners{config: c, kernel: k, certs: certificates, metrics: m, log: log.Named("tcp"), adopts: make(chan struct{})}
 }
 
 // Keys of the configuration.
@@ -107,18 +106,25 @@ func (l *listeners) Start(ctx context.Context) error {
 		return err
 	}
 	l.server = server
-	l.adopts.Store(server)
+	close(l.adopts)
 	return nil
 }
+
+// startsWithin is how long a request by HTTP, which is listened to first, waits for
+// the start of what takes its connection.
+const startsWithin = 5 * time.Second
 
 // Reserve is room for a connection that comes by HTTP; from any goroutine, also
 // before Start.
 func (l *listeners) Reserve(peer netip.AddrPort) (websocket.Place, error) {
-	server := l.adopts.Load()
-	if server == nil {
+	late := time.NewTimer(startsWithin)
+	defer late.Stop()
+	select {
+	case <-l.adopts:
+	case <-late.C:
 		return nil, errors.New("the server starts")
 	}
-	p, err := server.Reserve(peer)
+	p, err := l.server.Reserve(peer)
 	if err != nil {
 		return nil, err
 	}
