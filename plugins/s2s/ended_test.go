@@ -93,7 +93,7 @@ func TestNoteFailsBehindResumption(t *testing.T) {
 	p.add(it)
 	l.sess, l.phase, l.managed, l.resumable, l.sent, l.begun = old, ready, true, true, 1, []*item{it}
 	p.route("a.example").assign(l)
-	l.sess = next
+	it.end, l.writing, l.sess = 10, []*item{it}, next
 	if wrong := l.resumed(0); wrong != nil {
 		t.Fatal(wrong)
 	}
@@ -191,44 +191,37 @@ func TestRecordsOfOurStreams(t *testing.T) {
 	b := w.server(ca().issue(false, "b.example"), "b.example")
 	a.options.ResumeTime, b.options.ResumeTime = 2, 2
 	start(t, a, b)
-	chat(t, a, b, 1)
-	a.send(message(t, "one@a.example", "x@b.example", "first"))
-	b.until("the first", func() bool { return slices.Contains(idsOf(b), "first") })
-	records := func() (n int) {
-		for key := range a.memory {
-			if strings.HasPrefix(key, recordKey) {
-				n++
-			}
-		}
-		return n
+	talk := func(n int) { // on one stream
+		a.send(message(t, "one@a.example", "x@b.example", "m"))
+		b.until("the message", func() bool { return len(b.got) == n })
+		b.send(message(t, "two@b.example", "x@a.example", "answer"))
+		a.until("the answer", func() bool { return len(a.got) == n && len(a.events) == 0 })
 	}
-	a.until("a record", func() bool { return records() > 0 })
+	talk(1)
+	var record string
+	a.mu.Lock()
+	for key := range a.memory {
+		if strings.HasPrefix(key, recordKey) {
+			record = key
+		}
+	}
+	a.mu.Unlock()
+	if record == "" {
+		t.Fatal("no record")
+	}
 	a.kill()
 	a.run()
-	a.send(message(t, "one@a.example", "x@b.example", "second"))
-	b.until("the second", func() bool { return slices.Contains(idsOf(b), "second") })
+	talk(2)
 	a.engine.mu.Lock()
-	for key := range a.engine.broken {
-		for s := range a.engine.sessions {
-			if s.ownRecord() == key {
-				t.Errorf("the record of a stream that was resumed is to be deleted: %s", key)
-			}
-		}
+	if _, goes := a.engine.broken[record]; goes {
+		t.Error("the record of a stream that was resumed is to be deleted")
 	}
 	a.engine.mu.Unlock()
 	b.kill()
 	if _, err := a.engine.CloseDomain("b.example"); err != nil {
 		t.Fatal(err)
 	}
-	a.until("records go", func() bool { return records() == 0 })
-}
-
-// idsOf is ids for who has the lock.
-func idsOf(s *server) (list []string) {
-	for _, x := range s.got {
-		list = append(list, x.ID)
-	}
-	return list
+	a.until("the record goes", func() bool { return a.memory[record] == nil })
 }
 
 // A peer that opened a stream both ways and does not resume it gets another one, of ours.

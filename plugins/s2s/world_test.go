@@ -103,6 +103,9 @@ func (w *world) Connect(ctx context.Context, domain string, try func(ctx context
 	w.mu.Unlock()
 	if script != nil {
 		a, b := tcpPair(w.t)
+		if cut != nil {
+			a = cut(a)
+		}
 		go script(b)
 		return try(ctx, a, false)
 	}
