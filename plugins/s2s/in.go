@@ -292,10 +292,14 @@ func (s *session) hand(st *peerstream.Stream, batch []*stanza.Stanza, n int) err
 		}
 		return nil
 	})
-	if err == nil && managed {
+	if err != nil {
+		return err
+	}
+	if managed {
 		s.h.Store(h)
 	}
-	return err
+	s.e.answers(batch)
+	return nil
 }
 
 // refused is for a stanza that the kernel does not take: it is handled, and the sender of a request is told.

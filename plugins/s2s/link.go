@@ -40,6 +40,7 @@ type link struct {
 	restored           bool     // from one: how many stanzas were sent is not known
 	begun              []*item  // noted, in order; unanswered
 	writing            []*item  // of begun: between Fill and Wrote
+	asked              []*item  // requests that were written to a peer without XEP-0198, and have no answer yet
 	progress           time.Time
 	readyAt            time.Time
 	restoredAt         time.Time // of what a process of before noted
@@ -471,6 +472,7 @@ func (l *link) detach(s *session, err error) {
 	if l.p.e.ending() {
 		return // the next process goes on
 	}
+	l.unanswered()
 	if was != ready && !s.initiator {
 		was = ready
 	}

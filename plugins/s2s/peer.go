@@ -211,6 +211,7 @@ func (p *peer) expire(now time.Time) {
 		r.queue = slices.Delete(r.queue, 0, n)
 	}
 	for _, l := range slices.Clone(p.links) {
+		l.unasked(now, 2*seconds(p.e.options.AckTime))
 		if l.sess == nil && !l.brokenAt.IsZero() && now.Sub(l.brokenAt) > seconds(p.e.options.ResumeTime) && !l.connecting {
 			l.giveUp()
 			l.remove()

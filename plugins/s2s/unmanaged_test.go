@@ -22,7 +22,7 @@ import (
 func TestKilledWithoutManagement(t *testing.T) {
 	w := newWorld(t)
 	a := plain(w)
-	a.options.QueueEvents = 10_000
+	a.options.QueueEvents, a.options.AckTime = 10_000, 1 // nobody answers requests
 	var mu sync.Mutex
 	var got []int
 	var one sync.Mutex // connection after connection: what is still to be read of one comes before the next
@@ -241,5 +241,71 @@ func TestKernelIsAway(t *testing.T) {
 	r.say("<message from='x@far.example' to='one@a.example'><body>hi</body></message>")
 	if _, ok := r.hear("<internal-server-error"); !ok {
 		t.Error("nothing is said")
+	}
+}
+
+// A request to a peer without XEP-0198 is answered: by the peer, or by an error when the connection ends before, or
+// when it takes too long; and once.
+func TestRequestsWithoutManagement(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		then  func(t *testing.T, a *server, far *raw) // far: the peer has the request
+		error bool
+	}{
+		{"it is answered", func(t *testing.T, a *server, _ *raw) {
+			r := open(t, a, "far.example")
+			r.say("<db:result from='far.example' to='a.example'>key</db:result>")
+			if _, ok := r.hear(`<db:result [^>]*type='valid'`); !ok {
+				t.Fatal("not authenticated")
+			}
+			r.say("<iq from='y@far.example' to='one@a.example/x' id='1' type='result'/><iq from='x@far.example' to='one@a.example/x' id='2' type='result'/>") // of others
+			a.until("those of others", func() bool { return len(a.got) == 2 })
+			a.mu.Lock()
+			if len(a.events) != 1 {
+				t.Error("what is no answer to it ended it")
+			}
+			a.mu.Unlock()
+			r.say("<iq from='x@far.example' to='one@a.example/x' id='1' type='result'/>")
+		}, false},
+		{"the connection ends", func(_ *testing.T, _ *server, far *raw) { far.conn.Close() }, true},
+		{"the stream ends", func(_ *testing.T, _ *server, far *raw) { far.say("</stream:stream>") }, true},
+		{"the process is killed", func(_ *testing.T, a *server, _ *raw) { a.kill(); a.run() }, true},
+		{"nobody answers", func(*testing.T, *server, *raw) {}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			a := plain(w)
+			if row.name == "nobody answers" {
+				a.options.AckTime = 1
+			}
+			asked := make(chan *raw, 10)
+			w.script("far.example", func(r *raw) {
+				if !r.receive("far.example", "") {
+					return
+				}
+				if _, ok := r.hear(`(?s)<iq [^>]*id='1'.*?</iq>`); ok {
+					asked <- r
+				}
+				if id, ok := r.hear(`<db:verify [^>]*id='([^']*)'`); ok {
+					r.say("<db:verify from='far.example' to='a.example' id='" + id + "' type='valid'/>")
+				}
+				_, _ = r.hear("</stream:stream>")
+			})
+			start(t, a)
+			id := a.send(parse(t, "<iq from='one@a.example/x' to='x@far.example' id='1' type='get'><query xmlns='q'/></iq>"))
+			select {
+			case r := <-asked:
+				row.then(t, a, r)
+			case <-time.After(10 * time.Second):
+				t.Fatal("it does not come")
+			}
+			a.until("the answer", func() bool { return len(a.events) == 0 })
+			if err := a.answers[id]; (err != nil) != row.error || row.error && !errors.Is(err, &stanza.Error{Condition: stanza.RemoteServerTimeout}) || a.answered[id] != 1 {
+				t.Errorf("%v, %d times", err, a.answered[id])
+			}
+			if len(asked) > 0 {
+				t.Error("it came twice")
+			}
+		})
 	}
 }

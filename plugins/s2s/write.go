@@ -138,7 +138,7 @@ func (l *link) note() *note {
 	for _, o := range l.old {
 		n.entries = append(n.entries, *o)
 	}
-	for _, it := range l.begun {
+	for _, it := range slices.Concat(l.asked, l.begun) {
 		add(it.local)
 		if it.ev != nil {
 			n.entries = append(n.entries, entry{id: it.ev.ID, first: it.first - it.skip, n: it.n + it.skip})
@@ -174,7 +174,12 @@ func (l *link) wrote(s *session, n int) {
 	}
 	s.moved.Store(true)
 	l.begun = slices.DeleteFunc(l.begun, func(it *item) bool { return slices.Contains(batch, it) })
+	now := time.Now()
 	for _, it := range batch {
-		l.p.done(it, nil)
+		if it.asks() {
+			l.ask(it, now)
+		} else {
+			l.p.done(it, nil)
+		}
 	}
 }

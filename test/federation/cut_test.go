@@ -41,8 +41,8 @@ func TestCuts(t *testing.T) {
 			there.from.Sendf("<iq type='get' id='lost' to='%s'><query xmlns='jabber:iq:version'/></iq>", far.domain)
 			if far.kind != "ejabberd" { // only the operating system knows that it is gone
 				there.await("the fate of all", func(ty tally) bool { return ty.known() == there.sent })
-				there.from.refused("iq", "lost", "remote-server-timeout")
 			}
+			there.from.refused("iq", "lost", "remote-server-timeout")
 			part(near, far, false)
 		}},
 		{"again and again", patient, func(t *testing.T, near, far *server, there, back *flow) {
