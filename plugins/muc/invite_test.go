@@ -140,6 +140,8 @@ func TestApproveRegistration(t *testing.T) {
 	for _, wrong := range []string{answer(), answer("jid", her), answer("jid", her, "register_allow", "perhaps")} {
 		w.error(wrong, crone, wrong, "bad-request")
 	}
+	w.error("another one has the nickname", crone, voice("role", "participant", "jid", "x@example.org/x", "roomnick", "thirdwitch", "request_allow", "1"), "item-not-found")
+	w.error("no address", crone, voice("role", "participant", "jid", "@", "roomnick", "thirdwitch", "request_allow", "1"), "item-not-found")
 	w.error("nobody", crone, answer("register_allow", "1"), "jid-malformed")
 	w.want("no", w.says(crone, answer("jid", her, "register_allow", "0")))
 	w.want("cancelled", w.says(crone, strings.Replace(yes, "'submit'", "'cancel'", 1)))

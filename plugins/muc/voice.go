@@ -1,7 +1,10 @@
 package muc
 
 import (
+	"slices"
+
 	"github.com/hexmpp/hexmpp/ports/xmpp/form"
+	"github.com/hexmpp/hexmpp/ports/xmpp/jid"
 	"github.com/hexmpp/hexmpp/ports/xmpp/stanza"
 )
 
@@ -51,6 +54,9 @@ func (t *turn) voice(x *stanza.Element) error {
 	if o == nil {
 		return t.fail(stanza.ItemNotFound, "There is nobody of this name in the room.")
 	}
+	if asked := v.Get(fieldJID); asked != "" && !o.is(asked) { // another one has taken the nickname meanwhile
+		return t.fail(stanza.ItemNotFound, "Who asked for voice is not in the room any more under this name.")
+	}
 	if !allow || o.role >= Participant {
 		return nil
 	}
@@ -81,4 +87,10 @@ func (t *turn) asksForVoice(o *occupant) error {
 		return t.failAs(stanza.WaitType, stanza.RecipientUnavailable, "No moderator is in the room.")
 	}
 	return nil
+}
+
+// is says whether an address is one of an occupant, whichever of its clients it names.
+func (o *occupant) is(address string) bool {
+	j, err := jid.Parse(address)
+	return err == nil && slices.ContainsFunc(o.sessions, func(s *session) bool { return s.jid.Bare() == j.Bare() })
 }
