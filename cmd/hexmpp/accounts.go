@@ -21,7 +21,7 @@ import (
 // and how often it looks.
 const (
 	busyTime  = 20 * time.Second
-	busyRetry = 100 * time.Millisecond
+	busyRetry = 20 * time.Millisecond
 )
 
 // A command on accounts either makes the database that it needs, or wants one

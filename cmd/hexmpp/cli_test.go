@@ -330,7 +330,7 @@ func TestAnyMoment(t *testing.T) {
 	file := configure(t, "")
 	const workers, each = 3, 4
 	var wg sync.WaitGroup
-	done := make(chan struct{})
+	done, added := make(chan struct{}), make(chan struct{}, workers*each)
 	for w := range workers {
 		wg.Go(func() {
 			for i := range each {
@@ -338,12 +338,23 @@ func TestAnyMoment(t *testing.T) {
 				if r := hexmpp(context.Background(), "", "user", "add", user, "--password", "x", "--config", file); r.code != exitOK {
 					t.Errorf("%s: %+v", user, r)
 				}
+				added <- struct{}{}
 			}
 		})
 	}
 	go func() { wg.Wait(); close(done) }()
-	for running := true; running; {
-		serve(t, "--config", file).stop(t)
+	for n, running := 0, true; running; n++ {
+		s := serve(t, "--config", file)
+		if n%3 == 2 { // or a command that is slow would miss one server after the other, for as long as it waits
+			for len(added) > 0 {
+				<-added
+			}
+			select {
+			case <-added:
+			case <-done:
+			}
+		}
+		s.stop(t)
 		select {
 		case <-done:
 			running = false
