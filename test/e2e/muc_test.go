@@ -177,9 +177,7 @@ func TestRoomsThatHangOverARestart(t *testing.T) {
 	if e := crone.Next(); e.Attr("from") != coven+"/hag" {
 		t.Fatalf("got %s", e.Raw)
 	}
-	if err := syscall.Kill(pluginState(t, s, "muc").PID, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	harness.Freeze(t, pluginState(t, s, "muc").PID)
 	const each = 50
 	for n := range each {
 		crone.Sendf("<message to='%s' type='groupchat' id='c%d'><body>c%d</body></message>", coven, n, n)

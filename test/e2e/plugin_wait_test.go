@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,9 +25,7 @@ func TestManyWaitForAPluginThatHangs(t *testing.T) {
 		}
 	}
 	hung := pluginState(t, s, "ping").PID
-	if err := syscall.Kill(hung, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	harness.Freeze(t, hung)
 	for i, c := range waiting {
 		c.Sendf("<iq type='get' id='p' to='%s'><ping xmlns='urn:xmpp:ping'/></iq><message to='%s' type='chat'><body>%d</body></message>", domain, juliet.JID, i)
 	}

@@ -120,3 +120,24 @@ func Eventually(t testing.TB, within time.Duration, holds func() bool) bool {
 		}
 	}
 }
+
+// Freeze stops a process (SIGSTOP), and returns when each of its threads has stopped: one that runs at this moment goes on for
+// a while.
+func Freeze(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatalf("SIGSTOP %d: %v", pid, err)
+	}
+	if !Eventually(t, time.Minute, func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, name := range threads {
+			text, err := os.ReadFile(name)
+			if _, state, _ := strings.Cut(string(text), ") "); err == nil && !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return err == nil && len(threads) > 0
+	}) {
+		t.Fatalf("process %d does not stop", pid)
+	}
+}
