@@ -17,6 +17,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/hexmpp/hexmpp/test/harness/dnstest"
 )
 
 // zone is a nameserver that validates. Names that it does not have do not exist, for certain. Among the records of a name
@@ -72,37 +74,13 @@ func (z zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 // serve returns a client of a nameserver, behind one that refuses connections.
 func (z zone) serve(t testing.TB) *Client {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	t.Cleanup(all.Wait) // behind the shutdowns
-	for _, s := range []*dns.Server{{PacketConn: udp, Handler: z}, {Listener: tcp, Handler: z}} {
-		up := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(up) }
-		all.Go(func() {
-			if err := s.ActivateAndServe(); err != nil {
-				t.Error(err)
-			}
-		})
-		<-up
-		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	there := dnstest.Serve(t, "127.0.0.1:0", z)
 	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	gone.Close()
-	at := []netip.AddrPort{netip.MustParseAddrPort(gone.LocalAddr().String()), netip.MustParseAddrPort(udp.LocalAddr().String())}
+	at := []netip.AddrPort{netip.MustParseAddrPort(gone.LocalAddr().String()), netip.MustParseAddrPort(there)}
 	return New(func() ([]netip.AddrPort, error) { return at, nil })
 }
 

@@ -7,13 +7,13 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/hexmpp/hexmpp/plugins/s2s/resolve"
+	"github.com/hexmpp/hexmpp/test/harness/dnstest"
 )
 
 // zone is a name server. Names that it does not have do not exist; "SERVFAIL" and "silence" are what it
@@ -57,29 +57,10 @@ func (z zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 func (z zone) serve(t *testing.T) *resolve.Resolver {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &dns.Server{PacketConn: conn, Handler: z}
-	up := make(chan struct{})
-	s.NotifyStartedFunc = func() { close(up) }
-	var all sync.WaitGroup
-	all.Go(func() {
-		if err := s.ActivateAndServe(); err != nil {
-			t.Error(err)
-		}
-	})
-	<-up
-	t.Cleanup(func() {
-		if err := s.Shutdown(); err != nil {
-			t.Error(err)
-		}
-		all.Wait()
-	})
+	at := dnstest.Serve(t, "127.0.0.1:0", z)
 	return &resolve.Resolver{DNS: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "udp", conn.LocalAddr().String())
+		return d.DialContext(ctx, "udp", at)
 	}}}
 }
 

@@ -2,12 +2,13 @@ package netlab
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/hexmpp/hexmpp/test/harness/dnstest"
 )
 
 // Names is the name server of a network. Names that it does not have do not exist.
@@ -25,31 +26,7 @@ type Names struct {
 func serve(t testing.TB) *Names {
 	t.Helper()
 	n := &Names{t: t, have: map[string][]dns.RR{}, broken: map[string]bool{}, asked: map[string]int{}}
-	udp, err := net.ListenPacket("udp", gateway+":53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", gateway+":53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	t.Cleanup(all.Wait) // behind the shutdowns
-	for _, s := range []*dns.Server{{PacketConn: udp, Handler: n}, {Listener: tcp, Handler: n}} {
-		up := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(up) }
-		all.Go(func() {
-			if err := s.ActivateAndServe(); err != nil {
-				t.Error(err)
-			}
-		})
-		<-up
-		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	dnstest.Serve(t, gateway+":53", n)
 	return n
 }
 
