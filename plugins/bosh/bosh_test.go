@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,7 +267,12 @@ func TestKilled(t *testing.T) {
 	defer echoes.Wait()
 	stop := make(chan struct{})
 	defer close(stop)
+	progress := make(chan struct{}, 10*clients*messages)
 	w.k.heard = func(sid string, e session.Event) { // w.k.mu is held
+		select {
+		case progress <- struct{}{}:
+		default:
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		q := queues[sid]
@@ -285,25 +289,27 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	var running sync.WaitGroup
-	var kills atomic.Int64
+	kills := 0
 	for i := range clients {
 		running.Go(func() { w.client(i, messages) })
 	}
 	done := make(chan struct{})
 	go func() { running.Wait(); close(done) }()
-	for over := false; !over; {
+	for heard, over := 1, false; !over; heard++ {
 		select {
 		case <-done:
 			over = true
-		case <-time.After(20 * time.Millisecond):
-			w.kill()
-			kills.Add(1)
+		case <-progress:
+			if heard%20 == 0 {
+				w.kill()
+				kills++
+			}
 		}
 	}
-	if kills.Load() < 5 {
-		t.Errorf("%d kills", kills.Load())
+	if kills < 5 {
+		t.Errorf("%d kills", kills)
 	}
-	t.Logf("%d kills", kills.Load())
+	t.Logf("%d kills", kills)
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
 	for sid, list := range w.k.streams { // exactly once, in order
